@@ -1,0 +1,128 @@
+"""The key: how its secret is made and told from other strings, and what is recorded of it. No I/O."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+PREFIX = "obs_"
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BODY_CHARS = 43
+"""62**43 > 2**256: room for 256 random bits."""
+CHECK_CHARS = 6
+"""62**6 > 2**32: room for a CRC-32, which tells mistyped and invented keys without a look-up."""
+SECRET_CHARS = len(PREFIX) + BODY_CHARS + CHECK_CHARS
+
+DEFAULT_SCOPES = ("proxy.chat", "proxy.embeddings", "models.read")
+ASSERTIONS = ("none", "listed", "any")
+_DOCUMENT_PREFIX = "t1:key:"
+_ALLOWED = frozenset(ALPHABET)
+
+
+def mint() -> tuple[str, str]:
+    """A new secret and its digest. The secret is shown once and kept nowhere."""
+    body = PREFIX + _base62(secrets.randbits(256), BODY_CHARS)
+    secret = body + _checksum(body)
+    return secret, digest(secret)
+
+
+def looks_valid(secret: str) -> bool:
+    """True when the string has a key's form and its checksum fits; says nothing of whether it exists."""
+    if len(secret) != SECRET_CHARS or not secret.startswith(PREFIX):
+        return False
+    if not _ALLOWED.issuperset(secret[len(PREFIX) :]):
+        return False
+    return secret[-CHECK_CHARS:] == _checksum(secret[:-CHECK_CHARS])
+
+
+def digest(secret: str) -> str:
+    """SHA-256 as 64 hexadecimal digits. 256 random bits need no salt and no slow function."""
+    return sha256(secret.encode()).hexdigest()
+
+
+def document_name(key_digest: str) -> str:
+    """Where a key's document lies in Redis."""
+    return _DOCUMENT_PREFIX + key_digest
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, rest = divmod(number, len(ALPHABET))
+        digits.append(ALPHABET[rest])
+    return "".join(reversed(digits))
+
+
+def _checksum(body: str) -> str:
+    return _base62(crc32(body.encode()), CHECK_CHARS)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimit:
+    """A limit on a key, as recorded. The value in force is the ledger's; this copy may be older than it."""
+
+    id: str
+    scope: str
+    scope_id: str
+    window: str
+    kind: str
+    enforcement: str
+    value_nano: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is known of a key, but for its secret.
+
+    customer, feature: whom the key is bound to; nothing a client says overrides it. assertion: what a client
+    may say otherwise: nothing, what is listed in customers and features, or anything. on_ledger_down:
+    closed refuses when the ledger is away, open goes on. display: the secret's last four characters.
+    """
+
+    id: str
+    account_id: str
+    name: str
+    version: int
+    status: str
+    expires_ms: int | None
+    scopes: tuple[str, ...]
+    customer: str | None
+    feature: str | None
+    assertion: str
+    customers: tuple[str, ...]
+    features: tuple[str, ...]
+    default_customer: str | None
+    default_feature: str | None
+    limits: tuple[KeyLimit, ...]
+    on_ledger_down: str
+    display: str
+
+    def usable(self, now_ms: int) -> bool:
+        """Active and not expired: for calls that do not go through the ledger, which checks it itself."""
+        return self.status == "active" and (self.expires_ms is None or now_ms < self.expires_ms)
+
+    def to_document(self) -> bytes:
+        """The record as JSON, for Redis."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_document(cls, document: bytes | Mapping[str, Any]) -> KeyRecord:
+        """The record in a document; unknown fields are ignored. ValueError: not a key's document."""
+        fields = orjson.loads(document) if isinstance(document, bytes) else document
+        try:
+            values = {name: fields[name] for name in cls.__slots__}
+            for name in ("scopes", "customers", "features"):
+                values[name] = tuple(values[name])
+            values["limits"] = tuple(
+                KeyLimit(**{name: limit[name] for name in KeyLimit.__slots__}) for limit in values["limits"]
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a key's document: {error!r}") from None
+        return cls(**values)

@@ -1,0 +1,187 @@
+"""The gateway as a subject: the product's own `serve` with everything on, in a directory of its own.
+
+One worker, the embedded Redis, the recorder, prices for the models that the upstream serves, and a key with a
+hard money limit for each window, attribution in the headers. Its processes are told apart by what they were
+started as. It is drained when the event store has recorded exactly as many requests as were answered, so
+every round also checks that no event was lost or written twice.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.lane import MODELS
+from benchmarks.process import ProcessGone, command_line, descendants, name_of
+from benchmarks.stage import (
+    CLIENT_HEADERS,
+    CannotStart,
+    Stage,
+    clean_environment,
+    free_port,
+    product_command,
+)
+from benchmarks.subject import Subject
+
+ROLE = re.compile(r"gateway\.serve\.child (\w+)")
+ROLE_GROUPS = {"worker": "gateway", "recorder": "recorder"}
+REDIS_NAMES = ("valkey-server", "redis-server")
+GROUPS = ("gateway", "redis", "recorder", "supervisor")
+DRAIN_PATIENCE_S = 60.0
+QUIET_S = 0.05
+COUNT_EVENTS = "SELECT coalesce(sum(events), 0) FROM costs_by_customer_day"
+SECRET = re.compile(r"\bobs_[0-9A-Za-z]{49}\b")
+# Dollars per million units: these models exist nowhere else, so their prices are the configuration's.
+RATES = {"input_tokens": "2.5", "cache_read_input_tokens": "1.25", "output_tokens": "10"}
+LIMITS_USD = {"day": "100000", "month": "1000000", "lifetime": "5000000"}
+ATTRIBUTION = (("Observe-Customer", "acme"), ("Observe-Feature", "ai_summarization"))
+
+
+class NotDrained(Exception):
+    """The event store did not come to hold exactly one event for each answered request."""
+
+
+class Gateway:
+    """A running `serve`: its processes, and how many of its events the store must hold."""
+
+    def __init__(self, process: subprocess.Popen[bytes], data_dir: Path) -> None:
+        self._process = process
+        self._database = data_dir / "tollkeeper.db"
+        self._expected = 0
+
+    def groups(self) -> Mapping[str, Sequence[int]]:
+        """Process ids by group, found anew: a worker that died and was replaced would be seen."""
+        found: dict[str, list[int]] = {name: [] for name in GROUPS}
+        found["supervisor"].append(self._process.pid)
+        for pid in descendants(self._process.pid):
+            role = ROLE.search(command_line(pid))
+            if role is not None:
+                found[ROLE_GROUPS.get(role[1], "supervisor")].append(pid)
+            elif name_of(pid) in REDIS_NAMES:
+                found["redis"].append(pid)
+            else:
+                found["supervisor"].append(pid)
+        if len(found["gateway"]) != 1 or not found["redis"] or not found["recorder"]:
+            raise ProcessGone(f"not every process of the gateway runs: {found}")
+        return found
+
+    def recorded(self) -> int:
+        """How many events the store holds now, read from its rollup."""
+        try:
+            connection = sqlite3.connect(f"file:{self._database}?mode=ro", uri=True, timeout=5)
+            try:
+                count: int = connection.execute(COUNT_EVENTS).fetchone()[0]
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise NotDrained(f"the event store cannot be read: {error}") from error
+        return count
+
+    def begin(self) -> None:
+        """Count from here: what was recorded so far belongs to no round."""
+        before, since = self.recorded(), time.monotonic()
+        while time.monotonic() - since < 1.0:
+            time.sleep(0.1)
+            if (now := self.recorded()) != before:
+                before, since = now, time.monotonic()
+        self._expected = before
+
+    def wait_drained(self, answered: int) -> None:
+        """Until the store holds one more event for each answered request. NotDrained when it does not."""
+        self._expected += answered
+        give_up = time.monotonic() + DRAIN_PATIENCE_S
+        while (count := self.recorded()) < self._expected:
+            if time.monotonic() > give_up:
+                raise NotDrained(f"{self._expected - count} of {answered} events were not recorded in time")
+            time.sleep(0.02)
+        time.sleep(QUIET_S)  # what the recorder still does after its transaction: it acknowledges and trims
+        if (count := self.recorded()) != self._expected:
+            raise NotDrained(
+                f"{count - self._expected} more events were recorded than requests were answered"
+            )
+
+
+def start_gateway(stage: Stage, python: str = sys.executable) -> Subject:
+    """Start `serve` before our upstream and mint its key. Raises CannotStart with what it said."""
+    data_dir = stage.scratch / "data"
+    configuration, port = stage.scratch / "tollkeeper.yaml", free_port()
+    configuration.write_text(json.dumps(settings(stage.upstream_port, port, data_dir), indent=1))
+    command = product_command("serve", "--config", str(configuration), python=python)
+    process = stage.start("gateway", command)
+    stage.wait_for_port("gateway", process, port)
+    secret = mint_key(stage, configuration, python)
+    gateway = Gateway(process, data_dir)
+    subject = Subject(
+        "gateway",
+        port,
+        [*CLIENT_HEADERS, ("Authorization", f"Bearer {secret}"), *ATTRIBUTION],
+        groups=gateway.groups,
+        pinned=("gateway",),
+        wait_drained=gateway.wait_drained,
+    )
+    hello = b'{"model":"bench-1kb","messages":[{"role":"user","content":"hello"}]}'
+    stage.wait_for_answer(subject, process, hello)
+    gateway.begin()
+    return subject
+
+
+def settings(upstream_port: int, port: int, data_dir: Path) -> dict[str, object]:
+    """The gateway's configuration (JSON is YAML)."""
+    return {
+        "server": {
+            "host": "127.0.0.1",
+            "port": port,
+            "workers": 1,
+            "data_dir": str(data_dir),
+            "metrics_port": free_port(),
+            "log_level": "warning",
+        },
+        "providers": {"bench": {"base_url": f"http://127.0.0.1:{upstream_port}/v1", "api_key": "sk-bench"}},
+        "prices": [
+            {
+                "provider": "bench",
+                "model": model,
+                "usd_per_million": RATES,
+                "context_window": 128_000,
+                "max_output_tokens": 16_384,
+                "source": "benchmarks",
+            }
+            for model in MODELS
+        ],
+    }
+
+
+def mint_key(stage: Stage, configuration: Path, python: str) -> str:
+    """A key that may name any customer, with a hard limit for each window; returns its secret."""
+    limits = [word for window, dollars in LIMITS_USD.items() for word in ("--limit", f"{window}={dollars}")]
+    said = tollkeeper(
+        stage, configuration, python, "keys", "create", "--name", "bench", "--assert", "any", *limits
+    )
+    secret = SECRET.search(said)
+    if secret is None:
+        raise CannotStart(f"`tollkeeper keys create` printed no key: {said[-500:]}")
+    return secret[0]
+
+
+def tollkeeper(stage: Stage, configuration: Path, python: str, *words: str) -> str:
+    """Run one command of the product; its output. CannotStart when it fails."""
+    outcome = subprocess.run(
+        product_command(*words, "--config", str(configuration), python=python),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=stage.scratch,
+        env=clean_environment(),
+        timeout=60,
+    )
+    if outcome.returncode != 0:
+        raise CannotStart(
+            f"`tollkeeper {' '.join(words)}` failed: {outcome.stderr.strip() or outcome.stdout.strip()}"
+        )
+    return outcome.stdout

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Renews the leases of one worker on one shard and notes what each request has cost so far.
+-- KEYS  1 leases, then open records
+-- ARGV  1 owner  2 lease ms, then for each record: request id, cost so far (nano-USD)
+-- Answers the request ids that are no longer this worker's: it must stop them.
+local call = redis.call
+local time = call('TIME')
+local renewed = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2]))
+local lost = {}
+for i = 2, #KEYS do
+  local id, cost = ARGV[2 * i - 1], ARGV[2 * i]
+  local record = redis.pcall('HMGET', KEYS[i], 'owner', 'ck')
+  if record.err or record[1] ~= ARGV[1] then
+    lost[#lost + 1] = id
+  else
+    call('HINCRBY', KEYS[i], 'hb', '1')
+    if tonumber(cost) > tonumber(record[2] or '0') then call('HSET', KEYS[i], 'ck', cost) end
+    call('ZADD', KEYS[1], renewed, id)
+  end
+end
+return lost

@@ -1,0 +1,179 @@
+"""One request's way, from its first byte to its cost event. Read this page first.
+
+    body and key -> attribution -> route and candidates -> ceiling -> ledger.open -> attempts -> relay
+    -> price -> ledger.close
+
+One task, the ASGI call itself, owns the request from before the open to after the close, and nobody cancels
+it: deadlines and stops close the upstream, and the owner settles what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from time import time
+from typing import Any
+
+from budgets.ledger import Opened
+from gateway import answers
+from gateway.admission import Caller, Headers, read_headers
+from gateway.answers import RawHeaders, Send
+from gateway.attempts import Reached, reach
+from gateway.candidates import Candidate, candidates
+from gateway.dialects import READERS, Exchange
+from gateway.dialects.exchange import parse_object
+from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
+from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
+from gateway.opening import find_caller, open_request
+from gateway.parts import Parts
+from gateway.relay import Receive
+from gateway.request import Request
+from metering.event import CostEvent
+from metering.ids import new_id
+from metering.money import nano_to_usd
+from routing.table import Route
+
+_EVENT_STREAM = b"text/event-stream"
+
+
+async def serve(
+    parts: Parts, surface: str, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
+    """Serve one proxied request; every way out sends one complete answer."""
+    event = CostEvent(id=new_id(), surface=surface, started_ms=int(time() * 1_000))
+    try:
+        request, found, opened = await _accept(parts, surface, event, scope, receive)
+    except GatewayError as error:
+        parts.metrics.denied(surface, error.code)
+        await answers.send_whole(send, *answers.refusal(error, event.id))
+        return
+    parts.running[request.id] = request
+    parts.metrics.open.inc()
+    try:
+        await _carry_out(parts, request, found, opened, receive, send)
+    finally:
+        del parts.running[request.id]
+        parts.metrics.open.dec()
+        parts.metrics.ended(event)
+
+
+# From the first byte to the open record.
+
+
+async def _accept(
+    parts: Parts, surface: str, event: CostEvent, scope: MutableMapping[str, Any], receive: Receive
+) -> tuple[Request, list[Candidate], Opened]:
+    """Everything that may still refuse the request without a cost event."""
+    if parts.draining:
+        raise Unavailable("This gateway is shutting down; try again.", code="draining")
+    headers = read_headers(scope["headers"])
+    caller = await find_caller(parts, headers, surface)
+    raw = await _read_body(headers, receive, parts.body_bytes_max)
+    call = READERS[surface](parse_object(raw))
+    route = parts.routes.find(call.model)
+    if route is None:
+        raise NotFound(
+            f"The model `{call.model}` does not exist here. GET /v1/models lists those that do.",
+            code="model_not_found",
+            param="model",
+        )
+    found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms)
+    _describe(event, caller, headers, call, route)
+    return await open_request(parts, event, caller, headers, call, route, found)
+
+
+async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes of it, whatever Content-Length claims."""
+    if headers.content_encoding not in (None, b"identity"):
+        raise BadRequest(
+            "Compressed bodies are not accepted.", param="Content-Encoding", code="invalid_header"
+        )
+    too_large = f"The body is larger than {limit} bytes."
+    if headers.content_length is not None and headers.content_length > limit:
+        raise TooLarge(too_large)
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message["body"]
+        if len(body) > limit:
+            raise TooLarge(too_large)
+        return body
+    parts, size = [], 0
+    while message["type"] == "http.request":
+        size += len(message["body"])
+        if size > limit:
+            raise TooLarge(too_large)
+        parts.append(message["body"])
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    raise BadRequest("The connection was closed before the body was complete.", code="incomplete_body")
+
+
+def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route) -> None:
+    """What is known of the request before it runs, as its event will tell it."""
+    key = caller.key
+    event.account_id, event.key_id = key.account_id, key.id
+    event.customer, event.feature = caller.customer, caller.feature
+    event.task_id, event.trace_id = headers.task_id, headers.trace_id
+    event.workspace, event.user = headers.workspace, headers.user
+    event.properties = headers.properties
+    event.route = call.model
+    event.route_final = route.alias
+    event.provider_requested = event.provider = route.targets[0].provider
+    event.model_requested = call.model
+    event.model = route.targets[0].model
+    event.stream = call.stream
+
+
+# From the open record to the cost event.
+
+
+async def _carry_out(
+    parts: Parts, request: Request, found: list[Candidate], opened: Opened, receive: Receive, send: Send
+) -> None:
+    """Reach a candidate, pass its answer on, and settle; the request has exactly one end below."""
+    head = _own_headers(request, opened, found)
+    try:
+        reached = await reach(request, found)
+    except GatewayError as error:
+        await end_without_answer(parts, request, found, error, send)
+        return
+    event = request.event
+    event.provider, event.model = reached.candidate.target.provider, reached.candidate.target.model
+    head += _route_headers(request, reached)
+    event.http_status = reached.answer.status
+    if reached.refusal is not None:
+        await end_refused(parts, request, reached, head, send)
+    elif request.call.stream and _is_event_stream(reached):
+        await end_streamed(parts, request, reached, head, receive, send)
+    else:
+        await end_whole(parts, request, reached, head, send)
+
+
+def _is_event_stream(reached: Reached) -> bool:
+    kind = reached.answer.header(b"content-type") or b""
+    return kind.split(b";", 1)[0].strip().lower() == _EVENT_STREAM
+
+
+def _own_headers(request: Request, opened: Opened, found: list[Candidate]) -> RawHeaders:
+    event = request.event
+    head: RawHeaders = [
+        (b"x-request-id", event.id.encode()),
+        (b"observe-task-id", (event.task_id or event.id).encode()),
+        (b"observe-route", (event.route_final or "").encode()),
+    ]
+    if opened.remaining_nano is not None:
+        head.append((b"observe-budget-remaining-usd", nano_to_usd(max(0, opened.remaining_nano)).encode()))
+    if found and found[0].maximum:
+        event.max_output_written = found[0].maximum[1]
+        head.append((b"observe-max-tokens", b"%d" % found[0].maximum[1]))
+    return head
+
+
+def _route_headers(request: Request, reached: Reached) -> RawHeaders:
+    maximum = reached.candidate.maximum
+    request.event.max_output_written = maximum[1] if maximum else None
+    return [
+        (b"observe-provider", reached.candidate.target.provider.encode()),
+        (b"observe-model", reached.candidate.target.model.encode()),
+        (b"observe-attempts", b"%d" % len(request.attempts)),
+    ]

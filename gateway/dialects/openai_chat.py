@@ -1,0 +1,229 @@
+"""OpenAI's chat completions format: requests, and the usage its answers report.
+
+Shapes: https://platform.openai.com/docs/api-reference/chat, and what providers that copy the format
+return where they differ (noted at each place).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.dialects.exchange import (
+    MAXIMUM_TOKENS,
+    Exchange,
+    read_bool,
+    read_count,
+    read_model,
+    wrong_type,
+)
+from gateway.errors import BadRequest
+from metering.usage import Usage
+
+CHOICES_MAX = 128
+_JSON_FORMATS = ("json_object", "json_schema")
+_TEXT_PARTS = ("text", "refusal", "input_text", "output_text", "thinking", "reasoning")
+
+
+def read_call(body: dict[str, Any]) -> Exchange:
+    """Understand one chat completions request; BadRequest names the field that is wrong."""
+    call = Exchange("chat.completions", body, read_model(body))
+    call.stream = read_bool(body, "stream")
+    call.choices = read_count(body, "n", most=CHOICES_MAX) or 1
+    for name in ("max_completion_tokens", "max_tokens"):
+        maximum = read_count(body, name, most=MAXIMUM_TOKENS)
+        if maximum is not None and (call.maximum is None or maximum > call.maximum):
+            # Both given: which one a provider obeys is its own affair, so the larger one is held.
+            call.maximum, call.maximum_field = maximum, name
+    _read_messages(body.get("messages"), call)
+    _read_tools(body, call)
+    _read_options(body, call)
+    return call
+
+
+def _read_messages(messages: Any, call: Exchange) -> None:
+    if messages is None:
+        raise BadRequest(
+            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
+        )
+    if not isinstance(messages, list):
+        raise wrong_type("messages", messages, "an array of objects")
+    if not messages:
+        raise BadRequest(
+            "Invalid 'messages': empty array. Expected at least one message.",
+            param="messages",
+            code="empty_array",
+        )
+    call.messages = len(messages)
+    for n, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise wrong_type(f"messages[{n}]", message, "an object")
+        if not isinstance(message.get("role"), str):
+            raise wrong_type(f"messages[{n}].role", message.get("role"), "a string")
+        content = message.get("content")
+        if content is None or isinstance(content, str):
+            continue
+        if not isinstance(content, list):
+            raise wrong_type(f"messages[{n}].content", content, "a string or an array of parts")
+        for m, part in enumerate(content):
+            if isinstance(part, str):
+                continue
+            if not isinstance(part, dict):
+                raise wrong_type(f"messages[{n}].content[{m}]", part, "an object")
+            _read_part(part, f"messages[{n}].content[{m}]", call)
+
+
+def _read_part(part: dict[str, Any], path: str, call: Exchange) -> None:
+    """Note what a part costs beyond its own bytes: images by a published maximum, files by nothing known."""
+    kind = part.get("type")
+    if kind in _TEXT_PARTS:
+        return
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        if not isinstance(url, str):
+            raise wrong_type(f"{path}.image_url.url", url, "a string")
+        call.images += 1
+        call.has_media = True
+        call.media_bytes += len(url)
+    elif kind == "input_audio":
+        call.has_media = call.has_audio = True
+        # Its base64 text bounds its tokens: wav and mp3 are accepted, the leanest mp3 has 1,000 bytes a
+        # second, and a second of audio is about 10 tokens.
+    else:
+        call.unbounded = call.unbounded or path
+
+
+def _read_tools(body: dict[str, Any], call: Exchange) -> None:
+    tools = body.get("tools")
+    if tools is not None:
+        if not isinstance(tools, list):
+            raise wrong_type("tools", tools, "an array of objects")
+        for n, tool in enumerate(tools):
+            if not isinstance(tool, dict):
+                raise wrong_type(f"tools[{n}]", tool, "an object")
+            if tool.get("type") not in ("function", "custom"):
+                # A tool that runs at the provider reads and searches as much as it likes.
+                call.unbounded = call.unbounded or f"tools[{n}]"
+        call.tools = len(tools)
+    if body.get("web_search_options") is not None:
+        call.unbounded = call.unbounded or "web_search_options"
+
+
+def _read_options(body: dict[str, Any], call: Exchange) -> None:
+    options = body.get("stream_options")
+    if options is not None:
+        if not isinstance(options, dict):
+            raise wrong_type("stream_options", options, "an object")
+        if not call.stream:
+            raise BadRequest(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                param="stream_options",
+                code="invalid_value",
+            )
+        call.include_usage = options.get("include_usage") is True
+    modalities = body.get("modalities")
+    if modalities is not None and not isinstance(modalities, list):
+        raise wrong_type("modalities", modalities, "an array of strings")
+    wanted = body.get("response_format")
+    if wanted is not None:
+        if not isinstance(wanted, dict):
+            raise wrong_type("response_format", wanted, "an object")
+        call.wants_json = wanted.get("type") in _JSON_FORMATS
+    if body.get("audio") is not None or "audio" in (body.get("modalities") or ()):
+        call.has_media = call.has_audio = True
+    prediction = body.get("prediction")
+    if isinstance(prediction, dict):
+        # Predicted tokens that are rejected are billed as output, beyond the maximum.
+        call.predicted_bytes = _text_bytes(prediction.get("content"))
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict):
+        call.client_metadata = metadata
+
+
+def _text_bytes(content: Any) -> int:
+    if isinstance(content, str):
+        return len(content.encode("utf-8", "surrogatepass"))
+    if isinstance(content, list):
+        return sum(_text_bytes(part.get("text") if isinstance(part, dict) else part) for part in content)
+    return 0
+
+
+def read_usage(reported: dict[str, Any]) -> Usage | None:
+    """Usage of one answer from its `usage` object; None when it reports nothing countable.
+
+    OpenAI counts cached tokens inside prompt_tokens and reasoning inside completion_tokens. Where others
+    differ: DeepSeek names the cached part prompt_cache_hit_tokens; xAI counts reasoning beside
+    completion_tokens, which its own total_tokens shows.
+    """
+    given = reported.get("prompt_tokens")
+    produced = reported.get("completion_tokens")
+    if given is None and produced is None and _count(reported.get("total_tokens")) == 0:
+        return None
+    prompt, completion = _count(given), _count(produced)
+    inside = reported.get("prompt_tokens_details")
+    outside = reported.get("completion_tokens_details")
+    inside = inside if isinstance(inside, dict) else {}
+    outside = outside if isinstance(outside, dict) else {}
+    cached = inside.get("cached_tokens")
+    if cached is None:
+        cached = reported.get("prompt_cache_hit_tokens", reported.get("cached_tokens"))
+    reasoning = _count(outside.get("reasoning_tokens", reported.get("reasoning_tokens")))
+    total = _count(reported.get("total_tokens"))
+    if reasoning and (reasoning > completion or total == prompt + completion + reasoning):
+        completion += reasoning
+    return Usage(
+        input_tokens=prompt,
+        cache_read_input_tokens=_count(cached),
+        cache_write_5m_input_tokens=_count(inside.get("cache_write_tokens")),
+        input_audio_tokens=_count(inside.get("audio_tokens")),
+        input_image_tokens=_count(inside.get("image_tokens")),
+        output_tokens=completion,
+        reasoning_output_tokens=reasoning,
+        output_audio_tokens=_count(outside.get("audio_tokens")),
+        output_image_tokens=_count(outside.get("image_tokens")),
+    )
+
+
+def _count(value: Any) -> int:
+    """A token count: whole and not negative, however it is spelt; anything else counts nothing."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return max(0, int(value))
+
+
+def usage_object(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """Where an answer or a chunk carries its usage: at the top, or under Groq's `x_groq`."""
+    usage = answer.get("usage")
+    if isinstance(usage, dict):
+        return usage
+    groq = answer.get("x_groq")
+    if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
+        return dict(groq["usage"])
+    return None
+
+
+def delta_text(chunk: dict[str, Any]) -> str:
+    """All text one chunk (or a whole answer) carries: content, reasoning, refusals, tool arguments."""
+    found: list[str] = []
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            continue
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            value = delta.get(name)
+            if isinstance(value, str):
+                found.append(value)
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict):
+                found += [v for v in (function.get("name"), function.get("arguments")) if isinstance(v, str)]
+    return "".join(found)
+
+
+def finish_reasons(chunk: dict[str, Any]) -> list[str]:
+    """The finish reasons that a chunk or answer states."""
+    return [
+        reason
+        for choice in chunk.get("choices") or ()
+        if isinstance(choice, dict) and isinstance(reason := choice.get("finish_reason"), str)
+    ]

@@ -1,0 +1,29 @@
+"""OpenAI's embeddings format. Usage has the chat format's shape without completion tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.dialects.exchange import Exchange, read_model, wrong_type
+from gateway.errors import BadRequest
+
+
+def read_call(body: dict[str, Any]) -> Exchange:
+    """Understand one embeddings request; BadRequest names the field that is wrong."""
+    call = Exchange("embeddings", body, read_model(body), produces_tokens=False)
+    given = body.get("input")
+    if given is None:
+        raise BadRequest(
+            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
+        )
+    if not isinstance(given, (str, list)):
+        raise wrong_type("input", given, "a string or an array")
+    if not given:
+        raise BadRequest("'input' must not be empty.", param="input", code="invalid_value")
+    call.messages = 1
+    if isinstance(given, list):
+        call.messages = len(given)
+        for n, item in enumerate(given):
+            if isinstance(item, bool) or not isinstance(item, (str, int, list)):
+                raise wrong_type(f"input[{n}]", item, "a string, an integer or an array of integers")
+    return call

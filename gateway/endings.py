@@ -1,0 +1,228 @@
+"""How an accepted request ends: each way settles once, tells the ledger, and completes the answer."""
+
+from __future__ import annotations
+
+from functools import partial
+from time import time
+from typing import Any
+
+import orjson
+
+from gateway import answers
+from gateway.answers import RawHeaders, Send
+from gateway.attempts import Reached
+from gateway.candidates import Candidate
+from gateway.dialects import openai_chat
+from gateway.errors import GatewayError, UpstreamError
+from gateway.parts import Parts
+from gateway.relay import Receive, relay_stream
+from gateway.request import Request
+from gateway.settlement import price_attempt, settle
+from gateway.tap import StreamTap
+from gateway.transport.errors import TransportError
+from metering.event import Attempt
+from metering.usage import Usage
+from routing.outcome import PASSED_ON
+
+CHAT_PRIMING_TOKENS = 3
+CHAT_MESSAGE_TOKENS = 4
+"""What OpenAI's chat format adds to a prompt's text; good enough for an estimate anywhere."""
+
+
+async def end_without_answer(
+    parts: Parts, request: Request, found: list[Candidate], error: GatewayError, send: Send
+) -> None:
+    """No target answered: estimate what may have been billed, settle, and say so."""
+    event = request.event
+    event.status, event.outcome = "failed", "failure"
+    event.http_status, event.error_code = error.status, error.code
+    await _estimate_unknown(parts, request, found)
+    await parts.closer.close(request, settle(request, None, found[0] if found else None))
+    await answers.send_whole(send, *answers.refusal(error, event.id))
+
+
+async def _estimate_unknown(parts: Parts, request: Request, found: list[Candidate]) -> None:
+    """Attempts that were sent and lost: the prompt may have been read, so its cost is the estimate."""
+    targets = {(c.target.provider, c.target.model): c for c in found}
+    for attempt in request.attempts:
+        if attempt.status == "unknown" and attempt.cost_nano is None:
+            candidate = targets[attempt.provider or "", attempt.model or ""]
+            usage = Usage(input_tokens=await _likely_input(parts, request, candidate))
+            price_attempt(
+                attempt,
+                candidate,
+                usage,
+                parts.prices,
+                source="estimated",
+                served_model=None,
+                service_tier=None,
+            )
+
+
+async def _likely_input(parts: Parts, request: Request, candidate: Candidate) -> int:
+    call = request.call
+    counted = await parts.count_tokens(call.prompt_text(), candidate.target.model)
+    return counted + CHAT_PRIMING_TOKENS + CHAT_MESSAGE_TOKENS * call.messages
+
+
+async def end_refused(parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send) -> None:
+    """A target refused the request: nothing was billed, and the caller is told in the provider's words."""
+    event, status = request.event, reached.answer.status
+    event.status, event.outcome = "failed", "failure"
+    passed_on = (400 <= status < 500 and status not in (401, 403, 408, 409, 425)) or status in PASSED_ON
+    error = None if passed_on else UpstreamError(f"Provider {event.provider!r} failed with status {status}.")
+    event.error_code = f"upstream_{status}"
+    event.http_status = status if error is None else error.status
+    await parts.closer.close(request, settle(request, None, reached.candidate))
+    if error is not None:
+        await answers.send_whole(send, *answers.refusal(error, event.id))
+        return
+    body = reached.refusal or b""
+    head += answers.passed_headers(reached.answer.headers)
+    head.append((b"content-length", b"%d" % len(body)))
+    if status not in PASSED_ON:
+        head.append((b"x-should-retry", b"false"))
+    await answers.send_whole(send, status, head, body)
+
+
+async def end_whole(parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send) -> None:
+    """A whole answer: it leaves once its close is acknowledged, with its cost in a header."""
+    event, attempt = request.event, reached.attempt
+    request.reading(reached.answer)
+    try:
+        body = await reached.answer.read(parts.answer_bytes_max)
+    except TransportError as error:
+        attempt.status, attempt.error_class = "unknown", type(error).__name__
+        attempt.ended_ms = int(time() * 1_000)
+        fault = UpstreamError("The provider broke off in the middle of its answer.")
+        await end_without_answer(parts, request, [reached.candidate], fault, send)
+        return
+    request.reading(None)
+    attempt.ended_ms = int(time() * 1_000)
+    attempt.status = "succeeded"
+    await _read_whole(parts, request, reached, body)
+    await _estimate_unknown(parts, request, [reached.candidate])
+    await parts.closer.close(request, settle(request, attempt, reached.candidate))
+    head += answers.passed_headers(reached.answer.headers)
+    head.append((b"content-length", b"%d" % len(body)))
+    head.append(answers.cost_header(event.cost_nano))
+    await answers.send_whole(send, reached.answer.status, head, body)
+
+
+async def _read_whole(parts: Parts, request: Request, reached: Reached, body: bytes) -> None:
+    """Usage, served model and outcome from a whole answer."""
+    event = request.event
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    if not isinstance(answer, dict):
+        answer = {}
+        event.outcome, event.outcome_reason = "failure", "unreadable_answer"
+    else:
+        event.outcome = "success"
+    reported = openai_chat.usage_object(answer)
+    usage = openai_chat.read_usage(reported) if reported is not None else None
+    text = openai_chat.delta_text(answer) if usage is None or request.call.wants_json else ""
+    _judge(request, set(openai_chat.finish_reasons(answer)), text)
+    event.status = "succeeded"
+    await _price(parts, request, reached, usage, text, answer.get("model"), answer.get("service_tier"))
+
+
+def _judge(request: Request, reasons: set[str], text: str) -> None:
+    """What the finish reasons and the asked-for format say about the answer."""
+    event = request.event
+    if "length" in reasons and event.max_output_written is not None:
+        event.truncated_by = "gateway"
+    if request.call.wants_json and event.outcome == "success" and text and request.call.choices == 1:
+        try:
+            orjson.loads(text)
+        except orjson.JSONDecodeError:
+            event.outcome, event.outcome_reason = "failure", "invalid_json"
+
+
+async def _price(
+    parts: Parts,
+    request: Request,
+    reached: Reached,
+    usage: Usage | None,
+    text: str,
+    model: Any,
+    tier: Any,
+) -> None:
+    """Price the attempt by what was reported, else by what can be counted."""
+    source = "provider"
+    if usage is None:
+        source = "estimated"
+        output = await parts.count_tokens(text, reached.candidate.target.model) if text else 0
+        usage = Usage(
+            input_tokens=await _likely_input(parts, request, reached.candidate), output_tokens=output
+        )
+    price_attempt(
+        reached.attempt,
+        reached.candidate,
+        usage,
+        parts.prices,
+        source=source,
+        served_model=model if isinstance(model, str) else None,
+        service_tier=tier if isinstance(tier, str) else None,
+    )
+
+
+async def end_streamed(
+    parts: Parts, request: Request, reached: Reached, head: RawHeaders, receive: Receive, send: Send
+) -> None:
+    """A streamed answer: it passes as it comes, and its close is acknowledged before its last byte."""
+    attempt = reached.attempt
+    tap = StreamTap(strip_usage=reached.candidate.ask_usage)
+    request.estimate_nano = partial(_estimate_so_far, reached.candidate, tap)
+    head += answers.passed_headers(reached.answer.headers)
+    head += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+    try:
+        ending = await relay_stream(
+            request,
+            reached.answer,
+            tap,
+            (reached.answer.status, head),
+            receive,
+            send,
+            cancel_stops_billing=reached.candidate.upstream.cancel_stops_billing,
+        )
+    except UpstreamError as error:
+        attempt.status, attempt.error_class = "unknown", "ended_before_start"
+        attempt.ended_ms = int(time() * 1_000)
+        await end_without_answer(parts, request, [reached.candidate], error, send)
+        return
+    tap.close()
+    attempt.ended_ms = int(time() * 1_000)
+    attempt.error_class = ending.error_class
+    _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
+    text = tap.text() if tap.usage is None or request.call.wants_json else ""
+    _judge(request, tap.finish_reasons, text)
+    await _price(parts, request, reached, tap.usage, text, tap.model, tap.service_tier)
+    await _estimate_unknown(parts, request, [reached.candidate])
+    await parts.closer.close(request, settle(request, attempt, reached.candidate))
+    if ending.started:
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _estimate_so_far(candidate: Candidate, tap: StreamTap) -> int:
+    """What a running stream is likely to have cost, in nano-USD; 0 where no price is known."""
+    if candidate.price is None:
+        return 0
+    usage = Usage(input_tokens=len(candidate.body) // 4, output_tokens=tap.likely_tokens())
+    return candidate.price.cost_of(usage).nano or 0
+
+
+def _name_ending(request: Request, attempt: Attempt, complete: bool, gone: bool, told: bool) -> None:
+    """The status of event and attempt, by how the stream ended."""
+    event = request.event
+    if complete:
+        event.status, event.outcome, attempt.status = "succeeded", "success", "succeeded"
+    elif gone:
+        event.status, event.outcome, attempt.status = "cancelled", "unknown", "cancelled"
+    elif request.stopped == "drained":
+        event.status, event.outcome, attempt.status = "drained", "failure", "cut"
+    else:
+        event.status, event.outcome, attempt.status = "cut", "failure", "cut"
+        event.error_code = "error_in_stream" if told else request.stopped or "stream_cut"

@@ -1,0 +1,137 @@
+"""What Prometheus scrapes. Every label comes from a closed set, so that no caller can grow the series.
+
+`model` is a configured or offered model name, or `other`; customers, features and keys are never labels
+(the event store answers for them). Children are bound once and kept: a look-up in a dict of ours costs a
+tenth of `labels()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from metering.event import CostEvent
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
+_STATUS_CLASS = {1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
+REQUESTS = Counter(
+    "tollkeeper_requests",
+    "Accepted requests that have ended",
+    ["surface", "provider", "model", "status", "outcome"],
+)
+SECONDS = Histogram(
+    "tollkeeper_request_seconds", "From the request's head to its end", ["surface"], buckets=_SECONDS
+)
+FIRST_TOKEN = Histogram(
+    "tollkeeper_first_token_seconds",
+    "From the request's head to the first byte of a stream",
+    ["provider"],
+    buckets=_SECONDS,
+)
+ATTEMPTS = Counter("tollkeeper_attempts", "Upstream tries", ["provider", "kind", "outcome"])
+TOKENS = Counter("tollkeeper_tokens", "Tokens by kind", ["provider", "model", "kind"])
+COST = Counter("tollkeeper_cost_nanousd", "Cost in nano-dollars (1e-9 USD)", ["provider", "model"])
+WASTED = Counter(
+    "tollkeeper_wasted_nanousd", "Cost of attempts that did not produce the answer", ["provider"]
+)
+DOUBTED = Counter("tollkeeper_doubted_nanousd", "Held money whose true cost is not known", ["provider"])
+UNPRICED = Counter(
+    "tollkeeper_unpriced_requests", "Requests whose cost is unknown for want of a price", ["provider"]
+)
+TRUNCATED = Counter(
+    "tollkeeper_truncated_requests", "Answers that a maximum of the gateway's cut short", ["provider"]
+)
+DENIALS = Counter("tollkeeper_denials", "Requests refused before they were accepted", ["surface", "code"])
+OPEN = Gauge("tollkeeper_open_requests", "Accepted requests that are running", multiprocess_mode="livesum")
+CLOSE_RETRIES = Counter("tollkeeper_close_retries", "Closes that the ledger did not acknowledge at once")
+
+_TOKEN_KINDS = {
+    "input_tokens": "input",
+    "cache_read_input_tokens": "cached",
+    "output_tokens": "output",
+    "reasoning_output_tokens": "reasoning",
+}
+
+
+class Metrics:
+    """The worker's bound metric children. `known_model` tells whether a name may be a label."""
+
+    def __init__(self, known_model: Callable[[str], bool]) -> None:
+        self._known_model = known_model
+        self._requests: dict[tuple[str, str, str, str, str], Counter] = {}
+        self._attempts: dict[tuple[str, str, str], Counter] = {}
+        self._tokens: dict[tuple[str, str, str], Counter] = {}
+        self._cost: dict[tuple[str, str], Counter] = {}
+        self._seconds: dict[str, Histogram] = {}
+        self._first: dict[str, Histogram] = {}
+        self.open = OPEN
+        self.close_retries = CLOSE_RETRIES
+
+    def denied(self, surface: str, code: str) -> None:
+        """Count a request that was not accepted. `code` is one of the gateway's own error codes."""
+        DENIALS.labels(surface, code).inc()
+
+    def ended(self, event: CostEvent) -> None:
+        """Count an accepted request by its cost event."""
+        provider = event.provider or "none"
+        route = event.route or "other"
+        model = route if self._known_model(route) else "other"
+        surface = event.surface or "other"
+        status = _STATUS_CLASS.get((event.http_status or 0) // 100, "none")
+        names = (surface, provider, model, status, event.status)
+        counter = self._requests.get(names)
+        if counter is None:
+            counter = self._requests[names] = REQUESTS.labels(*names)
+        counter.inc()
+        self._count_attempts(event)
+        self._count_tokens(event, provider, model)
+        self._count_money(event, provider, model)
+        self._time(event, surface, provider)
+
+    def _count_attempts(self, event: CostEvent) -> None:
+        for attempt in event.attempts:
+            names = (attempt.provider or "none", attempt.kind, attempt.status)
+            counter = self._attempts.get(names)
+            if counter is None:
+                counter = self._attempts[names] = ATTEMPTS.labels(*names)
+            counter.inc()
+
+    def _count_tokens(self, event: CostEvent, provider: str, model: str) -> None:
+        for unit, quantity in (event.usage or {}).items():
+            kind = _TOKEN_KINDS.get(unit)
+            if kind is None:
+                continue
+            names = (provider, model, kind)
+            counter = self._tokens.get(names)
+            if counter is None:
+                counter = self._tokens[names] = TOKENS.labels(*names)
+            counter.inc(quantity)
+
+    def _count_money(self, event: CostEvent, provider: str, model: str) -> None:
+        if event.cost_nano is None:
+            UNPRICED.labels(provider).inc()
+        elif event.cost_nano:
+            counter = self._cost.get((provider, model))
+            if counter is None:
+                counter = self._cost[provider, model] = COST.labels(provider, model)
+            counter.inc(event.cost_nano)
+        if event.wasted_nano:
+            WASTED.labels(provider).inc(event.wasted_nano)
+        if event.doubted_nano:
+            DOUBTED.labels(provider).inc(event.doubted_nano)
+        if event.truncated_by:
+            TRUNCATED.labels(provider).inc()
+
+    def _time(self, event: CostEvent, surface: str, provider: str) -> None:
+        if event.ended_ms is not None:
+            seconds = self._seconds.get(surface)
+            if seconds is None:
+                seconds = self._seconds[surface] = SECONDS.labels(surface)
+            seconds.observe((event.ended_ms - event.started_ms) / 1_000)
+        if event.stream and event.first_token_ms is not None:
+            first = self._first.get(provider)
+            if first is None:
+                first = self._first[provider] = FIRST_TOKEN.labels(provider)
+            first.observe((event.first_token_ms - event.started_ms) / 1_000)

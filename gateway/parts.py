@@ -1,0 +1,38 @@
+"""Parts: what one worker holds while it serves, built once in `app.py` and handed down."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from accounts.keycache import KeyCache
+from budgets.ledger import Ledger
+from gateway.closer import Closer
+from gateway.metrics import Metrics
+from gateway.request import Request
+from gateway.upstream import Upstream
+from metering.pricebook import PriceBook
+from routing.table import RouteTable
+
+
+@dataclass(slots=True)
+class Parts:
+    """The worker's parts.
+
+    `running`: accepted requests by id. `count_tokens`: (text, model) -> tokens, off the event loop. `ping`:
+    asks whether the ledger's server answers; raises LedgerUnavailable.
+    """
+
+    routes: RouteTable
+    upstreams: dict[str, Upstream]
+    prices: PriceBook
+    keys: KeyCache
+    ledger: Ledger
+    closer: Closer
+    metrics: Metrics
+    count_tokens: Callable[[str, str], Awaitable[int]]
+    ping: Callable[[], Awaitable[object]]
+    body_bytes_max: int
+    answer_bytes_max: int = 64 * 1024 * 1024
+    draining: bool = False
+    running: dict[str, Request] = field(default_factory=dict)

@@ -1,0 +1,128 @@
+"""Carries a streamed answer to the client while the tap reads along.
+
+The first byte sent is the commit point: before it the request can still be refused or answered with an
+error; after it, a stream that breaks gets an error event and no `[DONE]`. A client that hangs up is noticed
+by `receive()`: the server lets sends to it succeed in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from gateway.answers import RawHeaders, Send, error_event
+from gateway.errors import UpstreamError
+from gateway.request import Request
+from gateway.tap import StreamTap
+from gateway.transport.errors import TransportError
+from gateway.transport.port import Answer
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+DRAIN_S = 60.0
+"""How long an answer nobody waits for is read on, where cancelling would not stop the provider's bill."""
+
+_STOP_MESSAGES = {
+    "lease_lost": ("The gateway lost its hold on this request's budget; the answer was cut.", "lease_lost"),
+    "drained": ("The gateway is shutting down; the answer was cut.", "draining"),
+}
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a stream ended. `started`: bytes went to the client, so its head cannot be taken back."""
+
+    complete: bool
+    started: bool
+    client_gone: bool
+    error_class: str | None = None
+
+
+async def relay_stream(
+    request: Request,
+    answer: Answer,
+    tap: StreamTap,
+    head: tuple[int, RawHeaders],
+    receive: Receive,
+    send: Send,
+    *,
+    cancel_stops_billing: bool,
+) -> Ending:
+    """Pass the stream on until it ends, breaks, or the client leaves. Leaves the response open.
+
+    Raises UpstreamError when the provider broke off before anything was sent.
+    """
+    watcher = asyncio.get_running_loop().create_task(
+        _watch(request, receive, close_upstream=cancel_stops_billing)
+    )
+    request.reading(answer)
+    started, fault = False, None
+    try:
+        while data := await answer.chunk():
+            if request.event.first_token_ms is None:
+                request.event.first_token_ms = int(time() * 1_000)
+            out = tap.feed(data)
+            if request.stopped is not None:
+                break
+            if out:
+                if not started:
+                    await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
+                    started = True
+                await send({"type": "http.response.body", "body": out, "more_body": True})
+        else:
+            rest = tap.end()
+            if rest and request.stopped is None:
+                if not started:
+                    await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
+                    started = True
+                await send({"type": "http.response.body", "body": rest, "more_body": True})
+    except TransportError as error:
+        fault = type(error).__name__
+    if request.stopped == "client_gone" and not cancel_stops_billing and fault is None:
+        fault = await _drain(answer, tap)
+    request.reading(None)
+    answer.close()
+    watcher.cancel()
+    return await _end(request, tap, started, fault, send)
+
+
+async def _watch(request: Request, receive: Receive, *, close_upstream: bool) -> None:
+    """Wait for the client to leave; the server also wakes this once the response is complete."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    request.stop("client_gone", close_upstream=close_upstream)
+
+
+async def _drain(answer: Answer, tap: StreamTap) -> str | None:
+    """Read the rest for its usage. The fault's name when it did not end properly, else None."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while data := await answer.chunk():
+                tap.feed(data)
+            tap.end()
+    except TransportError as error:
+        return type(error).__name__
+    except TimeoutError:
+        return "DrainTimeout"
+    return None
+
+
+async def _end(request: Request, tap: StreamTap, started: bool, fault: str | None, send: Send) -> Ending:
+    complete = tap.done and tap.error is None
+    gone = request.stopped == "client_gone"
+    if not complete and fault is None and tap.error is None:
+        fault = request.stopped or "EndedEarly"
+    if complete or gone:
+        return Ending(complete, started, gone, None if complete else fault)
+    if not started:
+        raise UpstreamError(f"The provider broke off before its answer began ({fault}).")
+    if tap.error is None:
+        message, code = _STOP_MESSAGES.get(
+            request.stopped or "", ("The provider broke off in the middle of its answer.", "upstream_error")
+        )
+        body = error_event(message, "upstream_error" if request.stopped is None else "server_error", code)
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+    return Ending(complete, started, gone, fault or "error_in_stream")

@@ -1,0 +1,72 @@
+"""Request: one accepted request while it runs: what was held for it, what was tried, and who may stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.dialects import Exchange
+from metering.event import Attempt, CostEvent
+
+if TYPE_CHECKING:
+    from budgets.ledger import Lease, Ledger
+    from gateway.transport.port import Answer
+
+
+class Request:
+    """The owner's view of an accepted request.
+
+    `estimate_nano`: gives what it is likely to have cost so far, told to the ledger with every heartbeat.
+    `stopped`: why the gateway itself ended it early (`client_gone`, `lease_lost`, `drained`), else None.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_ledger",
+        "attempts",
+        "call",
+        "estimate_nano",
+        "event",
+        "extra_holds",
+        "hard",
+        "id",
+        "lease",
+        "stopped",
+        "surface",
+        "unit_hold_nano",
+    )
+
+    def __init__(self, *, event: CostEvent, call: Exchange, lease: Lease, ledger: Ledger, hard: bool) -> None:
+        self.id = event.id
+        self.event = event
+        self.call = call
+        self.surface = call.surface
+        self.lease = lease
+        self.hard = hard
+        self.unit_hold_nano = lease.held_nano
+        self.extra_holds = 0
+        self.attempts: list[Attempt] = event.attempts
+        self.estimate_nano: Callable[[], int] = lambda: event.cost_nano or 0
+        self.stopped: str | None = None
+        self._ledger = ledger
+        self._answer: Answer | None = None
+
+    async def hold_again(self) -> bool:
+        """Hold the request's ceiling once more, before repeating an attempt whose cost is unknown."""
+        if not await self._ledger.extend(self.lease, self.unit_hold_nano):
+            return False
+        self.extra_holds += 1
+        return True
+
+    def reading(self, answer: Answer | None) -> None:
+        """Note the answer that a stop must close."""
+        self._answer = answer
+        if answer is not None and self.stopped is not None:
+            answer.close()
+
+    def stop(self, reason: str, *, close_upstream: bool = True) -> None:
+        """End the request early, for the first reason given; the owner task notices and settles."""
+        if self.stopped is None:
+            self.stopped = reason
+        if close_upstream and self._answer is not None:
+            self._answer.close()

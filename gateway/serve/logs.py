@@ -1,0 +1,46 @@
+"""Log lines: one JSON object each on standard error, or readable lines on a terminal.
+
+Lines of the standard library's logging (uvicorn, asyncio) take the same way. No prompt or answer text and
+no secret is ever a field; a request has no line, since its cost event is its log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import structlog
+from structlog.typing import Processor
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logs(level: str) -> None:
+    """Set up this process' logging; `level` is one of LEVELS. Call it once, before the first line."""
+    shared: Sequence[Processor] = (
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    )
+    render: Processor = structlog.processors.JSONRenderer(default=str)
+    if sys.stderr.isatty():
+        render = structlog.dev.ConsoleRenderer(pad_event_to=0)
+        shared = shared[:-1]  # the console renderer shows exceptions in its own way
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(LEVELS[level], logging.WARNING) if level != "debug" else logging.DEBUG)

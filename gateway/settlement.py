@@ -1,0 +1,139 @@
+"""What a request used and cost, attempt by attempt, and the event and figures that close it.
+
+A cost is known when the provider reported usage and a price applies; it is estimated when bytes came but no
+usage; it is unpriced when no price is known. On a hard limit the part of the hold that an unknown cost may
+still claim stays held as doubt, so that the provider's bill never exceeds spent + doubted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import time
+
+from gateway.candidates import Candidate
+from gateway.request import Request
+from metering.event import Attempt
+from metering.price import Cost
+from metering.pricebook import PriceBook
+from metering.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What the ledger is told at the close. Nano-USD."""
+
+    spent_nano: int
+    doubted_nano: int
+
+
+def price_attempt(
+    attempt: Attempt,
+    candidate: Candidate,
+    usage: Usage,
+    prices: PriceBook,
+    *,
+    source: str,
+    served_model: str | None,
+    service_tier: str | None,
+) -> None:
+    """Put usage and its cost on an attempt, at the price of the model that the answer says served it."""
+    price = None
+    if served_model and served_model != candidate.target.model:
+        price = prices.find(candidate.target.prices, served_model, attempt.started_ms)
+    price = price or candidate.price
+    attempt.usage = usage.document()
+    attempt.usage_source = source
+    if served_model:
+        attempt.model = served_model
+    if price is None:
+        attempt.cost_nano, attempt.cost_status = None, "unpriced"
+        return
+    _note_cost(attempt, price.cost_of(usage, service_tier=service_tier), source)
+
+
+def _note_cost(attempt: Attempt, cost: Cost, source: str) -> None:
+    attempt.cost_nano = cost.nano
+    attempt.cost_status = _status(cost, source)
+    attempt.breakdown = [
+        {
+            "unit": line.unit,
+            "quantity": line.quantity,
+            "price_pico": line.price_pico,
+            "cost_nano": line.cost_nano,
+        }
+        for line in cost.lines
+    ]
+    attempt.price_entries = list(cost.entry_ids)
+
+
+def _status(cost: Cost, source: str) -> str:
+    if cost.status != "priced":
+        return cost.status
+    if source == "estimated":
+        return "estimated"
+    return "override" if any(entry.startswith("override:") for entry in cost.entry_ids) else "priced"
+
+
+def close_free(attempt: Attempt) -> None:
+    """An attempt that was refused or never sent: it cost nothing, and that is known."""
+    attempt.cost_nano, attempt.cost_status = 0, "free"
+    attempt.usage_source = "none"
+
+
+def settle(request: Request, winner: Attempt | None, candidate: Candidate | None) -> Settlement:
+    """Total the attempts into the event; returns what the ledger is told.
+
+    `winner`: the attempt that produced the answer, None when none did.
+    """
+    event = request.event
+    for attempt in request.attempts:
+        if attempt.status == "failed" and attempt.cost_nano is None:
+            close_free(attempt)
+    costs = [attempt.cost_nano for attempt in request.attempts]
+    known = [cost for cost in costs if cost is not None]
+    event.cost_nano = sum(known) if len(known) == len(costs) else None
+    event.wasted_nano = sum(attempt.cost_nano or 0 for attempt in request.attempts if attempt is not winner)
+    event.cost_status = _total_status(request.attempts)
+    final = winner or (request.attempts[-1] if request.attempts else None)
+    if final is not None:
+        event.provider, event.model = final.provider, final.model
+        event.usage, event.usage_source = final.usage, final.usage_source
+        event.breakdown, event.price_entries = final.breakdown, final.price_entries
+    if len(request.attempts) > 1:
+        event.breakdown = [row for attempt in request.attempts for row in attempt.breakdown]
+        event.price_entries = sorted(
+            {entry for attempt in request.attempts for entry in attempt.price_entries}
+        )
+    event.ended_ms = int(time() * 1_000)
+    spent = sum(known)
+    doubted, upper = _doubt(request, candidate)
+    event.doubted_nano = doubted
+    event.cost_upper_nano = None if event.cost_nano is None else max(spent, upper)
+    return Settlement(spent, doubted)
+
+
+def _total_status(attempts: list[Attempt]) -> str:
+    statuses = {attempt.cost_status for attempt in attempts}
+    for status in ("unpriced", "estimated", "override", "priced"):
+        if status in statuses:
+            return status
+    return "free"
+
+
+def _doubt(request: Request, candidate: Candidate | None) -> tuple[int, int]:
+    """(what stays held as doubt, the most the request can have cost). Nano-USD.
+
+    Each attempt of unknown cost may have cost up to one whole hold; its estimate is already in spent.
+    """
+    doubted, upper = 0, 0
+    most = request.unit_hold_nano
+    if not request.hard and candidate is not None and candidate.ceiling is not None:
+        most = candidate.ceiling.full
+    for attempt in request.attempts:
+        cost = attempt.cost_nano or 0
+        if attempt.cost_status in ("estimated", "unpriced"):
+            upper += max(cost, most)
+            doubted += max(0, request.unit_hold_nano - cost)
+        else:
+            upper += cost
+    return (doubted if request.hard else 0), upper

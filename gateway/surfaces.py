@@ -1,0 +1,124 @@
+"""Everything clients may call besides the proxied paths: models, health, and a clear 404."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from budgets.ledger import LedgerUnavailable
+from gateway.admission import credential, read_headers, require_scope
+from gateway.answers import refusal
+from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
+from gateway.parts import Parts
+from metering.ids import new_id
+
+MODELS_SCOPE = "models.read"
+PUBLISHED = 1_735_689_600
+"""`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
+
+
+def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Starlette:
+    """The Starlette application for what is not proxied."""
+    surfaces = _Surfaces(parts)
+    return Starlette(
+        routes=[
+            Route("/health/live", surfaces.live, methods=["GET"]),
+            Route("/health/ready", surfaces.ready, methods=["GET"]),
+            Route("/v1/models", surfaces.models, methods=["GET"]),
+            Route("/v1/models/{model:path}", surfaces.model, methods=["GET"]),
+        ],
+        exception_handlers={
+            GatewayError: _told(lambda _request, error: error),
+            404: _told(lambda request, _error: _not_found(request, proxied)),
+            405: _told(lambda request, _error: WrongMethod(_wrong_method(request))),
+        },
+    )
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(
+        orjson.dumps(document),
+        status,
+        {"x-request-id": new_id(), "content-type": "application/json"},
+    )
+
+
+def _told(fault: Callable[[HttpRequest, Any], GatewayError]) -> Callable[[HttpRequest, Exception], Response]:
+    def answer(request: HttpRequest, error: Exception) -> Response:
+        status, headers, body = refusal(fault(request, error), new_id())
+        response = Response(body, status)
+        response.raw_headers = headers
+        return response
+
+    return answer
+
+
+def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
+    if request.url.path in proxied:
+        return WrongMethod(f"{_wrong_method(request)} Use POST.")
+    return NotFound(
+        f"Unknown request URL: {request.method} {request.url.path}. Tollkeeper serves "
+        "POST /v1/chat/completions, POST /v1/embeddings and GET /v1/models.",
+        code="unknown_url",
+    )
+
+
+def _wrong_method(request: HttpRequest) -> str:
+    return f"{request.url.path} does not answer to {request.method}."
+
+
+class _Surfaces:
+    """The endpoints, over the worker's parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def live(self, _request: HttpRequest) -> Response:
+        """The process runs and its loop turns."""
+        return _json({"status": "live"})
+
+    async def ready(self, _request: HttpRequest) -> Response:
+        """Requests can be served: the ledger answers, and no shutdown is under way."""
+        if self._parts.draining:
+            raise Unavailable("This gateway is shutting down.", code="draining")
+        try:
+            await self._parts.ping()
+        except LedgerUnavailable as error:
+            raise Unavailable(f"The ledger cannot be reached: {error}.") from None
+        return _json({"status": "ready"})
+
+    async def models(self, request: HttpRequest) -> Response:
+        """What this key may ask for."""
+        await self._authenticate(request)
+        return _json(
+            {"object": "list", "data": [_model(name, owner) for name, owner in self._parts.routes.names()]}
+        )
+
+    async def model(self, request: HttpRequest) -> Response:
+        """One model by name."""
+        await self._authenticate(request)
+        name = request.path_params["model"]
+        route = self._parts.routes.find(name)
+        if route is None:
+            raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
+        return _json(_model(name, route.targets[0].provider))
+
+    async def _authenticate(self, request: HttpRequest) -> None:
+        found = read_headers(request.headers.raw)
+        try:
+            record = await self._parts.keys.find_fresh(credential(found))
+        except LedgerUnavailable:
+            raise Unavailable("The key store cannot be reached; try again.") from None
+        if record is None:
+            raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
+        require_scope(record, MODELS_SCOPE)
+
+
+def _model(name: str, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": PUBLISHED, "owned_by": owner}

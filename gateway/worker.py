@@ -1,0 +1,110 @@
+"""One gateway worker: its event loop, its server, its upkeep, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from budgets.connection import RedisConnection
+from gateway.app import Gateway, build_gateway
+from gateway.front_door import FrontDoor
+from gateway.settings import Settings
+
+log = structlog.get_logger("gateway.worker")
+CUT_GRACE_S = 5.0
+"""After the drain: how long cut requests have to say so to their clients and settle."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, whose signals are the worker's affair."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run_worker(
+    *,
+    settings: Settings,
+    redis_url: str,
+    slot: int,
+    listener: socket.socket,
+    metrics_dir: Path | None,
+    ready: Callable[[], Any] | None = None,
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, then drain.
+
+    `metrics_dir` only says that value files are in use (the caller must have arranged for them before this
+    module was imported). `ready` is called once requests are accepted.
+    """
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(_serve(settings, redis_url, slot, listener, ready))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it has a wheel, else the standard loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+async def _serve(
+    settings: Settings, redis_url: str, slot: int, listener: socket.socket, ready: Callable[[], Any] | None
+) -> None:
+    connection = await RedisConnection.connect(redis_url, timeout_ms=settings.ledger.timeout_ms)
+    gateway = build_gateway(settings, connection, owner=f"{slot}-{os.getpid()}-{os.urandom(4).hex()}")
+    server = _Server(server_config(settings, gateway))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _begin_drain, settings, gateway, server)
+    leases = loop.create_task(gateway.keep_leases())
+    serving = loop.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    if ready is not None and server.started:
+        ready()
+    try:
+        await serving
+    finally:
+        leases.cancel()
+        await gateway.aclose()
+        await connection.close()
+
+
+def server_config(settings: Settings, gateway: Gateway) -> uvicorn.Config:
+    """Uvicorn as the gateway needs it: no access log, no headers of its own, our front door."""
+    return uvicorn.Config(
+        gateway,
+        http=FrontDoor,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        backlog=2_048,
+        timeout_graceful_shutdown=int(settings.server.drain_s + CUT_GRACE_S) + 1,
+    )
+
+
+def _begin_drain(settings: Settings, gateway: Gateway, server: uvicorn.Server) -> None:
+    """Stop accepting; let what runs finish within the drain, then cut it, settled."""
+    if server.should_exit:
+        return
+    log.info("draining", open_requests=len(gateway.parts.running), drain_s=settings.server.drain_s)
+    gateway.drain()
+    server.should_exit = True
+    asyncio.get_running_loop().call_later(settings.server.drain_s, gateway.cut)

@@ -1,0 +1,1 @@
+"""Whom we ask: targets, the order in which they are tried, and what an attempt's outcome means."""

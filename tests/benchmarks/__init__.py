@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: their arithmetic, their C programs, and that they leave nothing running."""

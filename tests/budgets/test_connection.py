@@ -1,0 +1,242 @@
+"""The pipelined connection, against real servers and against one that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
+from hiredis import ReplyError
+
+from budgets.address import Address
+from budgets.connection import LedgerUnavailable, RedisConnection
+from budgets.ledger import Closed
+from budgets.scripts import ON_EVERY_REQUEST
+from tests.budgets.server import Server, World
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def fake_redis(talk: Talk) -> AsyncIterator[str]:
+    """A server that says what the test wants; gives its URL."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await talk(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        for writer in writers:
+            writer.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_commands_of_one_turn_leave_in_one_write() -> None:
+    chunks: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            chunks.append(data)
+            writer.write(b"+PONG\r\n" * data.count(b"PING"))
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        replies = await asyncio.gather(*(connection.command("PING") for _ in range(100)))
+        assert replies == [b"PONG"] * 100
+        assert len(chunks) == 1
+        await connection.close()
+
+
+async def test_replies_are_matched_in_order_and_errors_stay_with_their_command(
+    connection: RedisConnection,
+) -> None:
+    connection.command("SET", "a", "text")
+    first, wrong, last = (
+        connection.command("GET", "a"),
+        connection.command("INCR", "a"),
+        connection.command("ECHO", b"\x00\xff"),
+    )
+    assert await first == b"text"
+    with pytest.raises(ReplyError, match="not an integer"):
+        await wrong
+    assert await last == b"\x00\xff"
+    assert await connection.command("MGET", "a", "b") == [b"text", None]
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others(connection: RedisConnection) -> None:
+    one, two, three = (connection.command("ECHO", str(number)) for number in range(3))
+    two.cancel()
+    assert [await one, await three] == [b"0", b"2"]
+
+
+async def test_a_server_that_forgot_the_scripts_is_taught_them_and_asked_again(world: World) -> None:
+    limit = world.limit(1_000)
+    world.redis.script_flush()
+    opened = await asyncio.gather(*(world.granted(100) for _ in range(5)))
+    assert world.counters(limit) == (0, 500, 0)
+    world.redis.script_flush()
+    assert {await world.close(each.lease, 10) for each in opened} == {Closed.OK}
+    assert world.counters(limit) == (50, 0, 0)
+
+
+async def test_what_was_sent_when_the_connection_is_lost_says_so_and_what_was_not_as_well() -> None:
+    asked = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        asked.set()
+        writer.write(b"+PONG\r\n")
+        await writer.drain()
+        writer.transport.abort()
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        answered, *lost = [connection.command("PING") for _ in range(3)]
+        assert await answered == b"PONG"
+        for future in lost:
+            with pytest.raises(LedgerUnavailable) as loss:
+                await future
+            assert loss.value.sent is True
+        await connection.close()
+        with pytest.raises(LedgerUnavailable) as unsent:
+            await connection.command("PING")
+        assert unsent.value.sent is False
+
+
+async def test_a_server_that_does_not_answer_is_given_up_after_the_timeout() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=(), timeout_ms=50)
+        with pytest.raises(LedgerUnavailable, match="did not answer within") as silence:
+            await connection.command("PING")
+        assert silence.value.sent is True
+        await connection.close()
+
+
+async def test_an_answer_that_is_not_redis_ends_the_connection() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await reader.read()
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        with pytest.raises(LedgerUnavailable, match="protocol does not allow"):
+            await connection.command("PING")
+        await connection.close()
+
+
+async def test_a_killed_server_is_found_again_when_it_returns(own_server: Server) -> None:
+    connection = await RedisConnection.connect(own_server.url)
+    world = World(own_server.client, connection)
+    world.make_whole()
+    world.put_key()
+    limit = world.limit(1_000)
+    before = await world.granted(400)
+    running = [asyncio.ensure_future(world.open(1, now_ms=before.at_ms)) for _ in range(10)]
+    own_server.kill()
+    losses = await asyncio.gather(*running, return_exceptions=True)
+    assert all(isinstance(loss, LedgerUnavailable) for loss in losses)
+    with pytest.raises(LedgerUnavailable):
+        await world.ledger.extend(before.lease, 1)
+    own_server.start()
+    await connection.ready(10)
+    # The append-only file kept everything, and its restarted server knows no script.
+    assert await world.close(before.lease, 300) is Closed.OK
+    assert world.counters(limit) == (300, 0, 0)
+    assert (await world.granted(700)).remaining_nano == 0
+    await connection.close()
+
+
+async def test_an_open_whose_connection_broke_is_told_by_asking_again(own_server: Server) -> None:
+    connection = await RedisConnection.connect(own_server.url)
+    world = World(own_server.client, connection)
+    world.make_whole()
+    world.put_key()
+    limit = world.limit(1_000)
+    now_ms = world.now_ms
+    pending = asyncio.ensure_future(world.open(100, request_id="cut", now_ms=now_ms))
+    await asyncio.sleep(0)  # the command is queued for this turn's write
+    await asyncio.sleep(0)  # and written
+    world.redis.client_kill_filter(_type="normal", skipme=True)
+    (opened,) = await asyncio.gather(pending, return_exceptions=True)
+    if isinstance(opened, LedgerUnavailable):
+        assert opened.sent is True
+        await connection.ready(10)
+        opened = await world.open(100, request_id="cut", now_ms=now_ms, again=True)
+    assert opened.lease.held_nano == 100  # type: ignore[union-attr]
+    assert world.counters(limit) == (0, 100, 0)
+    await connection.close()
+
+
+async def test_nobody_listening_is_told_with_the_address_after_the_patience() -> None:
+    with pytest.raises(LedgerUnavailable, match=r"/nowhere/redis\.sock cannot be used") as absence:
+        await RedisConnection.connect("unix:///nowhere/redis.sock", patience_s=0.1)
+    assert absence.value.sent is False
+
+
+async def test_password_and_database_of_the_url_are_used(server: Server) -> None:
+    server.client.config_set("requirepass", "s3cret/#")
+    try:
+        with pytest.raises(LedgerUnavailable, match="Authentication required"):
+            await RedisConnection.connect(server.url, patience_s=0.1)
+        url = f"unix://default:s3cret%2F%23@{server.socket}?db=3"
+        connection = await RedisConnection.connect(url)
+        await connection.command("SET", "where", "three")
+        assert await connection.command("CLIENT", "LIST") is not None
+        await connection.close()
+    finally:
+        server.client.execute_command("AUTH", "s3cret/#")
+        server.client.config_set("requirepass", "")
+    server.client.execute_command("SELECT", 3)
+    assert server.client.get("where") == b"three"
+    server.client.execute_command("SELECT", 0)
+
+
+def test_urls_are_read_and_faults_named_without_the_password() -> None:
+    assert Address.of("redis://u:p%40@h:7000/2") == Address("h", 7000, None, "u", "p@", 2, False)
+    assert Address.of("rediss://h").tls is True
+    assert Address.of("redis://[::1]:1").host == "::1"
+    assert Address.of("redis://:p@h").greeting() == [("AUTH", "p")]
+    assert Address.of("unix:///a%20b/s.sock?db=1").path == "/a b/s.sock"
+    for url, fault in (
+        ("http://h", "expected redis://"),
+        ("redis://:hunter2@", "no host"),
+        ("unix://", "needs a path"),
+        ("redis://:hunter2@h/x", "database must be a number"),
+        ("redis://:hunter2@h:99999", "port must be a number"),
+    ):
+        with pytest.raises(ValueError, match=fault) as complaint:
+            Address.of(url)
+        assert "hunter2" not in str(complaint.value)
+
+
+def test_the_connection_works_on_uvloop(server: Server) -> None:
+    async def scenario() -> None:
+        connection = await RedisConnection.connect(server.url)
+        world = World(server.client, connection)
+        world.make_whole()
+        world.put_key()
+        limit = world.limit(1_000)
+        for opened in await asyncio.gather(*(world.granted(10) for _ in range(50))):
+            await world.close(opened.lease, 10)
+        assert world.counters(limit) == (500, 0, 0)
+        await connection.close()
+
+    uvloop.run(scenario())
+
+
+async def test_every_script_is_loaded_before_the_first_command(server: Server) -> None:
+    server.client.script_flush()
+    connection = await RedisConnection.connect(server.url)
+    assert server.client.script_exists(*(script.sha for script in ON_EVERY_REQUEST)) == [True] * 4
+    await connection.close()

