@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from time import time
 from typing import Any
@@ -193,11 +194,10 @@ async def end_streamed(
         attempt.ended_ms = int(time() * 1_000)
         await end_without_answer(parts, request, [reached.candidate], error, send)
         return
-    tap.close()
     attempt.ended_ms = int(time() * 1_000)
     attempt.error_class = ending.error_class
     _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
-    text = tap.text() if tap.usage is None or request.call.wants_json else ""
+    text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
     _judge(request, tap.finish_reasons, text)
     await _price(parts, request, reached, tap.usage, text, tap.model, tap.service_tier)
     await _estimate_unknown(parts, request, [reached.candidate])

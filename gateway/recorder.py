@@ -95,9 +95,13 @@ class Recorder:
     def run(self, stop: threading.Event) -> None:
         """Record until `stop` is set, then for a last moment what is still there."""
         while not stop.is_set():
-            if self._attempt(lambda: self._round(stop)):
+            well = self._attempt(lambda: self._round(stop))
+            if well and self.trouble:
+                _log.info("resumed", after=self.trouble)
+                self.trouble, self._pause_s = None, PAUSE_MIN_S
+            if well or self.trouble == "database_unavailable":  # which reaping does not need
                 self._attempt(self._periodic)
-            else:
+            if not well:
                 stop.wait(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
         deadline = self._monotonic() + DRAIN_S
@@ -118,9 +122,6 @@ class Recorder:
             self._recovering = True
             self._lament("redis_unavailable", error)
             return False
-        if self.trouble:
-            _log.info("resumed", after=self.trouble)
-            self.trouble, self._pause_s = None, PAUSE_MIN_S
         return True
 
     def _lament(self, trouble: str, error: Exception) -> None:
@@ -203,10 +204,10 @@ class Recorder:
                 _log.warning("reaped", requests=ended[:20], count=len(ended))
             self.counters.backlog = self._outbox.length()
             self._observe(self.counters)
-            gc.collect()
         if now >= self._claim_at and not self._held:
             self._claim_at = now + CLAIM_EVERY_S
             self._held = self._outbox.abandoned()
+            gc.collect()
 
 
 def run_recorder(
@@ -242,7 +243,7 @@ def run_recorder(
         observe=observe,
     )
     # A batch makes and drops a hundred thousand small objects without cycles. Looking through them for cycles
-    # took a sixth of the recorder's time, so that is done between batches only (see _periodic).
+    # took a sixth of the recorder's time, so that is done between batches, every CLAIM_EVERY_S.
     gc.freeze()
     gc.disable()
     try:

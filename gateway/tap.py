@@ -2,13 +2,14 @@
 
 It passes the bytes on untouched, except for the one usage event that the gateway itself asked for and the
 client did not: `choices` empty and `usage` an object. Chunks are not parsed unless a byte search says that
-usage, an error or the end may be inside; the text of the answer is kept aside in folded form, so that a
-stream that ends without usage can still be counted.
+something to be known may be inside (usage, an error, a cut for length, the end). What passed is kept aside,
+compressed, and read only if its text is needed: when a stream ends without usage, or when JSON was asked for.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Any
 
 import orjson
@@ -17,11 +18,17 @@ from gateway import sse
 from gateway.dialects import openai_chat
 from metering.usage import Usage
 
-FOLD_BYTES = 16 * 1024
-"""Raw bytes kept before their text is drawn out: bounds memory at about this much per open stream."""
+PACK_BYTES = 16 * 1024
+"""Raw bytes kept before they are compressed; chunks repeat themselves, so about a tenth of it remains."""
+PACKED_BYTES_MAX = 1024 * 1024
+"""What is kept of one stream at most; some ten megabytes of it, longer than any model's answer."""
 EVENT_BYTES_MAX = 1024 * 1024
 """An event longer than this is passed on without being understood."""
-TEXT_CHARS_MAX = 4 * 1024 * 1024
+CHUNK_BYTES = 250
+"""About what one token takes in a stream of the OpenAI format; for rough estimates only."""
+
+LOOKS_MAX = 8
+"""Chunks that are read from the beginning of a stream until one names the model."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -31,16 +38,19 @@ class StreamTap:
 
     `done`: the terminal event was seen (`[DONE]`); a socket that closed proves nothing. `error`: the error
     object of an error event inside the stream. `usage`: as last reported. `model` and `service_tier`: as
-    the answer says. `suspect`: an event was too long to read.
+    the answer says. `finish_reasons`: those that were looked for (`length` always is). `suspect`: an event
+    was too long to read, or the answer too long to keep.
     """
 
     __slots__ = (
         "_kept",
         "_kept_bytes",
+        "_looked",
+        "_packed",
+        "_packed_bytes",
+        "_passed_bytes",
         "_strip",
         "_tail",
-        "_text",
-        "_text_chars",
         "done",
         "error",
         "finish_reasons",
@@ -52,11 +62,13 @@ class StreamTap:
 
     def __init__(self, *, strip_usage: bool) -> None:
         self._strip = strip_usage
+        self._looked = 0
         self._tail = b""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._text: list[str] = []
-        self._text_chars = 0
+        self._packed: list[bytes] = []
+        self._packed_bytes = 0
+        self._passed_bytes = 0
         self.done = False
         self.error: dict[str, Any] | None = None
         self.finish_reasons: set[str] = set()
@@ -90,29 +102,39 @@ class StreamTap:
         return self._read(rest) if rest else b""
 
     def text(self) -> str:
-        """The text the answer carried, as far as it was kept."""
-        self._fold()
-        return "".join(self._text)
+        """The text the answer carried, as far as it was kept. Parses every chunk: not for the event loop."""
+        raw = b"".join([*map(zlib.decompress, self._packed), *self._kept])
+        chunks = (_object(data) for event in sse.events(raw) if (data := sse.event_data(event)))
+        return "".join(openai_chat.delta_text(chunk) for chunk in chunks if chunk is not None)
 
     def likely_tokens(self) -> int:
-        """Tokens passed so far, roughly: about four characters each, and one for each chunk not yet folded.
-
-        OpenAI-format chunks carry one token in some 250 bytes.
-        """
-        return self._text_chars // 4 + self._kept_bytes // 250
-
-    def close(self) -> None:
-        """Read what the kept bytes still say (model, finish reasons) once the stream has ended."""
-        self._fold()
+        """Tokens passed so far, roughly."""
+        return self._passed_bytes // CHUNK_BYTES
 
     def _read(self, block: bytes) -> bytes:
-        if _USAGE.search(block) or b"[DONE]" in block or b'"error"' in block:
+        if (
+            self._looked < LOOKS_MAX
+            or _USAGE.search(block)
+            or b"[DONE]" in block
+            or b'"error"' in block
+            or b'"length"' in block
+        ):
             block = self._inspect(block)
+        self._passed_bytes += len(block)
         self._kept.append(block)
         self._kept_bytes += len(block)
-        if self._kept_bytes > FOLD_BYTES:
-            self._fold()
+        if self._kept_bytes > PACK_BYTES:
+            self._pack()
         return block
+
+    def _pack(self) -> None:
+        kept, self._kept, self._kept_bytes = b"".join(self._kept), [], 0
+        if self._packed_bytes > PACKED_BYTES_MAX:
+            self.suspect = True
+            return
+        packed = zlib.compress(kept, 1)
+        self._packed.append(packed)
+        self._packed_bytes += len(packed)
 
     def _inspect(self, block: bytes) -> bytes:
         """Read each event that may matter; leave out the usage event that only we asked for."""
@@ -124,10 +146,8 @@ class StreamTap:
                 continue
             if data.strip() == b"[DONE]":
                 self.done = True
-            elif _USAGE.search(data) or b'"error"' in data:
-                chunk = _object(data)
-                if chunk is not None and self._learn(chunk):
-                    continue
+            elif (chunk := _object(data)) is not None and self._learn(chunk):
+                continue
             passed.append(event)
         return b"".join(passed)
 
@@ -138,37 +158,25 @@ class StreamTap:
             self.error = error
         elif isinstance(error, str) and error:
             self.error = {"message": error}
+        self._looked += 1
+        self._note(chunk)
         reported = openai_chat.usage_object(chunk)
         if reported is None:
             return False
         usage = openai_chat.read_usage(reported)
         if usage is not None:
             self.usage = usage
-        self._note(chunk)
         return self._strip and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
     def _note(self, chunk: dict[str, Any]) -> None:
         model = chunk.get("model")
         if isinstance(model, str) and model:
             self.model = model
+            self._looked = LOOKS_MAX
         tier = chunk.get("service_tier")
         if isinstance(tier, str):
             self.service_tier = tier
-
-    def _fold(self) -> None:
-        """Draw the text out of the kept bytes and let the bytes go."""
-        kept, self._kept, self._kept_bytes = b"".join(self._kept), [], 0
-        for event in sse.events(kept):
-            data = sse.event_data(event)
-            chunk = _object(data) if data else None
-            if chunk is None:
-                continue
-            self._note(chunk)
-            self.finish_reasons.update(openai_chat.finish_reasons(chunk))
-            if self._text_chars < TEXT_CHARS_MAX:
-                text = openai_chat.delta_text(chunk)
-                self._text.append(text)
-                self._text_chars += len(text)
+        self.finish_reasons.update(openai_chat.finish_reasons(chunk))
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -97,7 +97,10 @@ def test_one_wrong_rate_is_found(simulator: Simulator) -> None:
     assert any("costs" in line for line in audit(simulator, prices=[wrong]))
 
 
-def _without_cached(read: Callable[[dict[str, Any]], Usage | None]) -> Callable[[dict[str, Any]], Usage | None]:
+Reader = Callable[[dict[str, Any]], Usage | None]
+
+
+def _without_cached(read: Reader) -> Reader:
     def broken(reported: dict[str, Any]) -> Usage | None:
         usage = read(reported)
         return None if usage is None else replace(usage, cache_read_input_tokens=0)
@@ -105,7 +108,7 @@ def _without_cached(read: Callable[[dict[str, Any]], Usage | None]) -> Callable[
     return broken
 
 
-def test_one_forgotten_subset_of_usage_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_forgotten_subset_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_chat, "read_usage", _without_cached(openai_chat.read_usage))
     assert any("costs" in line for line in audit(simulator))
 

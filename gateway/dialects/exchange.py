@@ -64,9 +64,8 @@ class Exchange:
         found: list[str] = []
         _collect_text(self.body.get("messages"), found)
         _collect_text(self.body.get("input"), found)
-        for name in ("tools", "functions", "response_format"):
-            if name in self.body:
-                found.append(orjson.dumps(self.body[name]).decode())
+        schemas = (self.body.get(name) for name in ("tools", "functions", "response_format"))
+        found += [orjson.dumps(schema).decode() for schema in schemas if schema is not None]
         return "\n".join(found)
 
 

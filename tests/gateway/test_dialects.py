@@ -128,7 +128,10 @@ def test_the_forwarded_body_differs_only_where_the_gateway_must_speak() -> None:
     ("reported", "expected"),
     [
         ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, 0, 5, 0)),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 8}}, (10, 8, 5, 0)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 8}},
+            (10, 8, 5, 0),
+        ),
         ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 6}, (10, 6, 5, 0)),
         # An explicit zero is a figure, not a gap to be filled from elsewhere.
         (
@@ -136,7 +139,10 @@ def test_the_forwarded_body_differs_only_where_the_gateway_must_speak() -> None:
              "prompt_tokens_details": {"cached_tokens": 0}},
             (10, 0, 0, 0),
         ),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}}, (10, 0, 5, 4)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
+            (10, 0, 5, 4),
+        ),
         # xAI counts reasoning beside completion_tokens; its total tells.
         (
             {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 19,

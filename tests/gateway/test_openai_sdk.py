@@ -136,9 +136,11 @@ def test_an_unknown_model_is_not_found(client: OpenAI) -> None:
 def test_no_budget_is_a_402_that_is_not_retried(stack: Stack) -> None:
     secret = stack.key(limits={"day": 1_000})
     before = len(stack.events())
-    with OpenAI(base_url=stack.base_url, api_key=secret, max_retries=2) as client:
-        with pytest.raises(openai.APIStatusError) as told:
-            client.chat.completions.create(model=MODEL, messages=HI)  # type: ignore[arg-type]
+    with (
+        OpenAI(base_url=stack.base_url, api_key=secret, max_retries=2) as client,
+        pytest.raises(openai.APIStatusError) as told,
+    ):
+        client.chat.completions.create(model=MODEL, messages=HI)  # type: ignore[arg-type]
     assert told.value.status_code == 402
     assert told.value.code == "budget_exceeded"
     assert told.value.request_id

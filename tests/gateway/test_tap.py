@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.tap import EVENT_BYTES_MAX, FOLD_BYTES, StreamTap
+from gateway.tap import EVENT_BYTES_MAX, PACK_BYTES, StreamTap
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -28,7 +28,6 @@ def stream(*, end: bytes = b"\n\n") -> tuple[bytes, bytes]:
 def read(tap: StreamTap, data: bytes, size: int) -> bytes:
     out = b"".join(tap.feed(data[start : start + size]) for start in range(0, len(data), size))
     out += tap.end()
-    tap.close()
     return out
 
 
@@ -41,7 +40,6 @@ def test_only_the_usage_event_that_we_asked_for_is_left_out(size: int, end: byte
     assert tap.usage is not None
     assert (tap.usage.input_tokens, tap.usage.output_tokens) == (9, 4)
     assert tap.done
-    assert tap.finish_reasons == {"stop"}
     assert (tap.model, tap.service_tier) == ("m-1", "flex")
     assert tap.text() == "漢字 🎉plain"
 
@@ -105,9 +103,9 @@ def test_a_stream_without_its_last_empty_line_is_still_read() -> None:
     assert tap.done
 
 
-def test_long_answers_are_folded_and_keep_their_text() -> None:
+def test_long_answers_are_packed_and_keep_their_text() -> None:
     tap = StreamTap(strip_usage=False)
-    count = 4 * FOLD_BYTES // 40
+    count = 4 * PACK_BYTES // 40
     for n in range(count):
         tap.feed(event(chunk(f"w{n} ")))
     assert tap.text() == "".join(f"w{n} " for n in range(count))
@@ -118,3 +116,17 @@ def test_an_endless_event_is_passed_on_without_being_understood() -> None:
     data = b"data: " + b"x" * (EVENT_BYTES_MAX + 1)
     assert tap.feed(data) == data
     assert tap.suspect
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_cut_for_length_is_noticed(size: int) -> None:
+    data = event(chunk("a")) + event({"model": "m", "choices": [{"delta": {}, "finish_reason": "length"}]})
+    tap = StreamTap(strip_usage=True)
+    assert read(tap, data, size) == data
+    assert tap.finish_reasons == {"length"}
+
+
+def test_a_model_that_is_named_late_is_still_found() -> None:
+    tap = StreamTap(strip_usage=True)
+    tap.feed(b": waiting\n\n" + event({"model": "", "choices": []}) + event(chunk("x")))
+    assert tap.model == "m-1"
