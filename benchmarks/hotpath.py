@@ -90,7 +90,6 @@ def steps() -> Mapping[str, Step]:
         tap = StreamTap(strip_usage=True)
         for piece in pieces:
             tap.feed(piece)
-        tap.close()
         return tap.usage
 
     return {

@@ -33,6 +33,10 @@ class CannotCount(Exception):
     """Instructions cannot be counted here; the sentence says why."""
 
 
+class HotPathBroken(Exception):
+    """The hot functions did not run: that is a fault of the code, not of the machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class CountVerdict:
     """One step's instructions per call beside those recorded; `bar` is None where none were."""
@@ -82,7 +86,10 @@ def read_dumps(folder: Path) -> dict[str, int]:
 
 
 def count(python: str = sys.executable) -> dict[str, int]:
-    """Run the hot functions under callgrind. CannotCount when valgrind or a compiler is missing."""
+    """Run the hot functions under callgrind.
+
+    CannotCount when valgrind or a compiler is missing, HotPathBroken when the functions themselves fail.
+    """
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise CannotCount("valgrind is not installed")
@@ -108,10 +115,10 @@ def count(python: str = sys.executable) -> dict[str, int]:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise CannotCount(f"callgrind did not end within {PATIENCE_S} s") from None
+            raise HotPathBroken(f"callgrind did not end within {PATIENCE_S} s") from None
         counts = read_dumps(Path(folder))
     if outcome.returncode != 0 or not counts:
-        raise CannotCount(f"callgrind ended with {outcome.returncode}: {outcome.stderr.strip()[-1500:]}")
+        raise HotPathBroken(f"callgrind ended with {outcome.returncode}: {outcome.stderr.strip()[-1500:]}")
     return counts
 
 

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from benchmarks.bar import Bar, Verdict, judge, load_bars
 from benchmarks.contest import Contest
 from benchmarks.figures import Sample
-from benchmarks.instructions import CannotCount, count, judge_counts, record, recorded, signature
+from benchmarks.instructions import (
+    CannotCount,
+    HotPathBroken,
+    count,
+    judge_counts,
+    record,
+    recorded,
+    signature,
+)
 from benchmarks.lane import LANES
 from benchmarks.programs import CannotBuild
 from benchmarks.runner import FAULTS, print_tables, staged, tell
@@ -104,6 +112,9 @@ def _guard_instructions(findings: Findings, *, write: bool) -> None:
         counts = count()
     except CannotCount as error:
         findings.skipped.append(f"instruction counts: {error}")
+        return
+    except HotPathBroken as error:
+        findings.failed.append(f"instruction counts: {error}")
         return
     if write:
         record(counts)

@@ -21,6 +21,7 @@ from benchmarks.contest import Contest, LoadFailed
 from benchmarks.figures import Sample, summary, table
 from benchmarks.gateway_subject import NotDrained, start_gateway
 from benchmarks.lane import DEFAULT_LANES, LANES, Lane
+from benchmarks.nginx_subject import start_nginx
 from benchmarks.process import ProcessGone
 from benchmarks.programs import CannotBuild
 from benchmarks.stage import CannotStart, Stage
@@ -57,7 +58,7 @@ def staged(
             tell("only one core: the gateway shares it with its load, so times mean little; ratios still do")
         crew = stage.start_upstream(upstream_port)
         subjects = []
-        if nginx := stage.start_nginx():
+        if nginx := start_nginx(stage):
             subjects.append(nginx)
         else:
             tell("nginx is not installed: no yardstick, so no ratios (apt-get install nginx-light)")

@@ -1,4 +1,4 @@
-"""The stage: starts upstream, nginx and gateway, keeps them apart on cores, and ends every one of them.
+"""The stage: starts upstream and subjects, keeps them apart on cores, and ends every one of them.
 
 Everything listens on 127.0.0.1 on ports taken free, writes below one temporary directory, and is ended by
 its pid when the stage closes, also after an error or Ctrl-C.
@@ -42,42 +42,6 @@ CLIENT_HEADERS = (
     ("x-stainless-retry-count", "0"),
     ("x-stainless-read-timeout", "600"),
 )
-
-NGINX_CONFIGURATION = """\
-{user}worker_processes 1;
-daemon off;
-pid {scratch}/nginx.pid;
-error_log {scratch}/nginx.log warn;
-worker_rlimit_nofile {files};
-events {{ worker_connections {connections}; }}
-http {{
-    access_log off;
-    client_body_temp_path {scratch}/nginx-body;
-    proxy_temp_path {scratch}/nginx-proxy;
-    fastcgi_temp_path {scratch}/nginx-fastcgi;
-    uwsgi_temp_path {scratch}/nginx-uwsgi;
-    scgi_temp_path {scratch}/nginx-scgi;
-    client_max_body_size 64m;
-    client_body_buffer_size 512k;
-    keepalive_requests 100000000;
-    keepalive_timeout 3600s;
-    tcp_nodelay on;
-    upstream provider {{
-        server 127.0.0.1:{upstream_port};
-        keepalive 2048;
-        keepalive_requests 100000000;
-        keepalive_timeout 3600s;
-    }}
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_read_timeout 300s;
-    server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ proxy_pass http://provider; }} }}
-    server {{
-        listen 127.0.0.1:{stream_port} backlog=4096;
-        location / {{ proxy_pass http://provider; proxy_buffering off; }}
-    }}
-}}
-"""
 
 
 class CannotStart(Exception):
@@ -124,40 +88,6 @@ class Stage:
     def direct(self) -> Subject:
         """No proxy at all: what the load generator and the upstream do by themselves."""
         return Subject("direct", self.upstream_port, CLIENT_HEADERS)
-
-    def start_nginx(self) -> Subject | None:
-        """nginx with one worker and a keep-alive pool; None when it is not installed."""
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-        if program is None:
-            return None
-        port, stream_port = free_port(), free_port()
-        configuration = self.scratch / "nginx.conf"
-        configuration.write_text(
-            NGINX_CONFIGURATION.format(
-                user="user root;\n"
-                if os.geteuid() == 0
-                else "",  # else the worker could not enter our folder
-                scratch=self.scratch,
-                port=port,
-                stream_port=stream_port,
-                upstream_port=self.upstream_port,
-                connections=8192,
-                files=20_000,
-            ),
-            encoding="utf-8",
-        )
-        process = self.start("nginx", [program, "-c", str(configuration), "-p", str(self.scratch)])
-        self.wait_for_port("nginx", process, port)
-        subject = Subject(
-            "nginx",
-            port,
-            CLIENT_HEADERS,
-            stream_port=stream_port,
-            groups=lambda: {"nginx": [process.pid, *descendants(process.pid)]},
-            pinned=("nginx",),
-        )
-        self.wait_for_answer(subject, process, b'{"model":"bench-1kb","messages":[]}')
-        return subject
 
     def peer(self, name: str, url: str, headers: Sequence[tuple[str, str]]) -> Subject:
         """Any other gateway that runs already and forwards to our upstream: whoever listens at `url`.

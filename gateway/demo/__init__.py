@@ -1,4 +1,4 @@
-"""`tollkeeper demo`: mixed traffic of several customers through a whole installation, checked against the bill.
+"""`tollkeeper demo`: mixed traffic of several customers through a whole installation, and its bill.
 
     session       the order of it: start, send, wait, compare, stop; start reading here
     traffic       which requests are sent, and when: a function of the seed. Pure

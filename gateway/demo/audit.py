@@ -111,7 +111,9 @@ def audit(events: Sequence[CostEvent], bill: Mapping[str, int]) -> Audit:
 
 
 def misattributed(events: Iterable[CostEvent], asked: Mapping[str, Group]) -> list[str]:
-    """Ids of events that are not on the customer and feature that asked."""
+    """Ids of events that are not on the customer and feature that asked; `asked` by request id."""
     return [
-        event.id for event in events if asked.get(event.id, group := (event.customer, event.feature)) != group
+        event.id
+        for event in events
+        if event.id in asked and asked[event.id] != (event.customer, event.feature)
     ]

@@ -1,4 +1,4 @@
-"""Sends the plan's requests at their moments, as its customers' applications would, and counts what came back."""
+"""Sends the planned requests at their moments, as applications would, and counts what came back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ TIMEOUT_S = 60.0
 
 ANSWERED, STREAMED = "answered", "answered, streamed"
 LEFT, CUT = "the client hung up", "the provider broke off in the stream"
-REFUSED = (402, 429)
 BUDGET_CODES = ("budget_exceeded", "budget_reserved")
 
 
@@ -42,12 +41,12 @@ class Answer:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts so far. `unsent` requests were planned, but the demo ended before."""
+    """The counts so far. `unsent` requests were planned; `unsent_reason` says why they were not sent."""
 
-    planned: int
     sent: int = 0
     running: int = 0
     unsent: int = 0
+    unsent_reason: str = ""
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     """By customer: requests that its budget had no room for."""
@@ -85,9 +84,7 @@ class Driver:
                 if self._tasks:
                     await asyncio.wait(self._tasks)
 
-    async def _send_all(
-        self, client: httpx2.AsyncClient, calls: Sequence[Call], stop: asyncio.Event
-    ) -> None:
+    async def _send_all(self, client: httpx2.AsyncClient, calls: Sequence[Call], stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         for number, call in enumerate(calls):
@@ -99,6 +96,9 @@ class Driver:
                     break
             if stop.is_set() or loop.time() > start + call.at_s + LATE_S:
                 self._tally.unsent = len(calls) - number
+                self._tally.unsent_reason = (
+                    "interrupted" if stop.is_set() else "too late: this machine cannot keep up"
+                )
                 return
             self._tally.sent += 1
             self._tally.running += 1
@@ -132,9 +132,7 @@ async def _wait(
     deadline = loop.time() + patience_s
     try:
         while tasks and not stop.is_set() and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(
-                {*tasks, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({*tasks, stopped}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if first:
                 return
     finally:

@@ -48,12 +48,12 @@ class Installation:
         return self.data_dir / DATABASE
 
     def prepare(self) -> None:
-        """Make the directory and its configuration. Raises InstallationFailed where others keep their data."""
+        """Make the directory and its configuration. Raises InstallationFailed where that must not be."""
         config = self.data_dir / CONFIG_FILE
         if self.database.exists() and not config.exists():
             raise InstallationFailed(
-                f"{self.data_dir} holds an installation that is not the demo's, and made-up costs would stand "
-                "in its reports; choose another --data-dir, or none"
+                f"{self.data_dir} holds an installation that is not the demo's, and made-up costs would "
+                "stand in its reports; choose another --data-dir, or none"
             )
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -39,7 +39,8 @@ class DemoKey:
 def make_keys(database: Path, calls: Sequence[Call]) -> list[DemoKey]:
     """Make the keys in a database that no server uses yet; `serve` publishes them when it starts.
 
-    Each is bound to its customer and may speak for the demo's features. Raises metering.database.DatabaseError.
+    Each is bound to its customer and may speak for the demo's features. Raises
+    metering.database.DatabaseError.
     """
     prices, now_ms = PriceBook.load(), time.time_ns() // 1_000_000
     engine = open_database(database)

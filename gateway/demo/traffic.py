@@ -93,11 +93,12 @@ class _Shape:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A chat before its maximum and its pace are settled. `hidden` are reasoning tokens."""
+    """A chat before its maximum and its pace are settled. `hidden` are its reasoning tokens, None for a model
+    that does not reason."""
 
     body: dict[str, Any]
     tokens: int
-    hidden: int = 0
+    hidden: int | None = None
     tool: bool = False
 
 
@@ -143,6 +144,7 @@ def _call(chance: Random, shape: _Shape, trouble: Trouble | None) -> Call:
         f"pace_ms={chance.randint(6, 14)}",
         f"first_ms={chance.randint(60, 300)}",
     ]
+    hidden = draft.hidden or 0
     leaves_after = None
     if trouble is not None and trouble.name == HANG_UP:
         leaves_after = chance.randint(2, 10)
@@ -155,8 +157,8 @@ def _call(chance: Random, shape: _Shape, trouble: Trouble | None) -> Call:
     if trouble is not None or chance.random() < 0.8:
         # What ends with an unknown cost is held in doubt up to its maximum: without one, up to the model's.
         # The rest leaves it to the gateway to write one where the budget is not ample.
-        field = "max_tokens" if not draft.hidden and chance.random() < 0.5 else "max_completion_tokens"
-        body[field] = 50 * (2 + (draft.tokens + draft.hidden) // 40)
+        old = draft.hidden is None and chance.random() < 0.5
+        body["max_tokens" if old else "max_completion_tokens"] = 50 * (2 + (draft.tokens + hidden) // 40)
     body["metadata"] = {"simulate": " ".join(words)}
     text = sum(len(message["content"]) for message in body["messages"])
     return Call(
@@ -166,7 +168,7 @@ def _call(chance: Random, shape: _Shape, trouble: Trouble | None) -> Call:
         path=CHAT,
         body=body,
         input_tokens=text // 5 + (60 if draft.tool else 0),
-        output_tokens=draft.hidden + (12 if draft.tool else draft.tokens),
+        output_tokens=hidden + (12 if draft.tool else draft.tokens),
         leaves_after=leaves_after,
         trouble=trouble.name if trouble is not None else None,
     )
@@ -201,7 +203,7 @@ def _chat_assistant(chance: Random) -> _Draft:
     messages.append({"role": "user", "content": question(chance)})
     model = chance.choices(("gpt-4o-mini", "gpt-4o", "gpt-5-mini"), (4, 3, 3))[0]
     body: dict[str, Any] = {"model": model, "messages": messages}
-    hidden = 0
+    hidden: int | None = None
     if model == "gpt-5-mini":
         body["reasoning_effort"], hidden = chance.choice((("minimal", 0), ("low", 64)))
     elif model == "gpt-4o" and chance.random() < 0.2:
@@ -228,7 +230,7 @@ def _report_writer(chance: Random) -> _Draft:
     ]
     model = chance.choices(("gpt-4.1", "o4-mini", "gpt-5"), (5, 3, 2))[0]
     body: dict[str, Any] = {"model": model, "messages": messages}
-    hidden = 0
+    hidden: int | None = None
     if model != "gpt-4.1":
         body["reasoning_effort"], hidden = "low", 64
         if chance.random() < 0.3:

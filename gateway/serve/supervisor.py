@@ -221,8 +221,8 @@ class Supervisor:
             for keeper in self._workers:
                 keeper.child.send(signal.SIGKILL)
         else:
-            log.info("stopping", drain_s=self._settings.server.drain_s)
             self._stop_asked.set()
+            log.info("stopping", drain_s=self._settings.server.drain_s)
 
     def _hang_up(self) -> None:
         if self._had_terminal and not _has_terminal():

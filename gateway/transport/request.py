@@ -33,8 +33,8 @@ class RequestWriter:
             lines.append(b"Content-Length: %d" % body_bytes)
         lines.append(b"\r\n")
         head = b"\r\n".join(lines)
-        # Two control characters are ours in each line, of which the first item holds two more and the last
-        # is one and the join before it. Any others came in with a value. One pass in C.
+        # Ours are one CRLF for each join, two inside the first item, and the last item. Any control
+        # character beyond those came in with a value. One pass in C.
         if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(lines) + 2):
             guilty = ", ".join(
                 repr(name.decode("latin-1"))

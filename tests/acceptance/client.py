@@ -57,12 +57,12 @@ class Client:
     secret: str
     _reading: asyncio.StreamReader | None = field(default=None, init=False)
     _writing: asyncio.StreamWriter | None = field(default=None, init=False)
-    head: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    """Set when the present answer's head has come."""
+    received: int = field(default=0, init=False)
+    """Bytes of the present answer's body so far."""
 
     async def ask(self, document: Mapping[str, Any]) -> Answer:
         """Send one chat request and read its answer to its end. Raises Broken."""
-        self.head.clear()
+        self.received = 0
         body = json.dumps(document).encode()
         lines = [
             "POST /v1/chat/completions HTTP/1.1",
@@ -100,15 +100,13 @@ class Client:
             head = await reading.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
             raise ConnectionResetError("closed before an answer") from None
-        self.head.set()
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         status = int(first.split(" ")[1])
         parts: list[bytes] = []
         length = int(headers["content-length"]) if "content-length" in headers else None
-        size = 0
         # Chunks are not taken apart: the last one is the only one of no bytes, and no event holds CR LF.
-        while (size < length) if length is not None else not b"".join(parts[-2:]).endswith(LAST_CHUNK):
+        while (self.received < length) if length is not None else not b"".join(parts[-2:]).endswith(LAST_CHUNK):
             try:
                 part = await reading.read(READ_BYTES)
             except OSError:
@@ -116,5 +114,5 @@ class Client:
             if not part:
                 return Answer(status, headers, b"".join(parts), whole=False)
             parts.append(part)
-            size += len(part)
+            self.received += len(part)
         return Answer(status, headers, b"".join(parts), whole=True)

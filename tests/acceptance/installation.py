@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -34,6 +35,7 @@ ACCOUNT = "default"
 PROGRAM = [sys.executable, "-P", "-c", "from gateway.cli import main; main()"]
 WITHIN_S = 30.0
 POLL_S = 0.02
+FAULT = re.compile(r'"event": "(request_failed|dead_letter|orphan_payload_unreadable)"|Traceback')
 CONFIG = """\
 server: {{host: 127.0.0.1, port: 0, metrics_port: 0, workers: {workers}, drain_s: 5}}
 ledger: {ledger}
@@ -113,7 +115,8 @@ class Installation:
         flags = ["--config", str(self._config), "--data-dir", str(self.data_dir)]
         return await asyncio.create_subprocess_exec(
             *PROGRAM,
-            *([command, *words] if command != "serve" else [command]),
+            command,
+            *words,
             *flags,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
@@ -124,6 +127,10 @@ class Installation:
     def log(self) -> str:
         """What `serve` has logged, over all its starts."""
         return (self.data_dir.parent / "serve.log").read_text(errors="replace")
+
+    def faults(self) -> list[str]:
+        """Lines of the log that tell of a fault of the gateway's own."""
+        return [line for line in self.log().splitlines() if FAULT.search(line)]
 
     @property
     def state(self) -> Running:
@@ -140,7 +147,8 @@ class Installation:
     @property
     def valkey_pid(self) -> int:
         """The embedded server's process."""
-        return int((self.data_dir / "valkey" / "valkey.lock").read_text())
+        (pid,) = servers_on(self.data_dir)
+        return pid
 
     def children(self, role: str) -> list[int]:
         """The supervisor's own children of a role (`worker`, `recorder`)."""

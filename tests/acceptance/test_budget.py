@@ -17,10 +17,12 @@ from .client import Answer, Client
 from .conftest import Install
 from .installation import Installation, Key, connections
 
-WORDS = "Tell us about the river and the mill by the old stone bridge, please, and take your time. " * 3
-LENGTHS = (40, 90, 160, 250, 360)
+WORDS = "Tell us about the river and the mill by the old stone bridge, please, and take your time. " * 44
+"""About 930 tokens: just too short for the provider's prompt cache, so that every stream has its own price."""
+LENGTHS = (60, 150, 300, 400, 590)
 """Tokens of the answers, by turns: their number is not known to the gateway unless the client bounds it."""
 SPENT_LEAST = 0.97
+RETRY_S = 0.8
 
 
 def document(tokens: int, pace_ms: float, *, bounded: bool) -> dict[str, Any]:
@@ -73,8 +75,7 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
                     return
                 assert answer.status == 429, answer.body
                 assert answer.headers["x-should-retry"] == "true"
-                wait_s = min(float(answer.headers["retry-after"]), 0.5)
-                await asyncio.sleep(wait_s * chance.uniform(0.5, 1.0))
+                await asyncio.sleep(min(float(answer.headers["retry-after"]), RETRY_S) * chance.uniform(0.6, 1.4))
         finally:
             client.close()
 
@@ -148,6 +149,7 @@ async def overrun(install: Install, simulator: Simulator, streams: int, pace_ms:
     assert {answer.request_id for answer in tally.answers} == set(billed)
     assert sum(event.cost_nano or 0 for event in events) == row.spent == one.rolled_up_nano()
     assert one.dead_letters() == 0
+    assert one.faults() == []
     written = [event.max_output_written for event in events if event.max_output_written is not None]
     assert bool(written) is not bounded
     assert await one.stop() == 0
@@ -163,7 +165,7 @@ async def overrun(install: Install, simulator: Simulator, streams: int, pace_ms:
 async def test_500_streams_spend_no_more_than_the_limit_and_nearly_all_of_it(
     install: Install, simulator: Simulator, bounded: bool
 ) -> None:
-    print(await overrun(install, simulator, 500, 1.5, bounded))
+    print(await overrun(install, simulator, 500, 1, bounded))
 
 
 @pytest.mark.slow

@@ -145,20 +145,17 @@ def test_following_tail_shows_what_is_recorded_later_also_with_an_older_id(
 def test_terminal_sees_colours_and_no_markup_of_a_customer(tmp_path: Path, store: EventStore) -> None:
     store.append([event(customer="[bold]acme[/bold]")])
     main_end, other_end = pty.openpty()
-    command = [sys.executable, "-c", "from gateway.cli import main; main()"]
+    place = ["--data-dir", str(tmp_path)]
+    program = f"""
+from gateway.cli import main
+main(["events", "tail", *{place}], standalone_mode=False)
+main(["report", "--since", "2026-01-01", *{place}], standalone_mode=False)
+"""
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
     environment.pop("NO_COLOR", None)
-    for arguments in (["events", "tail"], ["report", "--since", "2026-01-01"]):
-        subprocess.run(
-            [*command, *arguments, "--data-dir", str(tmp_path)],
-            stdout=other_end,
-            stderr=subprocess.PIPE,
-            env=environment,
-            check=True,
-            timeout=20,
-        )
-        shown = os.read(main_end, 65_536).decode()
-        assert "[bold]acme[/bold]" in shown
-        assert "\x1b[" in shown
+    subprocess.run([sys.executable, "-c", program], stdout=other_end, env=environment, check=True, timeout=20)
+    shown = os.read(main_end, 65_536).decode()
     os.close(main_end)
     os.close(other_end)
+    assert shown.count("[bold]acme[/bold]") == 2
+    assert "\x1b[32msucceeded" in shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -24,7 +25,8 @@ from budgets.connection import RedisConnection
 from budgets.names import all_shards, names_of, names_on
 from budgets.reaper import Reaper
 from gateway.outbox import GROUP, Outbox
-from gateway.recorder import Recorder, RecorderCounters
+from gateway.recorder import Recorder, RecorderCounters, run_recorder
+from gateway.settings import Settings
 from metering import database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
@@ -130,7 +132,7 @@ def put(server: Server, events: list[CostEvent], stream: str = SHARD.outbox) -> 
 
 
 def spawn(server: Server, path: Path, *more: str) -> subprocess.Popen[bytes]:
-    """The recorder as a process of its own, to be killed."""
+    """The recorder as a program."""
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, server.url, str(path), *more],
         stderr=subprocess.PIPE,
@@ -146,9 +148,29 @@ def eventually(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.communicate()
+class Forked:
+    """The recorder as a process to be killed.
+
+    Forked from a process that has the imports and no more: a child of this one would inherit SQLite's notes
+    about the locks that this one holds.
+    """
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(["gateway.recorder"])
+
+    def __init__(self, server: Server, path: Path) -> None:
+        options = {
+            "settings": Settings(),
+            "redis_url": server.url,
+            "database_path": path,
+            "metrics_dir": None,
+        }
+        self._process = self._context.Process(target=run_recorder, kwargs=options)
+        self._process.start()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
 
 
 def pending(server: Server, stream: str = SHARD.outbox) -> int:
@@ -192,7 +214,7 @@ def test_recorder_killed_between_commit_and_acknowledgement_counts_nothing_twice
     lock = sqlite3.connect(path, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     put(server, made)
-    process = spawn(server, path)
+    process = Forked(server, path)
     eventually(
         lambda: server.client.exists(SHARD.outbox) == 1 and _group_exists(server) and pending(server) == 50
     )
@@ -200,7 +222,7 @@ def test_recorder_killed_between_commit_and_acknowledgement_counts_nothing_twice
     lock.execute("ROLLBACK")
     lock.close()
     eventually(lambda: len(store.arrivals(0)[0]) == 50)
-    kill(process)
+    process.kill()
     server.client.client_unpause()
     assert pending(server) == 50
     with recording(server, path) as running:
@@ -212,14 +234,14 @@ def test_recorder_killed_between_commit_and_acknowledgement_counts_nothing_twice
 
 def test_recorder_killed_again_and_again_loses_nothing(server: Server, path: Path, store: EventStore) -> None:
     made: list[CostEvent] = []
-    for _ in range(2):
+    for _ in range(4):
         batch = [event(cost_nano=n) for n in range(700)]
-        process = spawn(server, path)
+        process = Forked(server, path)
         put(server, batch)
         made += batch
         place = len(made) - len(batch)
         eventually(lambda place=place: bool(store.arrivals(place)[0]))  # type: ignore[misc]
-        kill(process)
+        process.kill()
     with recording(server, path) as running:
         running.until(lambda _: store.arrivals(len(made) - 1)[0] != [])
     assert_each_is_recorded_once(store, made)

@@ -150,3 +150,25 @@ async def test_reload_of_a_faulty_configuration_changes_nothing(make: Make) -> N
     await one.logged('"reloaded"')
     assert re.search(r'"settings": \["redis"\], "event": "these settings are read at a start only', one.log)
     assert await one.ask() != former
+
+
+CLOSED_WINDOW = """
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+said = b""
+while b"Data " not in said:
+    said += os.read(terminal, 4096)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+async def test_closing_the_terminal_ends_the_installation_in_order(make: Make) -> None:
+    one = make()
+    one.command = [sys.executable, "-c", CLOSED_WINDOW, *one.command]
+    await one.start(until=None)
+    assert await one.ended() == 0, one.log
+    assert holders(one.data_dir) == []
+    assert not held(one.data_dir / "serve.lock")
