@@ -51,6 +51,8 @@ REPORTED = {
 }
 NOW_MS = 1_760_000_000_000
 MODEL = "gpt-4o-mini"
+READ_BYTES = 16 * 1024
+"""What one read brings when chunks come faster than they are read."""
 
 
 def chunk(content: str, finish: str | None = None) -> bytes:
@@ -67,7 +69,7 @@ def chunk(content: str, finish: str | None = None) -> bytes:
 
 
 def streamed_answer() -> list[bytes]:
-    """200 chunks, the usage event that the gateway asked for, and the end, as 202 reads."""
+    """200 chunks, the usage event that the gateway asked for, and the end."""
     usage = {"id": "chatcmpl-C9bench01", "model": MODEL, "choices": [], "usage": REPORTED}
     text = [chunk("the price of every answer is known before the invoice ") for _ in range(199)]
     return [*text, chunk("", "stop"), b"data: " + orjson.dumps(usage) + b"\n\n", b"data: [DONE]\n\n"]
@@ -86,10 +88,13 @@ def steps() -> Mapping[str, Step]:
     cost = price.cost_of(usage)
     event = example_event(usage, cost.nano)
 
-    def stream() -> Usage | None:
+    whole = b"".join(pieces)
+    reads = [whole[start : start + READ_BYTES] for start in range(0, len(whole), READ_BYTES)]
+
+    def stream(reads: list[bytes]) -> Usage | None:
         tap = StreamTap(strip_usage=True)
-        for piece in pieces:
-            tap.feed(piece)
+        for read in reads:
+            tap.feed(read)
         return tap.usage
 
     return {
@@ -99,7 +104,8 @@ def steps() -> Mapping[str, Step]:
         "ceiling": lambda: ceiling(call, forwarded, price),
         "price": lambda: price.cost_of(openai_chat.read_usage(REPORTED) or usage),
         "event": lambda: encode(event),
-        "stream of 200": stream,
+        "stream of 200, paced": lambda: stream(pieces),
+        "stream of 200, coalesced": lambda: stream(reads),
     }
 
 

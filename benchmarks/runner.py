@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ def staged(
 ) -> Iterator[tuple[Contest, list[Subject], Stage]]:
     """Everything started: a contest of nginx (where installed), the gateway, peers and the direct way."""
     allow_many_files()
+    signal.signal(signal.SIGTERM, _leave)  # so that the stage is cleared then, too
     with Stage() as stage:
         if set(stage.measured_cores) & set(stage.other_cores):
             tell("only one core: the gateway shares it with its load, so times mean little; ratios still do")
@@ -75,6 +77,10 @@ def staged(
                 if said := stage.log_tail(subject.name):
                     tell(f"--- last words of {subject.name}:\n{said}")
             raise
+
+
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def allow_many_files() -> None:

@@ -71,6 +71,10 @@ class _Wire(asyncio.Protocol):
     def send(self, packed: bytes, script: Script | None = None) -> asyncio.Future[Any]:
         """Queue one command for this turn's write; its future gives the reply, or raises ReplyError."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        if self.lost.done():
+            # Between the loss of a connection and the keeper's turn: nothing would ever answer.
+            future.set_exception(LedgerUnavailable(self.fault, sent=False))
+            return future
         if len(self._pending) >= PENDING_MAX:
             reason = f"more than {PENDING_MAX} commands await Redis"
             future.set_exception(LedgerUnavailable(reason, sent=False))
@@ -121,8 +125,8 @@ class _Wire(asyncio.Protocol):
             self._watch = self._loop.call_at(pending.deadline, self._check_patience)
 
     def _flush(self) -> None:
-        if self._transport is None or not self._outgoing:
-            return
+        if self._transport is None or self._transport.is_closing() or not self._outgoing:
+            return  # of a connection that closes, `connection_lost` fails what was not written
         outgoing = self._outgoing
         self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
         outgoing.clear()

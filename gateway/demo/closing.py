@@ -32,12 +32,15 @@ _PLANNED = {
     "429 budget_reserved",
     "429 rate_limit_exceeded",
     "502 upstream_error",
+    "503 ledger_unavailable",
 }
+"""Answers that say nothing against the product. A 503 is its word for a ledger too slow to ask: try again."""
 _MEANINGS = {
     "402 budget_exceeded": "no room in the budget: not forwarded",
     "429 budget_reserved": "running requests hold the budget: not forwarded",
     "429 rate_limit_exceeded": "the provider's own refusal",
     "502 upstream_error": "the provider failed",
+    "503 ledger_unavailable": "the ledger did not answer in time: try again",
     LEFT: "in the middle of a stream",
     CUT: "and an error event said so",
 }
@@ -118,6 +121,8 @@ def verdicts(evidence: Evidence) -> list[Verdict]:
         _report_total(evidence),
         *_ledger(evidence),
     ]
+    if not any(answer.accepted for answer in tally.answers):
+        found.append(Verdict(False, "no request was accepted, so nothing was compared"))
     odd = {name: count for name, count in tally.outcomes.items() if name not in _PLANNED}
     if odd:
         listed = ", ".join(f"{count} x {name}" for name, count in odd.items())
@@ -142,7 +147,7 @@ def _attribution(evidence: Evidence) -> Verdict:
         if answer.request_id is None:
             continue
         asked[answer.request_id] = (answer.call.customer, answer.call.feature)
-        if answer.accepted is not (answer.request_id in recorded):
+        if answer.accepted is not None and answer.accepted is not (answer.request_id in recorded):
             wrong.append(answer.request_id)
     return _verdict(
         [*wrong, *misattributed(evidence.events, asked)],

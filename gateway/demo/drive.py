@@ -29,12 +29,16 @@ BUDGET_CODES = ("budget_exceeded", "budget_reserved")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request came to. `request_id` as the gateway told it; `told_cost` its cost header, if any."""
+    """What one request came to. `request_id` as the gateway told it; `told_cost` its cost header, if any.
+
+    `accepted` requests have an event, others have none; None where the client cannot know: a ledger that was
+    away may have opened the request.
+    """
 
     call: Call
     outcome: str
     request_id: str | None = None
-    accepted: bool = False
+    accepted: bool | None = False
     told_cost: str | None = None
     complaint: str | None = None
 
@@ -148,7 +152,8 @@ async def _read(call: Call, response: httpx2.Response) -> Answer:
         # Only what was accepted, and so has an event, was sent to a provider or at least told its route.
         upstream = code in ("upstream_error", "upstream_timeout") or "observe-provider" in response.headers
         outcome = f"{response.status_code} {code}"
-        return Answer(call, outcome, request_id, accepted=upstream, complaint=message)
+        accepted = None if code == "ledger_unavailable" else upstream
+        return Answer(call, outcome, request_id, accepted=accepted, complaint=message)
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
         await response.aread()
         told = response.headers.get("observe-cost-usd")

@@ -95,7 +95,8 @@ class Child:
         """Signal it; nothing happens when it has ended already."""
         if not self.exited.done():
             try:
-                self.process.send_signal(number)
+                # Not through the process object: it polls, and may so take the exit from asyncio's watcher.
+                os.kill(self.pid, number)
             except ProcessLookupError:
                 pass
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LOCK_FILE = "serve.lock"
 STATE_FILE = "serve.json"
+PROBE_ATTEMPTS, PROBE_PAUSE_S = 20, 0.01
+"""A command that asks whether a supervisor runs holds the lock for a moment; that is not a supervisor."""
 
 
 class DirectoryBusy(Exception):
@@ -51,12 +54,16 @@ class DirectoryLock:
         """Create the directory where needed and lock it; raises DirectoryBusy, naming the pid."""
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = read_pid(data_dir / LOCK_FILE)
-            os.close(descriptor)
-            raise DirectoryBusy(data_dir, pid) from None
+        for attempt in range(PROBE_ATTEMPTS):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == PROBE_ATTEMPTS - 1:
+                    pid = read_pid(data_dir / LOCK_FILE)
+                    os.close(descriptor)
+                    raise DirectoryBusy(data_dir, pid) from None
+                time.sleep(PROBE_PAUSE_S)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         (data_dir / STATE_FILE).unlink(missing_ok=True)
@@ -95,7 +102,7 @@ def held(lock_file: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:

@@ -1,4 +1,4 @@
-"""What must hold once nothing runs any more, whoever was killed: the provider's bill against events and ledger."""
+"""What must hold once nothing runs any more, whoever was killed: the provider's bill, events, ledger."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def audit(one: Installation, key: Key, answers: Sequence[Answer]) -> Figures:
     assert all(_accounts_for(events[answer.request_id], answer) for answer in whole)
     assert bill["total_nano"] <= row.spent + row.doubted
     assert one.dead_letters() == 0
-    assert one.faults() == []
+    assert not one.faults(), one.faults()[0]
     return Figures(bill["total_nano"], spent, doubted, Counter(event.status for event in events.values()))
 
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE_S = 60.0
+PATIENCE_S = 45.0
 READ_BYTES = 65_536
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. `whole`: its body ended as HTTP says it must; `done`: a stream said that it was complete."""
+    """One answer. `whole`: its body ended as HTTP says it must; `done`: so did what a stream says."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ class Client:
     """Bytes of the present answer's body so far."""
 
     async def ask(self, document: Mapping[str, Any]) -> Answer:
-        """Send one chat request and read its answer to its end. Raises Broken."""
+        """Send one chat request and read its answer to its end. Raises Broken; to hang is never right."""
         self.received = 0
         body = json.dumps(document).encode()
         lines = [
@@ -76,6 +76,9 @@ class Client:
                 reading, writing = await self._connection()
                 writing.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
                 answer = await self._answer(reading)
+        except TimeoutError:
+            self.close()
+            raise AssertionError(f"no whole answer within {PATIENCE_S} s") from None
         except OSError as error:
             self.close()
             raise Broken(str(error)) from None
@@ -105,8 +108,14 @@ class Client:
         status = int(first.split(" ")[1])
         parts: list[bytes] = []
         length = int(headers["content-length"]) if "content-length" in headers else None
-        # Chunks are not taken apart: the last one is the only one of no bytes, and no event holds CR LF.
-        while (self.received < length) if length is not None else not b"".join(parts[-2:]).endswith(LAST_CHUNK):
+
+        def ended() -> bool:
+            if length is not None:
+                return self.received >= length
+            # Chunks are not taken apart: only the last one is empty, and no event holds CR LF.
+            return b"".join(parts[-2:]).endswith(LAST_CHUNK)
+
+        while not ended():
             try:
                 part = await reading.read(READ_BYTES)
             except OSError:

@@ -1,4 +1,4 @@
-"""An installation as an operator has it: `tollkeeper serve` in a process of its own, and its provider beside it.
+"""An installation as an operator has it: `tollkeeper serve` in a process of its own, with its provider.
 
 Everything is looked at from outside: the provider's bill over its own socket, events in SQLite, counters in
 the ledger, processes in /proc.

@@ -18,7 +18,7 @@ from .conftest import Install
 from .installation import Installation, Key, connections
 
 WORDS = "Tell us about the river and the mill by the old stone bridge, please, and take your time. " * 44
-"""About 930 tokens: just too short for the provider's prompt cache, so that every stream has its own price."""
+"""About 930 tokens: just too short for the provider's prompt cache, so that every stream costs the same."""
 LENGTHS = (60, 150, 300, 400, 590)
 """Tokens of the answers, by turns: their number is not known to the gateway unless the client bounds it."""
 SPENT_LEAST = 0.97
@@ -75,7 +75,8 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
                     return
                 assert answer.status == 429, answer.body
                 assert answer.headers["x-should-retry"] == "true"
-                await asyncio.sleep(min(float(answer.headers["retry-after"]), RETRY_S) * chance.uniform(0.6, 1.4))
+                wait_s = min(float(answer.headers["retry-after"]), RETRY_S)
+                await asyncio.sleep(wait_s * chance.uniform(0.6, 1.4))
         finally:
             client.close()
 
@@ -149,15 +150,15 @@ async def overrun(install: Install, simulator: Simulator, streams: int, pace_ms:
     assert {answer.request_id for answer in tally.answers} == set(billed)
     assert sum(event.cost_nano or 0 for event in events) == row.spent == one.rolled_up_nano()
     assert one.dead_letters() == 0
-    assert one.faults() == []
+    assert not one.faults(), one.faults()[0]
     written = [event.max_output_written for event in events if event.max_output_written is not None]
     assert bool(written) is not bounded
     assert await one.stop() == 0
     return (
         f"{streams} streams, bounded={bounded}: {len(tally.answers)} granted ({len(written)} with a written "
-        f"maximum), {tally.refused[429]} x 429, {tally.refused[402]} x 402, spent {row.spent / limit_nano:.4f} "
-        f"of {limit_nano} nano-USD, held at most {tally.held_most / limit_nano:.4f}, "
-        f"bill - spent = {bill['total_nano'] - row.spent}, {tally.seconds:.1f} s"
+        f"maximum), {tally.refused[429]} x 429, {tally.refused[402]} x 402; of {limit_nano} nano-USD spent "
+        f"{row.spent / limit_nano:.4f}, held at most {tally.held_most / limit_nano:.4f}; "
+        f"bill - spent = {bill['total_nano'] - row.spent}; {tally.seconds:.1f} s"
     )
 
 

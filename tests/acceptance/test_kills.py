@@ -160,8 +160,7 @@ async def test_no_event_is_lost_or_doubled_when_serve_is_killed(install: Install
     assert figures.statuses["orphaned"] >= STREAMS
     assert figures.statuses["succeeded"] >= ended_then + 10
     assert figures.doubted_nano > 0
-    for pid in crew:
-        await until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"))
+    await until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in crew))
     assert await one.stop() == 0
     assert servers_on(one.data_dir) == []
     print(f"{open_then} streams open; {figures}; all reaped {took:.1f} s after the start")

@@ -31,17 +31,16 @@ async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Inst
     key, other = one.key(LIMIT_NANO), one.key(LIMIT_NANO)
     port, simulator = one.port, one.simulator
     told: list[tuple[float, Answer]] = []  # when asked, and what was answered
-    refused_in_a_row = 8
+    revoked = asyncio.Event()
 
     async def insist() -> None:
-        """Ask and ask, on a connection that is kept, until refused for good."""
+        """Ask and ask, on a connection that is kept, and a few times more after the key is revoked."""
         client = Client(port, key.secret)
-        refused = 0
-        while refused < refused_in_a_row:
+        left = 3
+        while left:
+            left -= revoked.is_set()
             asked = monotonic()
-            answer = await client.ask(document(4, 3, stream=False))
-            told.append((asked, answer))
-            refused += answer.status != 200
+            told.append((asked, await client.ask(document(4, 3, stream=False))))
         client.close()
 
     watchers = [Client(port, key.secret) for _ in range(STREAMS)]
@@ -50,6 +49,7 @@ async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Inst
     await until(lambda: simulator.open()["streams"] >= STREAMS and len(told) >= 5 * CLIENTS)
     code, said = await one.command("keys", "revoke", key.id)
     returned = monotonic()
+    revoked.set()
     # Whoever was admitted before is open still, or waits in the outbox, or is stored: looked at in the order
     # in which a request passes, so that none slips through.
     admitted = one.open_ids()
@@ -70,7 +70,7 @@ async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Inst
     before = [answer for asked, answer in told if asked < returned]
     after = [answer for asked, answer in told if asked >= returned]
     assert sum(answer.status == 200 for answer in before) >= 5 * CLIENTS
-    assert len(after) >= CLIENTS
+    assert len(after) >= 3 * CLIENTS
     assert {(answer.status, answer.code) for answer in after} == {(401, "invalid_api_key")}
     assert {answer.status for answer in before} <= {200, 401}
     billed = {entry["id"] for entry in simulator.bill()["requests"]}
@@ -85,4 +85,4 @@ async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Inst
     assert (await client.ask(document(4, 0, stream=False))).status == 200
     client.close()
     assert await one.stop() == 0
-    print(f"{len(before)} asked before revoke returned, {len(after)} after: none of these was forwarded; {figures}")
+    print(f"{len(before)} asked before revoke had returned; {len(after)} after, none forwarded; {figures}")

@@ -240,3 +240,28 @@ async def test_every_script_is_loaded_before_the_first_command(server: Server) -
     connection = await RedisConnection.connect(server.url)
     assert server.client.script_exists(*(script.sha for script in ON_EVERY_REQUEST)) == [True] * 4
     await connection.close()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_command_given_in_the_moment_of_a_loss_fails_at_once(
+    server: Server, factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def scenario() -> None:
+        connection = await RedisConnection.connect(server.url)
+        wire = connection._wire
+        assert wire is not None
+        given: list[asyncio.Future[object]] = []
+        wire.lost.add_done_callback(lambda _: given.append(connection.command("PING")))
+        queued = connection.command("PING")
+        wire.close()
+        late = connection.command("PING")
+        results = await asyncio.wait_for(asyncio.gather(queued, late, return_exceptions=True), 5)
+        assert all(isinstance(result, LedgerUnavailable) for result in results)
+        with pytest.raises(LedgerUnavailable):
+            await asyncio.wait_for(given[0], 5)
+        await connection.ready(5)
+        assert await connection.command("PING") == b"PONG"
+        await connection.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(scenario())

@@ -126,6 +126,8 @@ async def test_exhausted_and_busy_are_told_apart(world: World) -> None:
     limit = world.limit(1_000)
     first = await world.granted(600)
     assert await world.refused(500) == Refused("BUSY", limit.id, 1_000, 0, 400)
+    assert await world.refused(1_000) == Refused("BUSY", limit.id, 1_000, 0, 400)  # it would just fit alone
+    assert (await world.refused(1_001)).reason == "EXHAUSTED"
     await world.close(first.lease, 501)
     assert await world.refused(500) == Refused("EXHAUSTED", limit.id, 1_000, 501, 499)
     assert (await world.granted(499)).remaining_nano == 0

@@ -8,16 +8,21 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.demo.audit import ESTIMATED, FREE, KNOWN, audit, bill_of, misattributed
+from gateway.demo.closing import Evidence, verdicts
+from gateway.demo.drive import Answer, Tally
 from gateway.demo.keys import make_keys
-from gateway.demo.traffic import CUSTOMERS, FEATURES, TROUBLES, plan
+from gateway.demo.traffic import CUSTOMERS, FEATURES, TROUBLES, Call, plan
 from metering.event import CostEvent
 from metering.eventstore import EventStore
 from metering.money import NANO_PER_USD, usd_to_nano
+from reports.figures import cost_report
+from reports.question import Question
 from tests.serve.conftest import gone, holders
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +120,46 @@ def test_event_on_another_customer_or_feature_is_found() -> None:
 
 def test_bill_is_read_by_request_id() -> None:
     assert bill_of({"requests": [{"id": "a", "nano": 3}, {"id": "b", "nano": 0}]}) == {"a": 3, "b": 0}
+
+
+def wrong(tmp_path: Path, bill: dict[str, int], *answers: Answer) -> list[str]:
+    """What the closing complains of when this is billed for one recorded request, `a`, of 100 nano-USD."""
+    recorded = [event("a", 100, outcome="success", started_ms=1)]
+    store = EventStore(tmp_path / "tollkeeper.db")
+    try:
+        store.append(recorded)
+        rows = store.cost_by(("customer", "feature"))
+    finally:
+        store.close()
+    tally = Tally()
+    for answer in answers:
+        tally.note(answer)
+    evidence = Evidence(
+        tally=tally,
+        report=cost_report(Question(("customer", "feature"), 0), rows),
+        events=recorded,
+        audit=audit(recorded, bill),
+        keys=[],
+        budgets=[],
+        since_ms=0,
+        unsettled=None,
+    )
+    return [verdict.text for verdict in verdicts(evidence) if not verdict.holds]
+
+
+def test_closing_finds_nothing_wrong_when_all_agrees_and_says_what_does_not(tmp_path: Path) -> None:
+    call = Call(0.0, "acme", "chat", "/chat/completions", {}, 0, 0)
+    answer = Answer(call, "answered", "a", accepted=True, told_cost="0.0000001")
+    assert wrong(tmp_path, {"a": 100}, answer) == []
+    assert wrong(tmp_path, {"a": 101}, answer) == ["1 known costs are not what the provider billed: a"]
+    assert "have no cost event" in wrong(tmp_path, {"a": 100, "b": 5}, answer)[0]
+    assert (
+        "told in answer headers are not" in wrong(tmp_path, {"a": 100}, replace(answer, told_cost="0.02"))[0]
+    )
+    assert (
+        "were refused and have one" in wrong(tmp_path, {"a": 100}, answer, replace(answer, accepted=False))[0]
+    )
+    assert "nobody asked for" in wrong(tmp_path, {"a": 100}, answer, Answer(call, "500 internal_error"))[0]
 
 
 # The whole
