@@ -184,6 +184,8 @@ class Ledger:
             word = reply[0]
             if word == b"OK":
                 held, at_ms = int(reply[1]), int(reply[2])
+                if len(reply) > 4:  # granted before, perhaps in windows that have ended since
+                    rows = reply[4].decode().split()
                 lease = Lease(request_id, account_id, names.shard, tuple(rows), held, at_ms)
                 return Opened(lease, hold.step_of(held), at_ms, int(reply[3]) if reply[3] else None)
             if word != b"PERIOD":

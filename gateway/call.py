@@ -47,12 +47,10 @@ async def serve(
         await answers.send_whole(send, *answers.refusal(error, event.id))
         return
     parts.running[request.id] = request
-    parts.metrics.open.inc()
     try:
         await _carry_out(parts, request, found, opened, receive, send)
     finally:
         del parts.running[request.id]
-        parts.metrics.open.dec()
         parts.metrics.ended(event)
 
 

@@ -6,9 +6,25 @@ in its predecessor's file. With pids, a hundred dead workers made one scrape tak
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
+
+
+def value_directory(data_dir: Path) -> Path:
+    """Where the value files of the installation in `data_dir` lie: in memory where the system allows it.
+
+    They are mapped into memory and written on every request; on a disk, each write after a flush of the page
+    (and the append-only file and the event store flush all the time) waits for the file system's journal.
+    """
+    memory = Path("/dev/shm")  # noqa: S108  # used below only under a name that is ours
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        name = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:16]
+        place = memory / f"tollkeeper-{os.getuid()}-{name}"
+        if not place.is_symlink() and (not place.exists() or place.stat().st_uid == os.getuid()):
+            return place
+    return data_dir / "metrics"
 
 
 def use_value_files(directory: Path | str, owner: str) -> None:
@@ -34,5 +50,10 @@ def forget_live_gauges(directory: Path | str, owner: str) -> None:
 
 def wipe(directory: Path | str) -> None:
     """Begin with an empty directory: files of a former installation's run are not ours to add up."""
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)
     Path(directory).mkdir(mode=0o700, parents=True)
+
+
+def remove(directory: Path | str) -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(directory, ignore_errors=True)

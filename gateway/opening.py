@@ -16,8 +16,7 @@ from gateway.parts import Parts
 from gateway.request import Request
 from metering import tokens
 from metering.event import CostEvent, encode
-from metering.money import nano_to_usd
-from metering.usage import Usage
+from metering.money import nano_to_usd, pico_to_nano_up
 from routing.table import Route
 
 SCOPES = {"chat.completions": "proxy.chat", "embeddings": "proxy.embeddings"}
@@ -104,11 +103,13 @@ async def _ask_ledger(parts: Parts, event: CostEvent, caller: Caller, hold: Hold
 
 
 def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:
-    """The estimate that stands if the worker dies right after the open: the prompt's likely cost."""
+    """The estimate that stands if the worker dies right after the open: the prompt's likely cost.
+
+    A quarter of the prompt's ceiling: English text has about four bytes in a token.
+    """
     for candidate in found:
-        if candidate.price is not None:
-            likely = Usage(input_tokens=len(candidate.body) // 4)
-            event.cost_nano = candidate.price.cost_of(likely).nano
+        if candidate.ceiling is not None:
+            event.cost_nano = pico_to_nano_up(candidate.ceiling.fixed_pico) // 4
             event.cost_status = "estimated"
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from budgets.ledger import LedgerUnavailable
 from gateway.dialects import Exchange
 from metering.event import Attempt, CostEvent
 
@@ -52,8 +53,15 @@ class Request:
         self._answer: Answer | None = None
 
     async def hold_again(self) -> bool:
-        """Hold the request's ceiling once more, before repeating an attempt whose cost is unknown."""
-        if not await self._ledger.extend(self.lease, self.unit_hold_nano):
+        """Hold the request's ceiling once more, before repeating an attempt whose cost is unknown.
+
+        False where it does not fit, or the ledger cannot be asked: then nothing is repeated.
+        """
+        try:
+            held = await self._ledger.extend(self.lease, self.unit_hold_nano)
+        except LedgerUnavailable:
+            held = False  # what it may have granted all the same is freed with the rest, at the close
+        if not held:
             return False
         self.extra_holds += 1
         return True

@@ -44,15 +44,22 @@ def _boundary_before(data: bytes, end: int) -> int:
 def events(block: bytes) -> Iterator[bytes]:
     """Each event of `block` with its ending; a rest without an ending is the last one."""
     start = 0
-    for match in _ENDS.finditer(block):
-        yield block[start : match.end()]
-        start = match.end()
+    if b"\r" in block:
+        for match in _ENDS.finditer(block):
+            yield block[start : match.end()]
+            start = match.end()
+    else:  # the usual case: several times as fast as the expression
+        while (end := block.find(b"\n\n", start) + 2) > 1:
+            yield block[start:end]
+            start = end
     if start < len(block):
         yield block[start:]
 
 
 def event_data(event: bytes) -> bytes | None:
     """The joined `data:` lines of one event, None when it has none (a comment, or another field)."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[6:-2]  # one data line, as nearly every event is
     if event.startswith(BOM):
         event = event[3:]
     found: list[bytes] = []

@@ -30,6 +30,7 @@ CHUNK_BYTES = 250
 LOOKS_MAX = 8
 """Chunks that are read from the beginning of a stream until one names the model."""
 
+_MARKS = (b"[DONE]", b'"error"', b'"length"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
@@ -112,14 +113,11 @@ class StreamTap:
         return self._passed_bytes // CHUNK_BYTES
 
     def _read(self, block: bytes) -> bytes:
-        if (
-            self._looked < LOOKS_MAX
-            or _USAGE.search(block)
-            or b"[DONE]" in block
-            or b'"error"' in block
-            or b'"length"' in block
-        ):
-            block = self._inspect(block)
+        if self._looked < LOOKS_MAX:
+            self._look(block)
+        first = _first_mark(block)
+        if first is not None:
+            block = self._inspect(block, first)
         self._passed_bytes += len(block)
         self._kept.append(block)
         self._kept_bytes += len(block)
@@ -136,10 +134,27 @@ class StreamTap:
         self._packed.append(packed)
         self._packed_bytes += len(packed)
 
-    def _inspect(self, block: bytes) -> bytes:
-        """Read each event that may matter; leave out the usage event that only we asked for."""
-        passed: list[bytes] = []
+    def _look(self, block: bytes) -> None:
+        """Read the first events of a stream until one names the model."""
         for event in sse.events(block):
+            data = sse.event_data(event)
+            chunk = _object(data) if data else None
+            if chunk is not None:
+                self._looked += 1
+                self._note(chunk)
+            if self._looked >= LOOKS_MAX:
+                return
+
+    def _inspect(self, block: bytes, first: int) -> bytes:
+        """Read each event that may matter; leave out the usage event that only we asked for.
+
+        A read may bring a hundred events of which the last two matter: those that end before `first`, the
+        first mark of something to be known, pass as they are.
+        """
+        before = -1 if b"\r" in block else block.rfind(b"\n\n", 0, first)
+        start = before + 2 if before >= 0 else 0
+        passed: list[bytes] = [block[:start]]
+        for event in sse.events(block[start:]):
             data = sse.event_data(event)
             if data is None:
                 passed.append(event)
@@ -158,7 +173,6 @@ class StreamTap:
             self.error = error
         elif isinstance(error, str) and error:
             self.error = {"message": error}
-        self._looked += 1
         self._note(chunk)
         reported = openai_chat.usage_object(chunk)
         if reported is None:
@@ -177,6 +191,17 @@ class StreamTap:
         if isinstance(tier, str):
             self.service_tier = tier
         self.finish_reasons.update(openai_chat.finish_reasons(chunk))
+
+
+def _first_mark(block: bytes) -> int | None:
+    """Where the first thing begins that must be known, or None. Searching is cheap, parsing is not."""
+    usage = _USAGE.search(block)
+    if usage is None and b"[DONE]" not in block and b'"error"' not in block and b'"length"' not in block:
+        return None
+    found = [at for mark in _MARKS if (at := block.find(mark)) >= 0]
+    if usage is not None:
+        found.append(usage.start())
+    return min(found)
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -15,8 +15,8 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 if call('EXISTS', KEYS[1]) == 1 then
-  local was = ARGV[13] == '1' and redis.pcall('HMGET', KEYS[1], 'owner', 'held', 'at')
-  if was and not was.err and was[1] == ARGV[2] then return {'OK', was[2], was[3], ''} end
+  local was = ARGV[13] == '1' and redis.pcall('HMGET', KEYS[1], 'owner', 'held', 'at', 'rows')
+  if was and not was.err and was[1] == ARGV[2] then return {'OK', was[2], was[3], '', was[4]} end
   return {'EXISTS'}
 end
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from gateway.metrics_files import value_directory
 from gateway.serve.banner import url_host
 from gateway.serve.children import Child
 from gateway.serve.listeners import AddressBusy, open_listener
@@ -36,7 +37,7 @@ class Crew:
         redis_url: str,
         listeners: Sequence[socket.socket],
     ) -> None:
-        self.metrics_dir = data_dir / "metrics"
+        self.metrics_dir = value_directory(data_dir)
         self._command = command
         self._data_dir = data_dir
         self._redis_url = redis_url

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from gateway.metrics_files import forget_live_gauges, wipe
+from gateway.metrics_files import forget_live_gauges, remove, wipe
 from gateway.serve import banner
 from gateway.serve.children import Child, ChildFailed, Keeper, python_command
 from gateway.serve.crew import Crew, listener_url
@@ -298,6 +298,7 @@ class Supervisor:
             await self._scrape.stop()
         if self._crew is not None:
             self._crew.close_simulator_port()
+            remove(self._crew.metrics_dir)
 
     async def _end_unkept(self) -> None:
         for child in self._unkept:

@@ -19,6 +19,8 @@ class Incoming:
 
     __slots__ = (
         "_answer",
+        "_arrived",
+        "_arrived_in_time",
         "_fault",
         "_head_bytes",
         "_head_bytes_max",
@@ -34,12 +36,17 @@ class Incoming:
         "framing",
         "head_done",
         "heard",
+        "on_body",
         "reusable",
     )
 
     def __init__(self, label: str, head_bytes_max: int) -> None:
         self._label = label
         self._head_bytes_max = head_bytes_max
+        self._arrived: list[bytes] = []
+        self._arrived_in_time = 0
+        # The parser tells each chunk of a body; a stream has thousands, so a list takes them without us.
+        self.on_body = self._arrived.append
         self._parser = httptools.HttpResponseParser(self)
         self._head_only = False
 
@@ -71,6 +78,8 @@ class Incoming:
         else:
             self._progress = False
         fault = self._parse(data)
+        if self._arrived:
+            self._hand_over()
         if self._fault is not None:
             return self._fault
         if not self.head_done:
@@ -112,21 +121,27 @@ class Incoming:
             self.head_done = True
             self._read_head(status)
 
-    def on_body(self, body: bytes) -> None:
-        if self.ended:
-            self._trailing = True
-        else:
-            self._progress = True
-            self._answer.feed(body)
-
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
         elif not self.ended:
             self.ended = True
+            self._arrived_in_time = len(self._arrived)
             self.reusable = self._parser.should_keep_alive()
 
     # -- leaves ------------------------------------------------------------------------------------------
+
+    def _hand_over(self) -> None:
+        """Give what has arrived to the answer, in one piece; what came after its end is not its."""
+        arrived = self._arrived
+        if self.ended and len(arrived) > self._arrived_in_time:
+            self._trailing = True
+            del arrived[self._arrived_in_time :]
+        if arrived:
+            self._progress = True
+            self._answer.feed(arrived[0] if len(arrived) == 1 else b"".join(arrived))
+            arrived.clear()
+        self._arrived_in_time = 0
 
     def _parse(self, data: bytes) -> FramingFault | None:
         try:

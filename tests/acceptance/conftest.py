@@ -34,10 +34,10 @@ async def install(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Install
     """Makes and starts installations; whatever a test leaves running is ended."""
     made: list[Installation] = []
 
-    async def start(*, workers: int = 2, ledger: str = "{}") -> Installation:
+    async def start(*, workers: int = 2, ledger: str = "{}", drain_s: float = 5) -> Installation:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(Installation(folder, simulator, workers=workers, ledger=ledger))
+        made.append(Installation(folder, simulator, workers=workers, ledger=ledger, drain_s=drain_s))
         await made[-1].start()
         return made[-1]
 

@@ -37,7 +37,7 @@ WITHIN_S = 30.0
 POLL_S = 0.02
 FAULT = re.compile(r'"event": "(request_failed|dead_letter|orphan_payload_unreadable)"|Traceback')
 CONFIG = """\
-server: {{host: 127.0.0.1, port: 0, metrics_port: 0, workers: {workers}, drain_s: 5}}
+server: {{host: 127.0.0.1, port: 0, metrics_port: 0, workers: {workers}, drain_s: {drain_s}}}
 ledger: {ledger}
 providers:
   simulated: {{base_url: "{base_url}", api_key: simulated, prices: openai, models: [gpt-4o-mini]}}
@@ -76,12 +76,15 @@ class Installation:
     `ledger` are settings of leases and patience, as YAML.
     """
 
-    def __init__(self, folder: Path, simulator: Simulator, *, workers: int = 2, ledger: str = "{}") -> None:
+    def __init__(
+        self, folder: Path, simulator: Simulator, *, workers: int, ledger: str, drain_s: float
+    ) -> None:
         self.data_dir = folder / "data"
         self.simulator = simulator
         self._config = folder / "config.yaml"
         self._config.write_text(
-            CONFIG.format(workers=workers, ledger=ledger, base_url=simulator.base_url), encoding="utf-8"
+            CONFIG.format(workers=workers, ledger=ledger, drain_s=drain_s, base_url=simulator.base_url),
+            encoding="utf-8",
         )
         self._log = (folder / "serve.log").open("ab")
         self.process: asyncio.subprocess.Process

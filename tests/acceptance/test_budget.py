@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from simulator.process import Simulator
 
-from .client import Answer, Client
+from .audit import audit
+from .client import Answer, Broken, Client
 from .conftest import Install
-from .installation import Installation, Key, connections
+from .installation import Installation, Key, connections, until
+from .load import busiest, kill
 
 WORDS = "Tell us about the river and the mill by the old stone bridge, please, and take your time. " * 44
 """About 930 tokens: just too short for the provider's prompt cache, so that every stream costs the same."""
@@ -48,12 +54,24 @@ class Tally:
     codes: Counter[str | None] = field(default_factory=Counter)
     held_most: int = 0
     samples: int = 0
+    broken: int = 0
     sockets: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
-async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, bounded: bool) -> Tally:
-    """All streams at once, each until it was answered, or refused for good."""
+async def demand(
+    one: Installation,
+    key: Key,
+    streams: int,
+    pace_ms: float,
+    *,
+    bounded: bool,
+    trouble: Callable[[Tally], Awaitable[None]] | None = None,
+) -> Tally:
+    """All streams at once, each until it was answered, or refused for good.
+
+    `trouble` happens meanwhile: then streams may break, and those that never began are asked for again.
+    """
     tally = Tally(streams)
     chance = random.Random(streams)
     port = one.port
@@ -65,7 +83,13 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
         await together.wait()
         try:
             while True:
-                answer = await client.ask(asked)
+                try:
+                    answer = await client.ask(asked)
+                except Broken:
+                    assert trouble is not None
+                    tally.broken += 1
+                    await asyncio.sleep(0.1)
+                    continue
                 if answer.status == 200:
                     tally.answers.append(answer)
                     return
@@ -73,7 +97,7 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
                 tally.codes[answer.code] += 1
                 if answer.status == 402:
                     return
-                assert answer.status == 429, answer.body
+                assert answer.status == 429 or (trouble is not None and answer.status == 503), answer.body
                 assert answer.headers["x-should-retry"] == "true"
                 wait_s = min(float(answer.headers["retry-after"]), RETRY_S)
                 await asyncio.sleep(wait_s * chance.uniform(0.6, 1.4))
@@ -83,11 +107,13 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
     async def watch() -> None:
         workers = one.children("worker")
         while True:
-            row = one.counters(key)
-            tally.samples += 1
-            tally.held_most = max(tally.held_most, row.spent + row.reserved + row.doubted)
+            with contextlib.suppress(RedisError):
+                row = one.counters(key)
+                tally.samples += 1
+                tally.held_most = max(tally.held_most, row.spent + row.reserved + row.doubted)
             for pid in workers:
-                tally.sockets[pid] = max(tally.sockets.get(pid, 0), connections(pid))
+                with contextlib.suppress(FileNotFoundError):
+                    tally.sockets[pid] = max(tally.sockets.get(pid, 0), connections(pid))
             await asyncio.sleep(0.05)
 
     began = monotonic()
@@ -96,6 +122,8 @@ async def demand(one: Installation, key: Key, streams: int, pace_ms: float, *, b
         async with asyncio.TaskGroup() as group:
             for number in range(streams):
                 group.create_task(want(number))
+            if trouble is not None:
+                await trouble(tally)
     finally:
         watching.cancel()
     tally.seconds = monotonic() - began
@@ -175,3 +203,50 @@ async def test_1500_slow_streams_spend_no_more_than_the_limit_and_nearly_all_of_
     install: Install, simulator: Simulator, bounded: bool
 ) -> None:
     print(await overrun(install, simulator, 1_500, 10, bounded))
+
+
+@pytest.mark.slow
+async def test_limit_holds_while_workers_valkey_and_recorder_are_killed(
+    install: Install, simulator: Simulator
+) -> None:
+    streams = 500
+    limit_nano = await true_cost_nano(simulator, streams) // 2
+    one = await install(ledger="{lease_ms: 2000, heartbeat_ms: 400, reap_every_ms: 200}")
+    key = one.key(limit_nano)
+    killed: list[str] = []
+
+    async def trouble(tally: Tally) -> None:
+        for share, name in ((0.1, "worker"), (0.2, "valkey"), (0.3, "recorder"), (0.4, "worker valkey")):
+            # Each when so much of the limit is gone, with streams running.
+            await until(partial(spent_reaches, one, key, share * limit_nano))
+            pids = {"worker": busiest(one), "valkey": one.valkey_pid, "recorder": one.children("recorder")[0]}
+            await until(lambda: simulator.open()["streams"] >= 5)
+            kill(*(pids[each] for each in name.split()))
+            one.forget_connection()
+            killed.append(name)
+            await until(lambda: len(one.children("worker")) == 2)
+
+    tally = await demand(one, key, streams, 4, bounded=True, trouble=trouble)
+    await one.settled()
+    figures, row = audit(one, key, tally.answers), one.counters(key)
+    assert len(killed) == 4
+    assert tally.refused[402] > 0
+    assert len(tally.answers) + tally.refused[402] == streams
+    assert figures.statuses["orphaned"] >= 10
+    assert tally.held_most <= limit_nano
+    assert row.spent + row.doubted <= limit_nano
+    assert figures.bill_nano <= limit_nano
+    assert row.spent + row.doubted >= SPENT_LEAST * limit_nano
+    print(
+        f"{streams} streams, 4 kills: {tally.broken} connections broken, {tally.refused[503]} x 503; "
+        f"spent + doubted {(row.spent + row.doubted) / limit_nano:.4f} of {limit_nano}; {figures}"
+    )
+
+
+def spent_reaches(one: Installation, key: Key, nano: float) -> bool:
+    """Is so much spent or doubted? Not known while the ledger is away."""
+    try:
+        row = one.counters(key)
+    except RedisError:
+        return False
+    return row.spent + row.doubted >= nano

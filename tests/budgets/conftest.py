@@ -52,7 +52,8 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def redis(server: Server) -> Redis:
-    return server.client
+    client: Redis = server.client
+    return client
 
 
 @pytest.fixture

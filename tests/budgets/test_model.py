@@ -231,7 +231,8 @@ def compare(server: Server, *, examples: int, steps: int) -> None:
     with asyncio.Runner() as runner:
         connection = runner.run(RedisConnection.connect(server.url))
         try:
-            run_state_machine_as_test(lambda: LedgerMachine(server, runner, connection), settings=chosen)
+            machine: Any = lambda: LedgerMachine(server, runner, connection)  # noqa: E731
+            run_state_machine_as_test(machine, settings=chosen)
         finally:
             runner.run(connection.close())
 

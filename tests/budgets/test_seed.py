@@ -105,7 +105,7 @@ async def test_a_request_that_ends_while_sums_are_made_is_not_lost(world: World,
     world.make_whole(1)
     opened = await world.granted(100)
     redis.hdel(world.names.meta, "complete_since")
-    rounds = []
+    rounds: list[int] = []
 
     def spent_of(limit: LimitTerms, start_ms: int, end_ms: int) -> tuple[int, int]:
         if not rounds:  # as another process would, between our sums and their writing

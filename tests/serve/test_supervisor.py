@@ -11,6 +11,7 @@ import sys
 import pytest
 from redis import Redis
 
+from gateway.metrics_files import value_directory
 from gateway.serve.lock import held
 
 from .conftest import Make, alive, answer_of, gone, holders
@@ -106,7 +107,7 @@ async def test_killed_worker_is_replaced_and_queued_connections_are_answered(mak
     assert {answer[1] for answer in answers} == {"0"}
     # Metrics go on where the dead worker stopped, in one file for each place.
     assert "stand_in_answers_total 41.0" in await one.scrape()
-    names = [path.name for path in (one.data_dir / "metrics").glob("counter_*")]
+    names = [path.name for path in value_directory(one.data_dir).glob("counter_*")]
     assert names == ["counter_worker-0.db"]
     # A worker that dies again and again is started after growing pauses.
     for _ in range(2):

@@ -1,0 +1,28 @@
+"""A running request's second hold, when the ledger goes away just then."""
+
+from __future__ import annotations
+
+from budgets.connection import RedisConnection
+from budgets.ledger import Lease, Ledger
+from gateway.dialects import READERS
+from gateway.dialects.exchange import parse_object
+from gateway.request import Request
+from metering.event import CostEvent
+from tests.stack import running_valkey
+
+
+async def test_nothing_is_held_again_and_nothing_raised_when_the_ledger_cannot_be_asked() -> None:
+    with running_valkey() as path:
+        connection = await RedisConnection.connect(f"unix://{path}")
+        lease = Lease("r1", "default", "07", (), held_nano=5, at_ms=0)
+        body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}]}'
+        request = Request(
+            event=CostEvent(id="r1"),
+            call=READERS["chat.completions"](parse_object(body)),
+            lease=lease,
+            ledger=Ledger(connection, owner="test", lease_ms=1_000),
+            hard=True,
+        )
+        await connection.close()
+        assert not await request.hold_again()
+        assert (request.extra_holds, lease.held_nano) == (0, 5)
