@@ -9,8 +9,10 @@ requests); SIGHUP reads the configuration again and replaces the workers, or ref
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sys
 import socket
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -95,6 +97,7 @@ class Supervisor:
             await self._stop()
             lock.release()
         log.info("stopped")
+        _forget_lost_output()
         return 0
 
     # Start
@@ -144,12 +147,12 @@ class Supervisor:
             await self._scrape.start()
             lock.announce(self._running(facts))
             log.info("ready", base_url=facts.base_url, metrics_url=facts.metrics_url, workers=len(workers))
-            print(banner.text(facts), flush=True)
+            _tell(banner.text(facts))
             shown = True
         finally:
             if facts.first_key is not None and not shown:
                 # The key exists from now on and is stored as a hash only: without this line it is lost.
-                print(f"The start failed, but the first key was made; keep it: {facts.first_key}", flush=True)
+                _tell(f"The start failed, but the first key was made; keep it: {facts.first_key}")
 
     async def _spawn_simulator(self, crew: Crew, settings: Settings) -> Child:
         crew.open_simulator_port(settings.simulator.port)
@@ -306,6 +309,21 @@ class Supervisor:
         if self._unkept:
             await asyncio.wait({child.exited for child in self._unkept})
         self._unkept.clear()
+
+
+def _tell(text: str) -> None:
+    """Print; that the terminal was closed meanwhile is for its signal to tell."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def _forget_lost_output() -> None:
+    """What a closed terminal did not take stays buffered; at exit the interpreter would call that a failure."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
 
 
 def _version() -> str:

@@ -36,7 +36,7 @@ from gateway.transport.errors import (
     TransportClosed,
     TransportError,
 )
-from gateway.transport.options import Origin, TransportOptions
+from gateway.transport.options import CLOCK_GRAIN_S, Origin, TransportOptions
 from gateway.transport.port import Headers, Timeouts
 from gateway.transport.request import RequestWriter
 from gateway.transport.tls import client_context
@@ -242,7 +242,7 @@ class AiohttpPortTransport:
         return trace
 
     def _overdue(self, journey: _Journey) -> TransportError:
-        if asyncio.get_running_loop().time() >= journey.total_at:
+        if asyncio.get_running_loop().time() + CLOCK_GRAIN_S >= journey.total_at:
             return TotalTimeout(
                 f"{self._label} did not finish within the total time", request_sent=journey.connected
             )

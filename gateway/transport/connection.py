@@ -24,9 +24,8 @@ from gateway.transport.errors import (
     TransportError,
 )
 from gateway.transport.incoming import Incoming
-from gateway.transport.options import TransportOptions
+from gateway.transport.options import CLOCK_GRAIN_S, TransportOptions
 
-_CLOCK_GRAIN_S = 0.001  # uvloop's clock counts milliseconds
 _JOIN_BYTES_MAX = 64 * 1024  # below it one copy is cheaper than one more write
 
 
@@ -246,7 +245,7 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self.closed:
             return
-        now = self._loop.time() + _CLOCK_GRAIN_S
+        now = self._loop.time() + CLOCK_GRAIN_S
         if now < self._deadline:
             self._set_timer(self._deadline)
         elif self._answer is None:

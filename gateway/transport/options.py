@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KIB = 1024
+CLOCK_GRAIN_S = 0.001
+"""uvloop's clock counts milliseconds, so a timer may find its moment not quite come."""
 
 _BASE_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(:(?P<port>\d{1,5}))?(?P<path>/[!-~]*)?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from simulator.process import Simulator, start_simulator
 from .installation import Installation
 
 Install = Callable[..., Awaitable[Installation]]
+NOTHING: Mapping[str, str] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,10 +35,25 @@ async def install(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Install
     """Makes and starts installations; whatever a test leaves running is ended."""
     made: list[Installation] = []
 
-    async def start(*, workers: int = 2, ledger: str = "{}", drain_s: float = 5) -> Installation:
+    async def start(
+        *,
+        workers: int = 2,
+        ledger: str = "{}",
+        drain_s: float = 5,
+        environment: Mapping[str, str] = NOTHING,
+    ) -> Installation:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(Installation(folder, simulator, workers=workers, ledger=ledger, drain_s=drain_s))
+        made.append(
+            Installation(
+                folder,
+                simulator,
+                workers=workers,
+                ledger=ledger,
+                drain_s=drain_s,
+                environment=environment,
+            )
+        )
         await made[-1].start()
         return made[-1]
 

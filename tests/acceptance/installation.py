@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +73,18 @@ async def until(condition: Callable[[], Any], seconds: float = WITHIN_S) -> Any:
 class Installation:
     """`tollkeeper serve` on one data directory; it can be killed and started again.
 
-    `ledger` are settings of leases and patience, as YAML.
+    `ledger` are settings of leases and patience, as YAML; `environment` is added to the processes' own.
     """
 
     def __init__(
-        self, folder: Path, simulator: Simulator, *, workers: int, ledger: str, drain_s: float
+        self,
+        folder: Path,
+        simulator: Simulator,
+        *,
+        workers: int,
+        ledger: str,
+        drain_s: float,
+        environment: Mapping[str, str],
     ) -> None:
         self.data_dir = folder / "data"
         self.simulator = simulator
@@ -87,6 +94,7 @@ class Installation:
             encoding="utf-8",
         )
         self._log = (folder / "serve.log").open("ab")
+        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
         self.process: asyncio.subprocess.Process
         self.banner = ""
         self._redis: Redis | None = None
@@ -124,7 +132,7 @@ class Installation:
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=self._environment,
         )
 
     def log(self) -> str:

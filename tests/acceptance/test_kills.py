@@ -18,7 +18,10 @@ QUICK_LEASES = "{lease_ms: 3000, heartbeat_ms: 500, reap_every_ms: 200}"
 LONG_LEASES = "{reap_every_ms: 200}"
 
 
-@pytest.mark.parametrize("also_valkey", [False, True], ids=["serve", "serve_and_valkey"])
+@pytest.mark.parametrize(
+    "also_valkey",
+    [pytest.param(False, marks=pytest.mark.slow, id="serve"), pytest.param(True, id="serve_and_valkey")],
+)
 async def test_no_event_is_lost_or_doubled_when_serve_is_killed(install: Install, also_valkey: bool) -> None:
     one = await install(ledger=QUICK_LEASES)
     key = one.key(LIMIT_NANO)
@@ -108,6 +111,7 @@ async def test_no_event_is_lost_or_doubled_when_a_worker_is_killed(install: Inst
     print(f"{open_then} streams open, {done} of them whole; {load.broken} connections broken; {figures}")
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost_or_doubled_when_the_recorder_is_killed(install: Install) -> None:
     one = await install(ledger=LONG_LEASES)
     key = one.key(LIMIT_NANO)

@@ -6,10 +6,14 @@ import asyncio
 import signal
 from time import monotonic
 
+import pytest
+
 from .audit import audit
 from .conftest import Install
 from .installation import until
 from .load import LIMIT_NANO, STREAMS, Load, busiest, kill
+
+pytestmark = pytest.mark.slow
 
 
 async def test_paused_worker_finds_its_requests_ended_and_ends_none_again(install: Install) -> None:
