@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ class Bar:
     group: str
     at_most: float | None = None
     at_least: float | None = None
+
+    def loosened(self, factor: float) -> Bar:
+        """The same bar, `factor` times easier to hold."""
+        if self.at_most is not None:
+            return replace(self, at_most=round(self.at_most * factor, 3))
+        assert self.at_least is not None
+        return replace(self, at_least=round(self.at_least / factor, 3))
 
     def __post_init__(self) -> None:
         if (self.at_most is None) == (self.at_least is None):

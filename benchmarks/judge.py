@@ -28,6 +28,9 @@ from benchmarks.programs import CannotBuild
 from benchmarks.runner import FAULTS, print_tables, staged, tell
 
 ROUNDS = 7
+REGRESSION = 2.0
+"""How much CI loosens the paired ratios: neighbours on a shared machine have moved them by half; instruction
+counts, which neighbours cannot move, are held to their tolerance everywhere."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,11 @@ def arguments() -> argparse.Namespace:
         prog="benchmarks/guard", description="Fail when a request has become dearer than bars.json allows."
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"interleaved rounds (default {ROUNDS})")
+    parser.add_argument(
+        "--regression",
+        action="store_true",
+        help=f"bars {REGRESSION} times looser: a busy machine passes, a gateway that became dearer does not",
+    )
     parser.add_argument("--no-ratios", action="store_true", help="count instructions only")
     parser.add_argument("--no-instructions", action="store_true", help="measure paired ratios only")
     parser.add_argument("--record", action="store_true", help="write this interpreter's counts to bars.json")
@@ -56,7 +64,7 @@ def main() -> int:
     findings = Findings()
     started = time.monotonic()
     if not chosen.no_ratios:
-        _guard_ratios(chosen.rounds, findings)
+        _guard_ratios(chosen.rounds, findings, REGRESSION if chosen.regression else 1.0)
     if not chosen.no_instructions:
         _guard_instructions(findings, write=chosen.record)
     for sentence in findings.skipped:
@@ -67,8 +75,8 @@ def main() -> int:
     return 1 if findings.failed else 0
 
 
-def _guard_ratios(rounds: int, findings: Findings) -> None:
-    bars = load_bars()
+def _guard_ratios(rounds: int, findings: Findings, factor: float) -> None:
+    bars = [bar.loosened(factor) for bar in load_bars()]
     samples: list[Sample] = []
     try:
         with staged(tell=tell) as (contest, subjects, _):

@@ -4,8 +4,8 @@ Counts overlap (cached tokens are inside input tokens, cached audio is inside bo
 count is first reduced by what is counted more precisely below it; what is left is charged at its own rate.
 Rates are whole pico-USD and their sum is rounded to nano-USD once, half to even. What has no rate is never
 charged 0: either it falls back to another unit's rate and is named in `unpriced_units`, or the cost is
-unknown. Counts that contradict each other are charged in the way a bill has been seen to read them, or else in the
-dearest way they can be read, and the cost says so.
+unknown. Counts that contradict each other are charged in the way a bill has been seen to read them, or else
+in the dearest way they can be read, and the cost says so.
 """
 
 from __future__ import annotations

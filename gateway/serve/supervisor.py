@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -318,7 +318,7 @@ def _tell(text: str) -> None:
 
 
 def _forget_lost_output() -> None:
-    """What a closed terminal did not take stays buffered; at exit the interpreter would call that a failure."""
+    """What a closed terminal did not take stays buffered, which the interpreter calls a failure at exit."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

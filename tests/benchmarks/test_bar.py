@@ -48,3 +48,8 @@ def test_without_a_pair_there_is_no_verdict(make_sample: MakeSample) -> None:
 def test_a_bar_bounds_one_side_exactly(bounds: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="either at_most or at_least"):
         Bar("nonstream-64", "gateway", **bounds)
+
+
+def test_a_loosened_bar_is_easier_in_its_own_direction() -> None:
+    assert Bar("a", "sum", at_most=20).loosened(2).at_most == 40
+    assert Bar("a", "sum", at_least=0.6).loosened(2).at_least == 0.3

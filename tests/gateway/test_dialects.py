@@ -6,6 +6,7 @@ from gateway.dialects.exchange import MAXIMUM_TOKENS, parse_object
 from gateway.dialects.openai_chat import read_usage
 from gateway.errors import BadRequest
 
+REASONED = {"reasoning_tokens": 4}
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
@@ -140,8 +141,8 @@ def test_the_forwarded_body_differs_only_where_the_gateway_must_speak() -> None:
             (10, 0, 0, 0),
         ),
         (
-            {"prompt_tokens": 10, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 4}},
-            (10, 0, 5, 4),
+            {"prompt_tokens": 9, "completion_tokens": 5, "completion_tokens_details": REASONED},
+            (9, 0, 5, 4),
         ),
         # xAI counts reasoning beside completion_tokens; its total tells.
         (
