@@ -111,6 +111,7 @@ async def _drain(answer: Answer, tap: StreamTap) -> str | None:
 
 
 async def _end(request: Request, tap: StreamTap, started: bool, fault: str | None, send: Send) -> Ending:
+    tap.conclude()
     complete = tap.done and tap.error is None
     gone = request.stopped == "client_gone"
     if not complete and fault is None and tap.error is None:

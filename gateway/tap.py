@@ -2,8 +2,8 @@
 
 It passes the bytes on untouched, except for the one usage event that the gateway itself asked for and the
 client did not: `choices` empty and `usage` an object. Chunks are not parsed unless a byte search says that
-something to be known may be inside (usage, an error, a cut for length, the end). What passed is kept aside,
-compressed, and read only if its text is needed: when a stream ends without usage, or when JSON was asked for.
+usage may be inside. What passed is kept aside, compressed where it is long: how the stream ended is read from
+its last bytes once it has, and its text only if it is needed (no usage came, or JSON was asked for).
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from gateway import sse
 from gateway.dialects import openai_chat
 from metering.usage import Usage
 
-PACK_BYTES = 16 * 1024
-"""Raw bytes kept before they are compressed; chunks repeat themselves, so about a tenth of it remains."""
+PACK_BYTES = 64 * 1024
+"""Raw bytes kept before they are compressed; chunks repeat themselves, so about a tenth of it remains. Most
+answers are shorter and never are."""
+TAIL_BLOCKS = 8
+TAIL_BYTES = 4 * 1024
+"""What is read of a stream's end: a cut for length, the terminal event and what stands around it."""
 PACKED_BYTES_MAX = 1024 * 1024
 """What is kept of one stream at most; some ten megabytes of it, longer than any model's answer."""
 EVENT_BYTES_MAX = 1024 * 1024
@@ -30,17 +34,16 @@ CHUNK_BYTES = 250
 LOOKS_MAX = 8
 """Chunks that are read from the beginning of a stream until one names the model."""
 
-_MARKS = (b"[DONE]", b'"error"', b'"length"')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 class StreamTap:
     """Reads along one streamed chat answer.
 
-    `done`: the terminal event was seen (`[DONE]`); a socket that closed proves nothing. `error`: the error
-    object of an error event inside the stream. `usage`: as last reported. `model` and `service_tier`: as
-    the answer says. `finish_reasons`: those that were looked for (`length` always is). `suspect`: an event
-    was too long to read, or the answer too long to keep.
+    While it runs, `usage` is as last reported, and `model` and `service_tier` as the answer says. After
+    `conclude`, `done` says that the terminal event was seen (`[DONE]`; a socket that closed proves nothing),
+    `error` is the error object of an error event inside the stream, and `finish_reasons` those of its last
+    chunks. `suspect`: an event was too long to read, or the answer too long to keep.
     """
 
     __slots__ = (
@@ -102,9 +105,24 @@ class StreamTap:
         rest, self._tail = self._tail, b""
         return self._read(rest) if rest else b""
 
+    def conclude(self) -> None:
+        """Read how the stream ended, whole or not, from what has passed."""
+        tail = b"".join(self._kept[-TAIL_BLOCKS:])[-TAIL_BYTES:]
+        for event in sse.events(tail):
+            data = sse.event_data(event)
+            if data is None:
+                continue
+            if data.strip() == b"[DONE]":
+                self.done = True
+            elif (chunk := _object(data)) is not None:
+                self._note(chunk)
+                self._note_error(chunk)
+        if not self.done and self.error is None:
+            self._find_error()
+
     def text(self) -> str:
         """The text the answer carried, as far as it was kept. Parses every chunk: not for the event loop."""
-        raw = b"".join([*map(zlib.decompress, self._packed), *self._kept])
+        raw = self._raw()
         chunks = (_object(data) for event in sse.events(raw) if (data := sse.event_data(event)))
         return "".join(openai_chat.delta_text(chunk) for chunk in chunks if chunk is not None)
 
@@ -112,12 +130,15 @@ class StreamTap:
         """Tokens passed so far, roughly."""
         return self._passed_bytes // CHUNK_BYTES
 
+    def _raw(self) -> bytes:
+        return b"".join([*map(zlib.decompress, self._packed), *self._kept])
+
     def _read(self, block: bytes) -> bytes:
         if self._looked < LOOKS_MAX:
             self._look(block)
-        first = _first_mark(block)
-        if first is not None:
-            block = self._inspect(block, first)
+        usage = _USAGE.search(block)
+        if usage is not None:
+            block = self._inspect(block, usage.start())
         self._passed_bytes += len(block)
         self._kept.append(block)
         self._kept_bytes += len(block)
@@ -126,7 +147,10 @@ class StreamTap:
         return block
 
     def _pack(self) -> None:
-        kept, self._kept, self._kept_bytes = b"".join(self._kept), [], 0
+        kept, self._kept = b"".join(self._kept[:-TAIL_BLOCKS]), self._kept[-TAIL_BLOCKS:]
+        self._kept_bytes = sum(map(len, self._kept))
+        if not kept:
+            return
         if self._packed_bytes > PACKED_BYTES_MAX:
             self.suspect = True
             return
@@ -146,33 +170,23 @@ class StreamTap:
                 return
 
     def _inspect(self, block: bytes, first: int) -> bytes:
-        """Read each event that may matter; leave out the usage event that only we asked for.
+        """Read usage; leave out the usage event that only we asked for.
 
-        A read may bring a hundred events of which the last two matter: those that end before `first`, the
-        first mark of something to be known, pass as they are.
+        A read may bring a hundred events of which one matters: those that end before `first`, where usage
+        is mentioned first, pass as they are.
         """
         before = -1 if b"\r" in block else block.rfind(b"\n\n", 0, first)
         start = before + 2 if before >= 0 else 0
         passed: list[bytes] = [block[:start]]
         for event in sse.events(block[start:]):
             data = sse.event_data(event)
-            if data is None:
+            chunk = _object(data) if data is not None and b'"usage"' in data else None
+            if chunk is None or not self._learn(chunk):
                 passed.append(event)
-                continue
-            if data.strip() == b"[DONE]":
-                self.done = True
-            elif (chunk := _object(data)) is not None and self._learn(chunk):
-                continue
-            passed.append(event)
         return b"".join(passed)
 
     def _learn(self, chunk: dict[str, Any]) -> bool:
-        """Take usage and errors from one chunk; True when the client must not see it."""
-        error = chunk.get("error")
-        if isinstance(error, dict):
-            self.error = error
-        elif isinstance(error, str) and error:
-            self.error = {"message": error}
+        """Take usage from one chunk; True when the client must not see it."""
         self._note(chunk)
         reported = openai_chat.usage_object(chunk)
         if reported is None:
@@ -192,16 +206,22 @@ class StreamTap:
             self.service_tier = tier
         self.finish_reasons.update(openai_chat.finish_reasons(chunk))
 
+    def _note_error(self, chunk: dict[str, Any]) -> None:
+        error = chunk.get("error")
+        if isinstance(error, dict):
+            self.error = error
+        elif isinstance(error, str) and error:
+            self.error = {"message": error}
 
-def _first_mark(block: bytes) -> int | None:
-    """Where the first thing begins that must be known, or None. Searching is cheap, parsing is not."""
-    usage = _USAGE.search(block)
-    if usage is None and b"[DONE]" not in block and b'"error"' not in block and b'"length"' not in block:
-        return None
-    found = [at for mark in _MARKS if (at := block.find(mark)) >= 0]
-    if usage is not None:
-        found.append(usage.start())
-    return min(found)
+    def _find_error(self) -> None:
+        """An error event may stand anywhere in a stream that did not end as it should."""
+        raw = self._raw()
+        if b'"error"' not in raw:
+            return
+        for event in sse.events(raw):
+            data = sse.event_data(event) if b'"error"' in event else None
+            if data is not None and (chunk := _object(data)) is not None:
+                self._note_error(chunk)
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

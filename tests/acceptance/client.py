@@ -82,7 +82,7 @@ class Client:
         except OSError as error:
             self.close()
             raise Broken(str(error)) from None
-        if not answer.whole:
+        if not answer.whole or answer.headers.get("connection") == "close":
             self.close()
         return answer
 

@@ -29,6 +29,8 @@ LENGTHS = (60, 150, 300, 400, 590)
 """Tokens of the answers, by turns: their number is not known to the gateway unless the client bounds it."""
 SPENT_LEAST = 0.97
 RETRY_S = 0.8
+AWAY_S = 50
+"""Four kills cost a few seconds each; a lock left by a dead process would cost a minute."""
 
 
 def document(tokens: int, pace_ms: float, *, bounded: bool) -> dict[str, Any]:
@@ -230,6 +232,7 @@ async def test_limit_holds_while_workers_valkey_and_recorder_are_killed(
     await one.settled()
     figures, row = audit(one, key, tally.answers), one.counters(key)
     assert len(killed) == 4
+    assert tally.seconds < AWAY_S, "the ledger was away for long"
     assert tally.refused[402] > 0
     assert len(tally.answers) + tally.refused[402] == streams
     assert figures.statuses["orphaned"] >= 10

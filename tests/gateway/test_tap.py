@@ -28,6 +28,7 @@ def stream(*, end: bytes = b"\n\n") -> tuple[bytes, bytes]:
 def read(tap: StreamTap, data: bytes, size: int) -> bytes:
     out = b"".join(tap.feed(data[start : start + size]) for start in range(0, len(data), size))
     out += tap.end()
+    tap.conclude()
     return out
 
 
@@ -84,6 +85,7 @@ def test_the_word_usage_inside_the_text_means_nothing() -> None:
     tap = StreamTap(strip_usage=True)
     data = event(chunk('{"usage": {"prompt_tokens": 1}} "error": [DONE]'))
     assert tap.feed(data) == data
+    tap.conclude()
     assert tap.usage is None
     assert not tap.done
     assert tap.error is None
@@ -91,15 +93,16 @@ def test_the_word_usage_inside_the_text_means_nothing() -> None:
 
 def test_an_error_event_is_noticed() -> None:
     tap = StreamTap(strip_usage=True)
-    tap.feed(event({"error": {"message": "overloaded"}}))
+    tap.feed(event(chunk("before")) + event({"error": {"message": "overloaded"}}) + event(chunk("x" * 9_000)))
+    tap.conclude()
     assert tap.error == {"message": "overloaded"}
 
 
 def test_a_stream_without_its_last_empty_line_is_still_read() -> None:
     tap = StreamTap(strip_usage=False)
-    tap.feed(b"data: [DONE]")
-    assert not tap.done
+    assert tap.feed(b"data: [DONE]") == b""
     assert tap.end() == b"data: [DONE]"
+    tap.conclude()
     assert tap.done
 
 
@@ -109,6 +112,17 @@ def test_long_answers_are_packed_and_keep_their_text() -> None:
     for n in range(count):
         tap.feed(event(chunk(f"w{n} ")))
     assert tap.text() == "".join(f"w{n} " for n in range(count))
+
+
+def test_a_packed_stream_still_tells_how_it_ended() -> None:
+    tap = StreamTap(strip_usage=False)
+    for n in range(2 * PACK_BYTES // 100):
+        tap.feed(event(chunk(f"w{n} ")))
+    tap.feed(event({"model": "m", "choices": [{"delta": {}, "finish_reason": "length"}]}))
+    tap.feed(b"data: [DONE]\n\n")
+    tap.conclude()
+    assert tap.done
+    assert "length" in tap.finish_reasons
 
 
 def test_an_endless_event_is_passed_on_without_being_understood() -> None:
