@@ -23,6 +23,8 @@ Argument = bytes | str | int
 
 BACKOFF_FIRST_S = 0.02
 BACKOFF_MAX_S = 1.0
+SECOND_LOOK_S = 0.02
+"""From the end of the patience with a reply to the verdict: time to write and read once more."""
 PENDING_MAX = 65_536
 """Replies awaited at once; beyond, new commands fail instead of growing the queue."""
 
@@ -65,6 +67,7 @@ class _Wire(asyncio.Protocol):
         self._outgoing: list[bytes] = []
         self._pending: deque[_Pending] = deque()
         self._watch: asyncio.TimerHandle | None = None
+        self._late: _Pending | None = None
         self.fault = "the connection to Redis was lost"
         self.lost: asyncio.Future[None] = loop.create_future()
 
@@ -153,9 +156,14 @@ class _Wire(asyncio.Protocol):
         self._watch = None
         if not self._pending:
             return
-        oldest = self._pending[0].deadline
-        if oldest > self._loop.time():
-            self._watch = self._loop.call_at(oldest, self._check_patience)
+        oldest, now = self._pending[0], self._loop.time()
+        if oldest.deadline > now:
+            self._watch = self._loop.call_at(oldest.deadline, self._check_patience)
+            return
+        if oldest is not self._late:
+            # Perhaps we were late and not Redis: after a stall of ours nothing was written or read yet.
+            self._late = oldest
+            self._watch = self._loop.call_at(now + SECOND_LOOK_S, self._check_patience)
             return
         self.fault = f"Redis did not answer within {self._timeout_s:g} s"
         self.close()

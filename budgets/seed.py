@@ -26,11 +26,15 @@ SpentOf = Callable[[LimitTerms, int, int], tuple[int, int]]
 RecordedOf = Callable[[Sequence[str]], Collection[str]]
 """Event ids -> those of them that the event store already has."""
 
-LOCK_MS = 60_000
+LOCK_MS = 3_000
+"""Renewed with each sum. It spares double work only (the script decides once), so one that a killed process
+leaves must not keep the ledger away for long."""
 ATTEMPTS_MAX = 50
 """Sums are made anew when a request ends meanwhile; a busy shard needs a few rounds."""
 
-_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_IF_OURS = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({}) end return 0"
+_RENEW = _IF_OURS.format("'PEXPIRE', KEYS[1], ARGV[2]")
+_UNLOCK = _IF_OURS.format("'DEL', KEYS[1]")
 
 
 class SeedError(Exception):
@@ -78,6 +82,7 @@ def seed_ledger(
         raise SeedError(f"another process is making shard {names.shard} whole; try again")
     try:
         for _ in range(ATTEMPTS_MAX):
+            client.eval(_RENEW, 1, names.seeding, token, LOCK_MS)
             answer = _seed_once(client, names, limits, spent_of, recorded_of)
             if answer in (b"SEEDED", b"WHOLE"):
                 return bool(answer == b"SEEDED")

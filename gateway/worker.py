@@ -28,7 +28,17 @@ CUT_GRACE_S = 5.0
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, whose signals are the worker's affair."""
+    """Uvicorn's server, whose signals are the worker's affair.
+
+    `on_closed` is called when it accepts no more connections.
+    """
+
+    on_closed: Callable[[], object]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # What came until now is served; what still comes on a busy connection is refused.
+        asyncio.get_running_loop().call_soon(self.on_closed)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -68,6 +78,7 @@ async def _serve(
     connection = await RedisConnection.connect(redis_url, timeout_ms=settings.ledger.timeout_ms)
     gateway = build_gateway(settings, connection, owner=f"{slot}-{os.getpid()}-{os.urandom(4).hex()}")
     server = _Server(server_config(settings, gateway))
+    server.on_closed = gateway.drain
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_drain, settings, gateway, server)
@@ -113,6 +124,5 @@ def _begin_drain(settings: Settings, gateway: Gateway, server: uvicorn.Server) -
     if server.should_exit:
         return
     log.info("draining", open_requests=len(gateway.parts.running), drain_s=settings.server.drain_s)
-    gateway.drain()
     server.should_exit = True
     asyncio.get_running_loop().call_later(settings.server.drain_s, gateway.cut)

@@ -20,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from gateway.serve.launcher import PARENT_GONE, die_with_parent
 from gateway.serve.logs import configure_logs
 
@@ -82,6 +84,7 @@ def run_recorder(document: Document, report: Report) -> None:
     try:
         prepared = prepare(settings, document["redis_url"], database_path)
     except PreparationFailed as error:
+        structlog.get_logger(component="recorder").error("cannot prepare", reason=str(error))
         report({"fault": str(error)})
         sys.exit(1)
     report(prepared)
