@@ -16,7 +16,7 @@ from gateway.parts import Parts
 from gateway.request import Request
 from metering import tokens
 from metering.event import CostEvent, encode
-from metering.money import nano_to_usd, pico_to_nano_up
+from metering.money import PICO_PER_NANO, nano_to_usd, pico_to_nano_up
 from routing.table import Route
 
 SCOPES = {"chat.completions": "proxy.chat", "embeddings": "proxy.embeddings"}
@@ -65,6 +65,7 @@ async def open_request(
         if (
             answer.reason in ("EXHAUSTED", "BUSY")
             and not counted
+            and _prompt_matters(usable, answer)
             and await _count_input(parts, call, route, usable)
         ):
             counted = True
@@ -112,6 +113,13 @@ def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:
             event.cost_nano = pico_to_nano_up(candidate.ceiling.fixed_pico) // 4
             event.cost_status = "estimated"
             return
+
+
+def _prompt_matters(found: list[Candidate], answer: Refused) -> bool:
+    """Whether a smaller prompt could still fit: not where the least useful output alone costs too much."""
+    free_pico = (answer.free_nano or 0) * PICO_PER_NANO
+    bounds = [candidate.ceiling for candidate in found if candidate.ceiling is not None]
+    return any(bound.least * bound.output_pico <= free_pico for bound in bounds)
 
 
 async def _count_input(parts: Parts, call: Exchange, route: Route, found: list[Candidate]) -> bool:
