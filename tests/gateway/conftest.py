@@ -13,7 +13,7 @@ def simulated_settings(simulator: Simulator, **more: object) -> Settings:
         base_url=simulator.base_url,
         api_key="sk-simulated",  # type: ignore[arg-type]
         prices="openai",
-        timeouts=TimeoutSettings(connect_s=2, first_byte_s=2, idle_s=2, total_s=20),
+        timeouts=TimeoutSettings(connect_s=2, first_byte_s=1, idle_s=2, total_s=20),
     )
     return Settings(providers={"simulated": provider}, **more)  # type: ignore[arg-type]
 
