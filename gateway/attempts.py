@@ -32,14 +32,14 @@ class Reached:
     refusal: bytes | None = None
 
 
-async def reach(request: Request, found: list[Candidate]) -> Reached:
+async def reach(request: Request) -> Reached:
     """The first candidate that answers with success, or whose refusal is for the caller to mend.
 
     Raises UpstreamFault when none does; the trail in `request.attempts` tells why.
     """
     refused: Reached | None = None
     fault: GatewayError | None = None
-    for candidate in found:
+    for candidate in request.candidates:
         reached = await _try(request, candidate)
         if isinstance(reached, TransportError):
             fault = _as_fault(reached, candidate)

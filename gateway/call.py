@@ -18,7 +18,7 @@ from gateway import answers
 from gateway.admission import Caller, Headers, read_headers
 from gateway.answers import RawHeaders, Send
 from gateway.attempts import Reached, reach
-from gateway.candidates import Candidate, candidates
+from gateway.candidates import candidates
 from gateway.dialects import READERS, Exchange
 from gateway.dialects.exchange import parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
@@ -41,14 +41,14 @@ async def serve(
     """Serve one proxied request; every way out sends one complete answer."""
     event = CostEvent(id=new_id(), surface=surface, started_ms=int(time() * 1_000))
     try:
-        request, found, opened = await _accept(parts, surface, event, scope, receive)
+        request, opened = await _accept(parts, surface, event, scope, receive)
     except GatewayError as error:
         parts.metrics.denied(surface, error.code)
         await answers.send_whole(send, *answers.refusal(error, event.id))
         return
     parts.running[request.id] = request
     try:
-        await _carry_out(parts, request, found, opened, receive, send)
+        await _carry_out(parts, request, opened, receive, send)
     finally:
         del parts.running[request.id]
         parts.metrics.ended(event)
@@ -59,7 +59,7 @@ async def serve(
 
 async def _accept(
     parts: Parts, surface: str, event: CostEvent, scope: MutableMapping[str, Any], receive: Receive
-) -> tuple[Request, list[Candidate], Opened]:
+) -> tuple[Request, Opened]:
     """Everything that may still refuse the request without a cost event."""
     if parts.draining:
         raise Unavailable("This gateway is shutting down; try again.", code="draining")
@@ -125,15 +125,13 @@ def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange
 # From the open record to the cost event.
 
 
-async def _carry_out(
-    parts: Parts, request: Request, found: list[Candidate], opened: Opened, receive: Receive, send: Send
-) -> None:
+async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Receive, send: Send) -> None:
     """Reach a candidate, pass its answer on, and settle; the request has exactly one end below."""
-    head = _own_headers(request, opened, found)
+    head = _own_headers(request, opened)
     try:
-        reached = await reach(request, found)
+        reached = await reach(request)
     except GatewayError as error:
-        await end_without_answer(parts, request, found, error, send)
+        await end_without_answer(parts, request, error, send)
         return
     event = request.event
     event.provider, event.model = reached.candidate.target.provider, reached.candidate.target.model
@@ -152,7 +150,7 @@ def _is_event_stream(reached: Reached) -> bool:
     return kind.split(b";", 1)[0].strip().lower() == _EVENT_STREAM
 
 
-def _own_headers(request: Request, opened: Opened, found: list[Candidate]) -> RawHeaders:
+def _own_headers(request: Request, opened: Opened) -> RawHeaders:
     event = request.event
     head: RawHeaders = [
         (b"x-request-id", event.id.encode()),
@@ -161,17 +159,16 @@ def _own_headers(request: Request, opened: Opened, found: list[Candidate]) -> Ra
     ]
     if opened.remaining_nano is not None:
         head.append((b"observe-budget-remaining-usd", nano_to_usd(max(0, opened.remaining_nano)).encode()))
-    if found and found[0].maximum:
-        event.max_output_written = found[0].maximum[1]
-        head.append((b"observe-max-tokens", b"%d" % found[0].maximum[1]))
     return head
 
 
 def _route_headers(request: Request, reached: Reached) -> RawHeaders:
-    maximum = reached.candidate.maximum
-    request.event.max_output_written = maximum[1] if maximum else None
-    return [
+    head: RawHeaders = [
         (b"observe-provider", reached.candidate.target.provider.encode()),
         (b"observe-model", reached.candidate.target.model.encode()),
         (b"observe-attempts", b"%d" % len(request.attempts)),
     ]
+    if reached.candidate.maximum is not None:
+        request.event.max_output_written = reached.candidate.maximum[1]
+        head.append((b"observe-max-tokens", b"%d" % reached.candidate.maximum[1]))
+    return head

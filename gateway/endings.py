@@ -30,21 +30,19 @@ CHAT_MESSAGE_TOKENS = 4
 """What OpenAI's chat format adds to a prompt's text; good enough for an estimate anywhere."""
 
 
-async def end_without_answer(
-    parts: Parts, request: Request, found: list[Candidate], error: GatewayError, send: Send
-) -> None:
+async def end_without_answer(parts: Parts, request: Request, error: GatewayError, send: Send) -> None:
     """No target answered: estimate what may have been billed, settle, and say so."""
     event = request.event
     event.status, event.outcome = "failed", "failure"
     event.http_status, event.error_code = error.status, error.code
-    await _estimate_unknown(parts, request, found)
-    await parts.closer.close(request, settle(request, None, found[0] if found else None))
+    await _estimate_unknown(parts, request)
+    await parts.closer.close(request, settle(request, None))
     await answers.send_whole(send, *answers.refusal(error, event.id))
 
 
-async def _estimate_unknown(parts: Parts, request: Request, found: list[Candidate]) -> None:
+async def _estimate_unknown(parts: Parts, request: Request) -> None:
     """Attempts that were sent and lost: the prompt may have been read, so its cost is the estimate."""
-    targets = {(c.target.provider, c.target.model): c for c in found}
+    targets = {(c.target.provider, c.target.model): c for c in request.candidates}
     for attempt in request.attempts:
         if attempt.status == "unknown" and attempt.cost_nano is None:
             candidate = targets[attempt.provider or "", attempt.model or ""]
@@ -74,7 +72,7 @@ async def end_refused(parts: Parts, request: Request, reached: Reached, head: Ra
     error = None if passed_on else UpstreamError(f"Provider {event.provider!r} failed with status {status}.")
     event.error_code = f"upstream_{status}"
     event.http_status = status if error is None else error.status
-    await parts.closer.close(request, settle(request, None, reached.candidate))
+    await parts.closer.close(request, settle(request, None))
     if error is not None:
         await answers.send_whole(send, *answers.refusal(error, event.id))
         return
@@ -96,14 +94,14 @@ async def end_whole(parts: Parts, request: Request, reached: Reached, head: RawH
         attempt.status, attempt.error_class = "unknown", type(error).__name__
         attempt.ended_ms = int(time() * 1_000)
         fault = UpstreamError("The provider broke off in the middle of its answer.")
-        await end_without_answer(parts, request, [reached.candidate], fault, send)
+        await end_without_answer(parts, request, fault, send)
         return
     request.reading(None)
     attempt.ended_ms = int(time() * 1_000)
     attempt.status = "succeeded"
     await _read_whole(parts, request, reached, body)
-    await _estimate_unknown(parts, request, [reached.candidate])
-    await parts.closer.close(request, settle(request, attempt, reached.candidate))
+    await _estimate_unknown(parts, request)
+    await parts.closer.close(request, settle(request, attempt))
     head += answers.passed_headers(reached.answer.headers)
     head.append((b"content-length", b"%d" % len(body)))
     head.append(answers.cost_header(event.cost_nano))
@@ -192,7 +190,7 @@ async def end_streamed(
     except UpstreamError as error:
         attempt.status, attempt.error_class = "unknown", "ended_before_start"
         attempt.ended_ms = int(time() * 1_000)
-        await end_without_answer(parts, request, [reached.candidate], error, send)
+        await end_without_answer(parts, request, error, send)
         return
     attempt.ended_ms = int(time() * 1_000)
     attempt.error_class = ending.error_class
@@ -200,8 +198,8 @@ async def end_streamed(
     text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
     _judge(request, tap.finish_reasons, text)
     await _price(parts, request, reached, tap.usage, text, tap.model, tap.service_tier)
-    await _estimate_unknown(parts, request, [reached.candidate])
-    await parts.closer.close(request, settle(request, attempt, reached.candidate))
+    await _estimate_unknown(parts, request)
+    await parts.closer.close(request, settle(request, attempt))
     if ending.started:
         await send({"type": "http.response.body", "body": b""})
 

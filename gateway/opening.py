@@ -44,7 +44,7 @@ async def open_request(
     call: Exchange,
     route: Route,
     found: list[Candidate],
-) -> tuple[Request, list[Candidate], Opened]:
+) -> tuple[Request, Opened]:
     """Reserve the ceiling and write the open record, in one round trip; the refusals of the ledger."""
     counted = reloaded = False
     while True:
@@ -54,8 +54,17 @@ async def open_request(
         answer = await _ask_ledger(parts, event, caller, hold_for(usable))
         if isinstance(answer, Opened):
             event.held_nano = answer.lease.held_nano
-            request = Request(event=event, call=call, lease=answer.lease, ledger=parts.ledger, hard=hard)
-            return request, write_maximum(call, usable, answer) if hard else usable, answer
+            if hard:
+                usable = write_maximum(call, usable, answer)
+            request = Request(
+                event=event,
+                call=call,
+                candidates=usable,
+                lease=answer.lease,
+                ledger=parts.ledger,
+                hard=hard,
+            )
+            return request, answer
         if answer.reason == "STALE" and not reloaded:
             reloaded = True
             parts.keys.invalidate(credential(headers))

@@ -11,13 +11,15 @@ from metering.event import Attempt, CostEvent
 
 if TYPE_CHECKING:
     from budgets.ledger import Lease, Ledger
+    from gateway.candidates import Candidate
     from gateway.transport.port import Answer
 
 
 class Request:
     """The owner's view of an accepted request.
 
-    `estimate_nano`: gives what it is likely to have cost so far, told to the ledger with every heartbeat.
+    `candidates`: the targets that may serve it, in order. `estimate_nano`: gives what it is likely to have
+    cost so far, told to the ledger with every heartbeat.
     `stopped`: why the gateway itself ended it early (`client_gone`, `lease_lost`, `drained`), else None.
     """
 
@@ -26,6 +28,7 @@ class Request:
         "_ledger",
         "attempts",
         "call",
+        "candidates",
         "estimate_nano",
         "event",
         "extra_holds",
@@ -37,10 +40,20 @@ class Request:
         "unit_hold_nano",
     )
 
-    def __init__(self, *, event: CostEvent, call: Exchange, lease: Lease, ledger: Ledger, hard: bool) -> None:
+    def __init__(
+        self,
+        *,
+        event: CostEvent,
+        call: Exchange,
+        candidates: list[Candidate],
+        lease: Lease,
+        ledger: Ledger,
+        hard: bool,
+    ) -> None:
         self.id = event.id
         self.event = event
         self.call = call
+        self.candidates = candidates
         self.surface = call.surface
         self.lease = lease
         self.hard = hard

@@ -80,7 +80,7 @@ def close_free(attempt: Attempt) -> None:
     attempt.usage_source = "none"
 
 
-def settle(request: Request, winner: Attempt | None, candidate: Candidate | None) -> Settlement:
+def settle(request: Request, winner: Attempt | None) -> Settlement:
     """Total the attempts into the event; returns what the ledger is told.
 
     `winner`: the attempt that produced the answer, None when none did.
@@ -106,7 +106,7 @@ def settle(request: Request, winner: Attempt | None, candidate: Candidate | None
         )
     event.ended_ms = int(time() * 1_000)
     spent = sum(known)
-    doubted, upper = _doubt(request, candidate)
+    doubted, upper = _doubt(request)
     event.doubted_nano = doubted
     event.cost_upper_nano = None if event.cost_nano is None else max(spent, upper)
     return Settlement(spent, doubted)
@@ -120,15 +120,13 @@ def _total_status(attempts: list[Attempt]) -> str:
     return "free"
 
 
-def _doubt(request: Request, candidate: Candidate | None) -> tuple[int, int]:
+def _doubt(request: Request) -> tuple[int, int]:
     """(what stays held as doubt, the most the request can have cost). Nano-USD.
 
     Each attempt of unknown cost may have cost up to one whole hold; its estimate is already in spent.
     """
     doubted, upper = 0, 0
     most = request.unit_hold_nano
-    if not request.hard and candidate is not None and candidate.ceiling is not None:
-        most = candidate.ceiling.full
     for attempt in request.attempts:
         cost = attempt.cost_nano or 0
         if attempt.cost_status in ("estimated", "unpriced"):

@@ -113,10 +113,10 @@ def test_one_forgotten_subset_is_found(simulator: Simulator, monkeypatch: pytest
     assert any("costs" in line for line in audit(simulator))
 
 
-def _forgetting_the_last_attempt(request: Request, winner: Any, candidate: Any) -> Settlement:
+def _forgetting_the_last_attempt(request: Request, winner: Any) -> Settlement:
     if request.attempts[-1].status == "unknown":
         request.attempts.pop()
-    return settle(request, winner, candidate)
+    return settle(request, winner)
 
 
 def test_one_forgotten_attempt_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

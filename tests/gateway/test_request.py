@@ -19,6 +19,7 @@ async def test_nothing_is_held_again_and_nothing_raised_when_the_ledger_cannot_b
         request = Request(
             event=CostEvent(id="r1"),
             call=READERS["chat.completions"](parse_object(body)),
+            candidates=[],
             lease=lease,
             ledger=Ledger(connection, owner="test", lease_ms=1_000),
             hard=True,
