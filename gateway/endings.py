@@ -55,6 +55,7 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
                 source="estimated",
                 served_model=None,
                 service_tier=None,
+                most_nano=request.unit_hold_nano,
             )
 
 
@@ -165,6 +166,7 @@ async def _price(
         source=source,
         served_model=model if isinstance(model, str) else None,
         service_tier=tier if isinstance(tier, str) else None,
+        most_nano=request.unit_hold_nano,
     )
 
 
@@ -201,7 +203,14 @@ async def end_streamed(
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))
     if ending.started:
-        await send({"type": "http.response.body", "body": b""})
+        # The last word of a stream: the cost as a comment, where the client asked for it.
+        told = ending.complete and request.tells_cost
+        await send({"type": "http.response.body", "body": _cost_comment(request) if told else b""})
+
+
+def _cost_comment(request: Request) -> bytes:
+    name, value = answers.cost_header(request.event.cost_nano)
+    return b": %s %s\n\n" % (name, value)
 
 
 def _estimate_so_far(candidate: Candidate, tap: StreamTap) -> int:

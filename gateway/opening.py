@@ -63,6 +63,7 @@ async def open_request(
                 lease=answer.lease,
                 ledger=parts.ledger,
                 hard=hard,
+                tells_cost=headers.include_cost,
             )
             return request, answer
         if answer.reason == "STALE" and not reloaded:

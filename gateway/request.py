@@ -19,8 +19,8 @@ class Request:
     """The owner's view of an accepted request.
 
     `candidates`: the targets that may serve it, in order. `estimate_nano`: gives what it is likely to have
-    cost so far, told to the ledger with every heartbeat.
-    `stopped`: why the gateway itself ended it early (`client_gone`, `lease_lost`, `drained`), else None.
+    cost so far, told to the ledger with every heartbeat. `tells_cost`: its stream ends with a comment that
+    tells its cost. `stopped`: why the gateway itself ended it early (`client_gone`, `lease_lost`, `drained`).
     """
 
     __slots__ = (
@@ -31,12 +31,12 @@ class Request:
         "candidates",
         "estimate_nano",
         "event",
-        "extra_holds",
         "hard",
         "id",
         "lease",
         "stopped",
         "surface",
+        "tells_cost",
         "unit_hold_nano",
     )
 
@@ -49,6 +49,7 @@ class Request:
         lease: Lease,
         ledger: Ledger,
         hard: bool,
+        tells_cost: bool = False,
     ) -> None:
         self.id = event.id
         self.event = event
@@ -58,7 +59,7 @@ class Request:
         self.lease = lease
         self.hard = hard
         self.unit_hold_nano = lease.held_nano
-        self.extra_holds = 0
+        self.tells_cost = tells_cost
         self.attempts: list[Attempt] = event.attempts
         self.estimate_nano: Callable[[], int] = lambda: event.cost_nano or 0
         self.stopped: str | None = None
@@ -74,10 +75,7 @@ class Request:
             held = await self._ledger.extend(self.lease, self.unit_hold_nano)
         except LedgerUnavailable:
             held = False  # what it may have granted all the same is freed with the rest, at the close
-        if not held:
-            return False
-        self.extra_holds += 1
-        return True
+        return held
 
     def reading(self, answer: Answer | None) -> None:
         """Note the answer that a stop must close."""

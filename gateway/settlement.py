@@ -35,8 +35,12 @@ def price_attempt(
     source: str,
     served_model: str | None,
     service_tier: str | None,
+    most_nano: int,
 ) -> None:
-    """Put usage and its cost on an attempt, at the price of the model that the answer says served it."""
+    """Put usage and its cost on an attempt, at the price of the model that the answer says served it.
+
+    `most_nano`: what it can have cost where its price names no upper figure, such as its hold.
+    """
     price = None
     if served_model and served_model != candidate.target.model:
         price = prices.find(candidate.target.prices, served_model, attempt.started_ms)
@@ -48,7 +52,12 @@ def price_attempt(
     if price is None:
         attempt.cost_nano, attempt.cost_status = None, "unpriced"
         return
-    _note_cost(attempt, price.cost_of(usage, service_tier=service_tier), source)
+    cost = price.cost_of(usage, service_tier=service_tier)
+    _note_cost(attempt, cost, source)
+    if cost.nano is not None and cost.upper_nano != cost.nano:
+        attempt.cost_upper_nano = (
+            cost.upper_nano if cost.upper_nano is not None else max(cost.nano, most_nano)
+        )
 
 
 def _note_cost(attempt: Attempt, cost: Cost, source: str) -> None:
@@ -133,5 +142,7 @@ def _doubt(request: Request) -> tuple[int, int]:
             upper += max(cost, most)
             doubted += max(0, request.unit_hold_nano - cost)
         else:
-            upper += cost
+            most_priced = cost if attempt.cost_upper_nano is None else attempt.cost_upper_nano
+            upper += most_priced
+            doubted += max(0, min(most_priced, request.unit_hold_nano) - cost)
     return (doubted if request.hard else 0), upper

@@ -39,7 +39,10 @@ class EventError(ValueError):
 
 @dataclass(slots=True)
 class Attempt:
-    """One upstream try. Its cost is part of the event's cost whether or not it produced the answer."""
+    """One upstream try. Its cost is part of the event's cost whether or not it produced the answer.
+
+    `cost_upper_nano` is set where a price leaves room: a service tier that the price list does not know.
+    """
 
     kind: str = "primary"
     provider: str | None = None
@@ -50,6 +53,7 @@ class Attempt:
     usage: dict[str, int] | None = None
     usage_source: str = "none"
     cost_nano: int | None = None
+    cost_upper_nano: int | None = None
     cost_status: str = "unpriced"
     breakdown: list[dict[str, Any]] = field(default_factory=list)
     price_entries: list[str] = field(default_factory=list)

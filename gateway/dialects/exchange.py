@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -41,7 +41,6 @@ class Exchange:
     media_bytes: int = 0
     predicted_bytes: int = 0
     unbounded: str | None = None
-    client_metadata: dict[str, Any] = field(default_factory=dict)
 
     def forwarded(self, model: str, *, maximum: tuple[str, int] | None, ask_usage: bool) -> bytes:
         """The body for one target: its model name, and what the gateway must add to it.

@@ -135,9 +135,6 @@ def _read_options(body: dict[str, Any], call: Exchange) -> None:
     if isinstance(prediction, dict):
         # Predicted tokens that are rejected are billed as output, beyond the maximum.
         call.predicted_bytes = _text_bytes(prediction.get("content"))
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        call.client_metadata = metadata
 
 
 def _text_bytes(content: Any) -> int:

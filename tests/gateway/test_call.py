@@ -10,8 +10,10 @@ import httpx2
 import orjson
 import pytest
 
+from metering.money import nano_to_usd
 from simulator.process import Simulator
-from tests.stack import Stack, wait_until
+from tests.gateway.conftest import simulated_settings
+from tests.stack import Stack, running_stack, wait_until
 
 MODEL = "gpt-4o-mini"
 DOLLAR = 10**9
@@ -354,3 +356,39 @@ def test_json_that_does_not_parse_is_a_failure_of_the_answer(
     answer = post(http, secret, document)
     event = stack.event(answer.headers["x-request-id"])
     assert (event.status, event.outcome, event.outcome_reason) == ("succeeded", "failure", "invalid_json")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_stream_tells_its_cost_in_a_last_comment_to_who_asks(
+    http: httpx2.Client, stack: Stack, secret: str, asked: bool
+) -> None:
+    answer = post(http, secret, body("tokens=5", stream=True), **{"Observe-Include-Cost": str(asked).lower()})
+    event = stack.event(answer.headers["x-request-id"])
+    last = answer.text.rstrip().rsplit("\n", 1)[-1]
+    assert last == (f": observe-cost-usd {nano_to_usd(event.cost_nano or 0)}" if asked else "data: [DONE]")
+
+
+def test_a_service_tier_without_a_price_is_charged_by_default_and_its_upper_figure_stays_in_doubt(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The answer names a tier that the price list of the model does not know.
+    from gateway import endings
+
+    price = endings._price
+
+    async def of_another_tier(*arguments: Any) -> None:
+        await price(*arguments[:-1], "express")
+
+    monkeypatch.setattr(endings, "_price", of_another_tier)
+    with running_stack(simulated_settings(simulator)) as other:
+        secret = other.key(limits={"month": DOLLAR})
+        with httpx2.Client(base_url=other.base_url, timeout=15) as client:
+            answer = post(client, secret, body("tokens=20", max_tokens=50))
+        event = other.event(answer.headers["x-request-id"])
+        assert event.cost_status == "priced"
+        assert event.cost_nano is not None
+        assert event.cost_upper_nano is not None
+        assert event.cost_nano < event.cost_upper_nano <= event.held_nano
+        assert event.doubted_nano == event.cost_upper_nano - event.cost_nano
+        (row,) = other.counters(secret).values()
+        assert (row["spent"], row["doubted"]) == (event.cost_nano, event.doubted_nano)
