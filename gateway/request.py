@@ -72,10 +72,9 @@ class Request:
         False where it does not fit, or the ledger cannot be asked: then nothing is repeated.
         """
         try:
-            held = await self._ledger.extend(self.lease, self.unit_hold_nano)
+            return await self._ledger.extend(self.lease, self.unit_hold_nano)
         except LedgerUnavailable:
-            held = False  # what it may have granted all the same is freed with the rest, at the close
-        return held
+            return False  # what it may have granted all the same is freed with the rest, at the close
 
     def reading(self, answer: Answer | None) -> None:
         """Note the answer that a stop must close."""
