@@ -51,6 +51,7 @@ async def serve(
         await _carry_out(parts, request, opened, receive, send)
     finally:
         del parts.running[request.id]
+        parts.room.freed()
         parts.metrics.ended(event)
 
 

@@ -45,13 +45,21 @@ async def open_request(
     route: Route,
     found: list[Candidate],
 ) -> tuple[Request, Opened]:
-    """Reserve the ceiling and write the open record, in one round trip; the refusals of the ledger."""
-    counted = reloaded = False
+    """Reserve the ceiling and write the open record, in one round trip; the refusals of the ledger.
+
+    Asked again, each once at most: with a fresh copy of the key, with a counted prompt, and after a wait for
+    money that others hold.
+    """
+    counted = reloaded = waited = False
+    busy: Refused | None = None
     while True:
         hard = any(limit.enforcement == "hard" for limit in caller.key.limits)
         usable = bounded(call, found) if hard else found
         _estimate_open(event, usable)
-        answer = await _ask_ledger(parts, event, caller, hold_for(usable))
+        ask = partial(_ask_ledger, parts, event, caller, hold_for(usable))
+        line = None if waited else busy.limit_id if busy else parts.room.line_of(caller.key.limits)
+        waited = waited or line is not None
+        answer = await (ask() if line is None else parts.room.wait(line, ask, busy))
         if isinstance(answer, Opened):
             event.held_nano = answer.lease.held_nano
             if hard:
@@ -79,6 +87,9 @@ async def open_request(
             and await _count_input(parts, call, route, usable)
         ):
             counted = True
+            continue
+        if answer.reason == "BUSY" and not waited:
+            busy = answer
             continue
         raise _refusal(answer)
 

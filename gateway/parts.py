@@ -11,6 +11,7 @@ from gateway.closer import Closer
 from gateway.metrics import Metrics
 from gateway.request import Request
 from gateway.upstream import Upstream
+from gateway.waiting import WaitingRoom
 from metering.pricebook import PriceBook
 from routing.table import RouteTable
 
@@ -19,8 +20,9 @@ from routing.table import RouteTable
 class Parts:
     """The worker's parts.
 
-    `running`: accepted requests by id. `count_tokens`: (text, model) -> tokens, off the event loop. `ping`:
-    asks whether the ledger's server answers; raises LedgerUnavailable.
+    `running`: accepted requests by id. `room`: where requests wait for money that others hold.
+    `count_tokens`: (text, model) -> tokens, off the event loop. `ping`: asks whether the ledger's server
+    answers; raises LedgerUnavailable.
     """
 
     routes: RouteTable
@@ -36,3 +38,4 @@ class Parts:
     answer_bytes_max: int = 64 * 1024 * 1024
     draining: bool = False
     running: dict[str, Request] = field(default_factory=dict)
+    room: WaitingRoom = field(default_factory=WaitingRoom)
