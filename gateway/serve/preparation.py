@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from accounts.keyring import ACCOUNT, Keyring
 from budgets.limit import LimitTerms
@@ -63,11 +63,15 @@ def prepare(settings: Settings, redis_url: str, database_path: Path) -> dict[str
 
 
 def information(redis: Redis) -> Mapping[str, Any]:
-    """INFO of all the sections that `judge_redis` reads."""
+    """What `judge_redis` reads: sections of INFO, and the sync policy where the server tells it."""
     client: Any = redis
     found: dict[str, Any] = {}
     for section in ("server", "memory", "persistence"):
         found |= client.info(section)
+    try:
+        found |= client.config_get("appendfsync")
+    except ResponseError:
+        pass  # hosted servers keep CONFIG to themselves
     return found
 
 
@@ -88,6 +92,12 @@ def judge_redis(found: Mapping[str, Any]) -> list[str]:
         return [
             "redis.url: the server keeps no append-only file, so its restart loses what is not recorded yet; "
             "set appendonly to yes"
+        ]
+    if found.get("appendfsync") == "everysec":
+        return [
+            "redis.url: the server's appendfsync is everysec: while a sync runs it holds writes back and "
+            "acknowledges them all the same, so killing it then can lose up to two seconds; set it to always "
+            "where that is too much"
         ]
     return []
 

@@ -49,6 +49,14 @@ async def test_redis_without_an_append_only_file_is_warned_of(redis: tuple[str, 
     assert "set appendonly to yes" in warning
 
 
+async def test_redis_that_syncs_by_itself_each_second_is_warned_of(redis: tuple[str, Redis]) -> None:
+    redis[1].config_set("appendfsync", "everysec")
+    (warning,) = judge_redis(information(redis[1]))
+    assert "appendfsync is everysec" in warning
+    redis[1].config_set("appendfsync", "always")
+    assert judge_redis(information(redis[1])) == []
+
+
 async def test_redis_that_is_too_old_is_refused(redis: tuple[str, Redis]) -> None:
     with pytest.raises(PreparationFailed, match=r"Redis 6\.2\.14; 7\.0 or later"):
         judge_redis({**information(redis[1]), "redis_version": "6.2.14"})
