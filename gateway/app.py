@@ -82,6 +82,7 @@ class Gateway:
     def drain(self) -> None:
         """Take no more requests from now on; the running ones go on."""
         self.parts.draining = True
+        self.parts.room.close()
 
     def cut(self) -> None:
         """End what is still running: each request is settled with what is known of it."""

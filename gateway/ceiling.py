@@ -40,7 +40,7 @@ class Ceiling:
     """What one request can cost at one target, by its output bound. Nano-USD, rounded up.
 
     `maximum` is the output the answer may have if nothing is written into the request; `assumed` and
-    `least` are the outputs to fall back to. `client_bound` says that the client set its own maximum.
+    `least` are the outputs to fall back to; all three are one where the client set its own maximum.
     """
 
     fixed_pico: int
@@ -48,7 +48,6 @@ class Ceiling:
     maximum: int
     assumed: int
     least: int
-    client_bound: bool
 
     def at(self, output_tokens: int) -> int:
         """The cost in nano-USD when each choice has this many output tokens."""
@@ -103,14 +102,14 @@ def ceiling(
         return None
     fixed = given * rates.input_pico + rates.request_pico
     if not call.produces_tokens:
-        return Ceiling(fixed, 0, 0, 0, 0, client_bound=True)
+        return Ceiling(fixed, 0, 0, 0, 0)
     fixed += call.predicted_bytes * call.choices * rates.output_pico
     known = price.max_output_tokens or price.context_window
     maximum = known or UNKNOWN_MAXIMUM
     output_pico = call.choices * rates.output_pico
     if call.maximum is not None:
         maximum = min(call.maximum, known) if known else call.maximum
-        return Ceiling(fixed, output_pico, maximum, maximum, maximum, client_bound=True)
+        return Ceiling(fixed, output_pico, maximum, maximum, maximum)
     assumed = assumed_output or (ASSUMED_OUTPUT_REASONING if price.reasoning else ASSUMED_OUTPUT)
     least = least_output or (LEAST_OUTPUT_REASONING if price.reasoning else LEAST_OUTPUT)
     assumed = min(assumed, maximum)
@@ -118,7 +117,7 @@ def ceiling(
     if price.context_window:
         # A maximum that prompt and context have no room for is refused by some providers.
         assumed = max(least, min(assumed, price.context_window - given))
-    return Ceiling(fixed, output_pico, maximum, assumed, least, client_bound=False)
+    return Ceiling(fixed, output_pico, maximum, assumed, least)
 
 
 def _unbounded_rate(call: Exchange, price: ModelPrice, rates: CeilingRates) -> bool:

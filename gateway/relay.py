@@ -61,10 +61,11 @@ async def relay_stream(
     request.reading(answer)
     started, fault = False, None
     try:
-        while data := await answer.chunk():
+        while True:
+            data = await answer.chunk()
+            out = tap.feed(data) if data else tap.end()
             if request.event.first_token_ms is None:
                 request.event.first_token_ms = int(time() * 1_000)
-            out = tap.feed(data)
             if request.stopped is not None:
                 break
             if out:
@@ -72,20 +73,16 @@ async def relay_stream(
                     await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
                     started = True
                 await send({"type": "http.response.body", "body": out, "more_body": True})
-        else:
-            rest = tap.end()
-            if rest and request.stopped is None:
-                if not started:
-                    await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
-                    started = True
-                await send({"type": "http.response.body", "body": rest, "more_body": True})
+            if not data:
+                break
     except TransportError as error:
         fault = type(error).__name__
+    finally:
+        watcher.cancel()
     if request.stopped == "client_gone" and not cancel_stops_billing and fault is None:
         fault = await _drain(answer, tap)
     request.reading(None)
     answer.close()
-    watcher.cancel()
     return await _end(request, tap, started, fault, send)
 
 

@@ -30,6 +30,8 @@ DEFAULT_CONFIG = Path("config.yaml")
 ENV_PREFIX = "TOLLKEEPER_"
 SECRET = re.compile(r"api_key$|redis\.url$")  # a complaint about these does not repeat what was found
 MIB = 1024 * 1024
+DATABASE = "tollkeeper.db"
+"""The file in the data directory that holds keys, limits and events."""
 
 
 class ConfigError(Exception):
@@ -58,6 +60,11 @@ class ServerSettings(Section):
     body_bytes_max: int = Field(32 * MIB, ge=1024, le=512 * MIB)
     drain_s: float = Field(25.0, ge=0, le=600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def database(self) -> Path:
+        """The record of keys, limits and events."""
+        return self.data_dir / DATABASE
 
     @property
     def worker_count(self) -> int:

@@ -43,7 +43,7 @@ class StreamTap:
     While it runs, `usage` is as last reported, and `model` and `service_tier` as the answer says. After
     `conclude`, `done` says that the terminal event was seen (`[DONE]`; a socket that closed proves nothing),
     `error` is the error object of an error event inside the stream, and `finish_reasons` those of its last
-    chunks. `suspect`: an event was too long to read, or the answer too long to keep.
+    chunks.
     """
 
     __slots__ = (
@@ -60,7 +60,6 @@ class StreamTap:
         "finish_reasons",
         "model",
         "service_tier",
-        "suspect",
         "usage",
     )
 
@@ -78,7 +77,6 @@ class StreamTap:
         self.finish_reasons: set[str] = set()
         self.model: str | None = None
         self.service_tier: str | None = None
-        self.suspect = False
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -92,7 +90,6 @@ class StreamTap:
         cut = sse.last_boundary(data)
         if cut != len(data):
             if len(data) - cut > EVENT_BYTES_MAX:
-                self.suspect = True
                 return data
             self._tail = data[cut:]
             if not cut:
@@ -152,7 +149,6 @@ class StreamTap:
         if not kept:
             return
         if self._packed_bytes > PACKED_BYTES_MAX:
-            self.suspect = True
             return
         packed = zlib.compress(kept, 1)
         self._packed.append(packed)

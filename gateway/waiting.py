@@ -39,6 +39,14 @@ class WaitingRoom:
         self._patience_s = patience_s
         self._lines: dict[str, deque[_Place]] = {}
         self._waiting = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Nobody waits any more: those who do try once more, at once."""
+        self._closed = True
+        for line in self._lines.values():
+            for place in line:
+                place.woken.set()
 
     def line_of(self, limits: Sequence[KeyLimit]) -> str | None:
         """The limit with a line that a request under these limits has to join; None without one."""
@@ -75,10 +83,10 @@ class WaitingRoom:
         while True:
             first = line[0] is place
             left_s = deadline - loop.time()
-            if left_s > 0 and not (first and refused is None):
+            if left_s > 0 and not self._closed and not (first and refused is None):
                 await _until(place.woken, min(TICK_S, left_s) if first else left_s)
                 place.woken.clear()
-            patient = loop.time() < deadline
+            patient = not self._closed and loop.time() < deadline
             if line[0] is place or not patient:
                 answer = await attempt()
                 if isinstance(answer, Opened) or answer.reason != "BUSY" or not patient:

@@ -23,11 +23,10 @@ from sqlalchemy.exc import DBAPIError
 from accounts.keyring import KeyNotFound, Keyring
 from budgets.rows import LedgerRows
 from gateway.serve import lock
-from gateway.settings import ConfigError, load_settings
+from gateway.settings import DATABASE, ConfigError, load_settings
 from metering.database import DatabaseError, open_database
 from metering.money import usd_to_nano
 
-DATABASE = "tollkeeper.db"
 NOT_IN_FORCE = 3
 """Exit code: recorded, but a server runs that could not be told."""
 

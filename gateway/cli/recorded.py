@@ -14,7 +14,6 @@ from metering.database import DatabaseError
 from metering.eventstore import EventStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-DATABASE_NAME = "tollkeeper.db"
 
 
 def place_options(command: Command) -> Command:
@@ -32,7 +31,7 @@ def recorded_events(config: Path | None, data_dir: Path | None) -> Iterator[Even
     """The installation's event store. Raises click.ClickException with what to do when there is none."""
     try:
         settings = load_settings(config, {"server.data_dir": data_dir})
-        store = EventStore(settings.server.data_dir / DATABASE_NAME, create=False)
+        store = EventStore(settings.server.database, create=False)
     except (ConfigError, DatabaseError) as error:
         raise click.ClickException(str(error)) from None
     try:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway.serve.lock import Running, running
+from gateway.settings import DATABASE
 
 CONFIG = """\
 # Written by `tollkeeper demo`: free ports on this machine only, and the simulated provider.
@@ -18,7 +19,6 @@ simulator: {port: 0}
 CONFIG_FILE = "demo.yaml"
 """Also marks a data directory as the demo's own."""
 LOG_FILE = "serve.log"
-DATABASE = "tollkeeper.db"
 STARTING_S = 90.0
 STOPPING_S = 60.0
 TOLD_LINES = 8

@@ -13,11 +13,10 @@ from gateway.metrics_files import value_directory
 from gateway.serve.banner import url_host
 from gateway.serve.children import Child
 from gateway.serve.listeners import AddressBusy, open_listener
-from gateway.settings import ProviderSettings, Settings, settings_document
+from gateway.settings import DATABASE, ProviderSettings, Settings, settings_document
 
 log = structlog.get_logger(component="supervisor")
 
-DATABASE = "tollkeeper.db"
 SIMULATOR_HOST = "127.0.0.1"
 
 Start = Callable[[], Awaitable[Child]]

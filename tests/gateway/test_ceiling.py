@@ -59,7 +59,7 @@ def test_a_ceiling_is_input_and_output_at_their_dearest_rates(price: ModelPrice)
     bound = ceiling(call, body, price)
     pico = input_bound(call, body) * rates.input_pico + 3 * 100 * rates.output_pico
     assert bound.full == -(-pico // 1_000)
-    assert bound.client_bound
+    assert bound.maximum == bound.assumed == bound.least == 100
 
 
 def test_without_a_maximum_three_ceilings_are_told_apart(price: ModelPrice) -> None:

@@ -76,6 +76,17 @@ async def test_a_full_room_refuses_at_once() -> None:
     assert await first is OPENED
 
 
+async def test_a_closed_room_sends_everybody_away_after_a_last_try() -> None:
+    room, purse = WaitingRoom(), Purse()
+    waiting = [asyncio.create_task(room.wait("lim_1", lambda n=n: purse.attempt(n), BUSY)) for n in "ab"]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    purse.free = 1
+    room.close()
+    answers = await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    assert sorted(answer is OPENED for answer in answers) == [False, True]
+    assert await room.wait("lim_1", lambda: purse.attempt("c"), BUSY) is BUSY
+
+
 async def test_a_cancelled_wait_leaves_the_line_to_the_next() -> None:
     room, purse = WaitingRoom(), Purse()
     first = asyncio.create_task(room.wait("lim_1", lambda: purse.attempt("a"), BUSY))
