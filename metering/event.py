@@ -10,7 +10,7 @@ Words of the fields that name a kind (plain strings, so that a reader accepts wo
     outcome       success failure rejected unknown
     usage_source  provider estimated client none
     cost_status   priced unpriced provider_reported override estimated free
-    closed_by     worker reaper
+    closed_by     worker reaper journal
     Attempt.kind    primary retry fallback reconnect
     Attempt.status  succeeded failed cancelled cut unknown
 
@@ -73,6 +73,8 @@ class CostEvent:
     bounds a cost that is not exactly known. `wasted_nano` is the cost of attempts that did not produce the
     answer. `held_nano` and `doubted_nano` are what the ledger held, and still holds in doubt. `unknown` keeps
     fields of a later version, so that rewriting an event loses nothing.
+
+    What becomes known after the close is an adjustment (metering.adjustment); the event stays as it is.
     """
 
     id: str
@@ -84,6 +86,7 @@ class CostEvent:
     workspace: str | None = None
     user: str | None = None
     feature: str | None = None
+    plan: str | None = None
     properties: dict[str, str] = field(default_factory=dict)
     surface: str | None = None
     route: str | None = None
@@ -123,6 +126,20 @@ class CostEvent:
     def task(self) -> str:
         """The task this event belongs to: the one named by the client, else the request itself."""
         return self.task_id or self.id
+
+    @property
+    def known_nano(self) -> int:
+        """The known part of the cost, which is what limits count: where the whole is not known, that of the
+        attempts whose cost is."""
+        if self.cost_nano is not None:
+            return self.cost_nano
+        return sum(attempt.cost_nano or 0 for attempt in self.attempts)
+
+    @property
+    def unknown_nano(self) -> int:
+        """How much above the known part the true cost may be, where that is bounded."""
+        bound = self.cost_upper_nano
+        return 0 if bound is None else max(0, bound - self.known_nano)
 
 
 def encode(event: CostEvent) -> bytes:

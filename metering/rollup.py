@@ -8,7 +8,7 @@ single events at its ragged ends, which is what makes a rollup's answer equal to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
@@ -37,6 +37,9 @@ MEASURES = (
 )
 """Summed columns, the same in `events` and in every rollup; migrations/0001_events.sql says what each is."""
 
+CORRECTED = ("cost_nano", "doubted_nano", "unknown_nano", "unpriced")
+"""Those of the measures that later knowledge can change (metering.adjustment)."""
+
 DIMENSIONS = ("customer", "feature", "model", "provider", "route", "key", "day")
 """What cost may be asked by. `day` is the UTC day in which the request began."""
 
@@ -45,15 +48,21 @@ metadata = MetaData()
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """One table of sums: its time bucket and the dimension columns beside account and bucket."""
+    """One table of sums: its time bucket and the dimension columns beside account and bucket.
+
+    `only`: a column without which an event is not summed here. `together`: the buckets of one value of the
+    first column lie together; elsewhere the values of one bucket do.
+    """
 
     table: Table
     bucket_ms: int
     columns: tuple[str, ...]
+    only: str | None = None
+    together: bool = False
 
-    def knows(self, columns: Iterable[str]) -> bool:
+    def knows(self, columns: Collection[str]) -> bool:
         """Can the rollup answer a question by these columns?"""
-        return set(columns) <= set(self.columns)
+        return set(columns) <= set(self.columns) and (self.only is None or self.only in columns)
 
 
 def measure_columns() -> list[Column[int]]:
@@ -61,29 +70,31 @@ def measure_columns() -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False) for name in MEASURES]
 
 
-def _rollup(name: str, bucket_ms: int, *columns: str) -> Rollup:
+def _rollup(
+    name: str, bucket_ms: int, *columns: str, only: str | None = None, together: bool = False
+) -> Rollup:
     keys: list[Column[str] | Column[int]] = [
         Column("account_id", Text, primary_key=True),
         Column("bucket_ms", BigInteger, primary_key=True),
         *(Column(column, Text, primary_key=True) for column in columns),
     ]
-    return Rollup(Table(name, metadata, *keys, *measure_columns()), bucket_ms, columns)
+    return Rollup(Table(name, metadata, *keys, *measure_columns()), bucket_ms, columns, only, together)
 
 
 ROLLUPS = (
+    _rollup("costs_by_feature_day", DAY_MS, "feature", "plan"),
     _rollup("costs_by_customer_day", DAY_MS, "customer", "feature"),
-    _rollup("costs_by_customer_hour", HOUR_MS, "customer", "feature"),
+    _rollup("costs_by_workspace_day", DAY_MS, "customer", "workspace", only="workspace"),
     _rollup("costs_by_model_hour", HOUR_MS, "provider", "model", "route"),
-    _rollup("costs_by_key_hour", HOUR_MS, "key_id"),
+    _rollup("costs_by_key_hour", HOUR_MS, "key_id", together=True),
+    _rollup("costs_by_customer_hour", HOUR_MS, "customer", "feature"),
 )
-"""Coarse before fine, so that `pieces` takes the largest buckets first."""
+"""Coarse before fine, so that `pieces` takes the largest buckets first, and of one size the fewest rows."""
 
 
 def measured(event: CostEvent) -> tuple[int, ...]:
     """What one event adds to each measure, in the order of MEASURES."""
     usage = event.usage or {}
-    cost = event.cost_nano or 0
-    upper = event.cost_upper_nano
     return (
         1,
         1 if event.outcome == "success" else 0,
@@ -93,10 +104,10 @@ def measured(event: CostEvent) -> tuple[int, ...]:
         usage.get("cache_read_input_tokens", 0),
         usage.get("output_tokens", 0),
         usage.get("reasoning_output_tokens", 0),
-        cost,
+        event.known_nano,
         event.wasted_nano,
         1 if event.cost_nano is None else 0,
-        upper - cost if upper is not None and upper > cost else 0,
+        event.unknown_nano,
         event.doubted_nano,
         event.revenue_nano or 0,
         0 if event.revenue_nano is None else 1,
@@ -114,7 +125,7 @@ class Piece:
 
 def pieces(since_ms: int, until_ms: int | None, columns: Iterable[str]) -> list[Piece]:
     """Cover [since_ms, until_ms) without overlap, from the coarsest rollups that know the columns."""
-    wanted = tuple(columns)
+    wanted = frozenset(columns)
     return _cover(since_ms, until_ms, [rollup for rollup in ROLLUPS if rollup.knows(wanted)])
 
 

@@ -36,8 +36,9 @@ class Figures:
 
     @property
     def cost_nano(self) -> int | None:
-        """The known cost; None where no request of the group has a known one."""
-        return None if self.sums.unpriced and self.sums.unpriced == self.sums.events else self.sums.cost_nano
+        """The known cost; None where nothing is known of any request's."""
+        unknown = self.sums.unpriced and self.sums.unpriced == self.sums.events and not self.sums.cost_nano
+        return None if unknown else self.sums.cost_nano
 
     @property
     def share(self) -> Decimal | None:

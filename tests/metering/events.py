@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from metering.adjustment import Adjustment
 from metering.event import Attempt, CostEvent
 from metering.ids import new_id
 
@@ -22,7 +23,8 @@ LINES = [{"unit": "output_tokens", "quantity": 300, "price_pico": 600_000, "cost
 
 
 def event(**changes: Any) -> CostEvent:
-    """A succeeded, priced request of customer acme."""
+    """A succeeded, priced request of customer acme; its one attempt costs what the event is said to cost."""
+    cost_nano = changes.get("cost_nano", 330_000)
     attempt = Attempt(
         provider="openai",
         model="gpt-4o-mini",
@@ -30,7 +32,7 @@ def event(**changes: Any) -> CostEvent:
         http_status=200,
         usage=USAGE,
         usage_source="provider",
-        cost_nano=330_000,
+        cost_nano=cost_nano,
         cost_status="priced",
         breakdown=LINES,
         price_entries=["openai/gpt-4o-mini/2024-07-18"],
@@ -47,6 +49,7 @@ def event(**changes: Any) -> CostEvent:
         properties={"env": "prod"},
         surface="chat.completions",
         route="fast",
+        route_final="fast",
         provider="openai",
         model="gpt-4o-mini",
         stream=True,
@@ -64,9 +67,23 @@ def event(**changes: Any) -> CostEvent:
     return dataclasses.replace(made, **changes)
 
 
+def adjustment(of: CostEvent, **changes: Any) -> Adjustment:
+    """A correction of the event by an operator that changes nothing but what is given."""
+    made = Adjustment(
+        id=new_id(),
+        event_id=of.id,
+        account_id=of.account_id,
+        at_ms=NOVEMBER_MS + 3_600_000,
+        source="operator",
+        reason="known better",
+    )
+    return dataclasses.replace(made, **changes)
+
+
 _names = st.sampled_from([None, "acme", "globex", "ünïcode", "a,b"])
 _amounts = st.integers(0, 2**53 - 1)
 _small = st.integers(0, 10**12)
+_deltas = st.integers(-(10**12), 10**12)
 _usages = st.none() | st.dictionaries(
     st.sampled_from(sorted(USAGE)), st.integers(0, 10**9), min_size=0, max_size=5
 )
@@ -80,7 +97,11 @@ def any_events(draw: st.DrawFn) -> CostEvent:
         key_id=draw(_names),
         customer=draw(_names),
         feature=draw(_names),
-        route=draw(st.sampled_from([None, "fast"])),
+        workspace=draw(st.sampled_from([None, "w1", "w2"])),
+        plan=draw(st.sampled_from([None, "free", "pro"])),
+        trace_id=draw(st.sampled_from([None, "t1", "t2", "t3"])),
+        route="asked",
+        route_final=draw(st.sampled_from([None, "fast"])),
         provider=draw(st.sampled_from([None, "openai", "other"])),
         model=draw(st.sampled_from([None, "m1", "m2"])),
         status=draw(st.sampled_from(["succeeded", "failed", "orphaned"])),
@@ -92,5 +113,22 @@ def any_events(draw: st.DrawFn) -> CostEvent:
         doubted_nano=draw(_small),
         revenue_nano=draw(st.none() | _small),
         started_ms=NOVEMBER_MS + draw(st.integers(0, 3 * 24 * 3_600_000)),
-        attempts=[Attempt()] * draw(st.integers(0, 3)),
+        attempts=draw(st.lists(st.builds(Attempt, cost_nano=st.none() | _small), max_size=3)),
+    )
+
+
+@st.composite
+def any_adjustments(draw: st.DrawFn) -> Adjustment:
+    """Adjustments of those events, and of some that never come."""
+    return Adjustment(
+        id=draw(st.sampled_from([f"adj-{n:02d}" for n in range(25)])),
+        event_id=draw(st.sampled_from([f"id-{n:02d}" for n in range(44)])),
+        account_id=draw(st.sampled_from(["default", "default", "default", "other"])),
+        at_ms=NOVEMBER_MS + 5,
+        source="operator",
+        reason="known better",
+        cost_delta_nano=draw(_deltas),
+        doubted_delta_nano=draw(_deltas),
+        unknown_delta_nano=draw(_deltas),
+        unpriced_delta=draw(st.sampled_from([0, -1])),
     )

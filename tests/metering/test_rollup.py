@@ -3,12 +3,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.event import CostEvent
+from metering.event import Attempt, CostEvent
 from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, measured, pieces
 from tests.metering.events import NOVEMBER_MS, event
 
 MOMENTS = st.integers(0, 5 * DAY_MS)
-COLUMNS = st.sampled_from([(), ("customer",), ("provider", "route"), ("key_id",), ("customer", "model")])
+COLUMNS = st.sampled_from(
+    [
+        (),
+        ("customer",),
+        ("provider", "route"),
+        ("key_id",),
+        ("customer", "model"),
+        ("plan",),
+        ("customer", "workspace"),
+        ("trace_id",),
+    ]
+)
 
 
 def facts(**changes: object) -> dict[str, int]:
@@ -39,6 +50,13 @@ def test_unknown_cost_is_counted_as_unpriced_with_its_bound() -> None:
     found = facts(cost_nano=None, cost_upper_nano=5_000)
     assert (found["cost_nano"], found["unpriced"], found["unknown_nano"]) == (0, 1, 5_000)
     assert facts(cost_nano=None)["unknown_nano"] == 0
+
+
+def test_known_part_of_an_unknown_cost_is_counted() -> None:
+    attempts = [Attempt(cost_nano=700), Attempt(), Attempt(cost_nano=30)]
+    found = facts(cost_nano=None, cost_upper_nano=5_000, attempts=attempts)
+    assert (found["cost_nano"], found["unpriced"], found["unknown_nano"]) == (730, 1, 4_270)
+    assert facts(cost_nano=8, attempts=attempts)["cost_nano"] == 8
 
 
 def test_bound_above_a_cost_is_unknown_and_one_below_is_nothing() -> None:
@@ -82,8 +100,16 @@ def test_pieces_cover_the_span_without_gap_or_overlap(
             assert part.since_ms % part.rollup.bucket_ms == 0
             assert part.until_ms is None or part.until_ms % part.rollup.bucket_ms == 0
         elif any(rollup.knows(columns) for rollup in ROLLUPS):
+            finest = min(rollup.bucket_ms for rollup in ROLLUPS if rollup.knows(columns))
             assert part.until_ms is not None
-            assert part.until_ms - part.since_ms < 2 * HOUR_MS
+            assert part.until_ms - part.since_ms < 2 * finest
+
+
+def test_sums_of_workspaces_answer_only_questions_that_name_one() -> None:
+    (of_workspaces,) = [rollup for rollup in ROLLUPS if rollup.only == "workspace"]
+    assert of_workspaces.knows(("workspace",))
+    assert not of_workspaces.knows(("customer",))
+    assert not of_workspaces.knows(())
 
 
 def test_a_week_of_customers_is_read_from_whole_days_hours_and_two_ragged_ends() -> None:

@@ -1,0 +1,233 @@
+"""The table of events: how an event lies in it, and how events and later knowledge are added.
+
+The document is the event as it came and never changes. The columns beside it are what is searched for and
+what is summed; those of CORRECTED follow the event's adjustments, so sums over events and rollups are of
+corrected figures. The functions here run inside a transaction that holds the write lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, FromClause, Table, Text
+from sqlalchemy.dialects.sqlite import insert
+
+from metering.adjustment import Adjustment, deltas
+from metering.event import CostEvent, decode
+from metering.rollup import CORRECTED, MEASURES, ROLLUPS, Rollup, measure_columns, measured, metadata
+from metering.statement import driver_text, insert_new
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("account_id", Text, nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    *(
+        Column(name, Text, nullable=False)
+        for name in ("key_id", "customer", "feature", "provider", "model", "route", "status")
+    ),
+    *measure_columns(),
+    Column("document", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("workspace", "plan", "trace_id")),
+)
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("event_id", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in CORRECTED),
+    Column("pending", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An event that came again with another cost or doubt than the one that is stored, which stands."""
+
+    stored: CostEvent
+    given: CostEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch: events `added`, those that were there with the same money, and the others."""
+
+    added: int
+    repeated: int
+    differing: tuple[Difference, ...]
+
+
+def insert_events(connection: Connection, chunk: Sequence[tuple[CostEvent, bytes]]) -> Appended:
+    """Add the new ones of these events, and to the rollups what they measure.
+
+    The write lock is held, so the rows just added are those after the last one of before.
+    """
+    latest = connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
+    added = connection.exec_driver_sql(_INSERT, [_row(event, text) for event, text in chunk]).rowcount
+    if added:
+        for statement in _ROLL_UP:
+            connection.exec_driver_sql(statement, (latest,))
+        _settle_adjustments(connection)
+    if added == len(chunk):
+        return Appended(added, 0, ())
+    differing = _differences(connection, chunk, latest)
+    return Appended(added, len(chunk) - added - len(differing), differing)
+
+
+def insert_adjustments(
+    connection: Connection, given: Sequence[Adjustment], documents: Sequence[bytes]
+) -> int:
+    """Add those whose ids are new, and their deltas to the sums of their events where these are here."""
+    if not given:
+        return 0
+    rows = [
+        (each.id, each.event_id, each.account_id, each.at_ms, each.source, *deltas(each), 1, text.decode())
+        for each, text in zip(given, documents, strict=True)
+    ]
+    added = connection.exec_driver_sql(_INSERT_ADJUSTMENT, rows).rowcount
+    if added:
+        _settle_adjustments(connection)
+    return added
+
+
+def _settle_adjustments(connection: Connection) -> None:
+    """Add pending adjustments whose events are here to the events' columns and to the rollups."""
+    if connection.exec_driver_sql("SELECT 1 FROM adjustments WHERE pending = 1 LIMIT 1").first() is None:
+        return
+    for statement in _SETTLE:
+        connection.exec_driver_sql(statement)
+
+
+def _differences(
+    connection: Connection, chunk: Sequence[tuple[CostEvent, bytes]], latest: int
+) -> tuple[Difference, ...]:
+    """Those events of the chunk that were not added and tell other money than the stored ones."""
+    ids = {event.id for event, _ in chunk}
+    query = sa.select(events.c.id, events.c.seq, events.c.document).where(events.c.id.in_(ids))
+    stored = {row.id: row for row in connection.execute(query)}
+    fresh = {event_id for event_id, row in stored.items() if row.seq > latest}
+    found: list[Difference] = []
+    for event, text in chunk:
+        if event.id in fresh:
+            fresh.remove(event.id)  # the first of an id is the one that was added
+            continue
+        document = stored[event.id].document
+        if document.encode() == text:
+            continue
+        first = decode(document)
+        if (first.cost_nano, first.known_nano, first.doubted_nano) != (
+            event.cost_nano,
+            event.known_nano,
+            event.doubted_nano,
+        ):
+            found.append(Difference(first, event))
+    return tuple(found)
+
+
+def _row(event: CostEvent, text: bytes) -> tuple[str | int, ...]:
+    """The values of one row of `events`, in the order of its columns after `seq`."""
+    return (
+        event.id,
+        event.account_id,
+        event.started_ms,
+        event.key_id or "",
+        event.customer or "",
+        event.feature or "",
+        event.provider or "",
+        event.model or "",
+        event.route_final or "",
+        event.status,
+        *measured(event),
+        text.decode(),
+        event.workspace or "",
+        event.plan or "",
+        event.trace_id or "",
+    )
+
+
+def _keys(rollup: Rollup) -> list[ColumnElement[Any]]:
+    """An event's place in the rollup, in the order of the rollup's columns."""
+    bucket = events.c.started_ms - events.c.started_ms % sa.literal_column(str(rollup.bucket_ms))
+    return [events.c.account_id, bucket, *(events.c[name] for name in rollup.columns)]
+
+
+def _add_to(rollup: Rollup, source: sa.Select[Any], changed: Sequence[str]) -> str:
+    """The statement that adds the source's sums to the rollup's rows, or makes them."""
+    table = rollup.table
+    statement = insert(table).from_select([column.name for column in table.columns], source)
+    added = {name: table.c[name] + statement.excluded[name] for name in changed}
+    return driver_text(
+        statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+    )
+
+
+def _roll_up(rollup: Rollup) -> str:
+    """The statement that adds the events after a `seq` to the rollup.
+
+    It must walk the rows after that `seq`. The plus keeps it from an index in the order of its columns, which
+    would save the sorting of a batch and read all events of all time for it.
+    """
+    keys = [sa.literal_column("+events.account_id"), *_keys(rollup)[1:]]
+    sums = (sa.func.sum(events.c[name]) for name in MEASURES)
+    source = sa.select(*keys, *sums).group_by(*keys)
+    source = source.where(events.c.seq > sa.bindparam("seq"))
+    if rollup.only is not None:
+        source = source.where(events.c[rollup.only] != sa.literal_column("''"))
+    return _add_to(rollup, source, MEASURES)
+
+
+_PENDING = adjustments.c.pending == sa.literal_column("1")
+_OF_EVENT = (events.c.id == adjustments.c.event_id) & (events.c.account_id == adjustments.c.account_id)
+
+
+def _correct(rollup: Rollup) -> str:
+    """The statement that adds the pending adjustments to the rollup, where their events are."""
+    keys = _keys(rollup)
+    sums = (
+        sa.func.sum(adjustments.c[name]) if name in CORRECTED else sa.literal_column("0") for name in MEASURES
+    )
+    joined: FromClause = adjustments.join(events, _OF_EVENT)
+    source = sa.select(*keys, *sums).select_from(joined).where(_PENDING).group_by(*keys)
+    if rollup.only is not None:
+        source = source.where(events.c[rollup.only] != sa.literal_column("''"))
+    return _add_to(rollup, source, CORRECTED)
+
+
+def _correct_events() -> str:
+    """The statement that adds the pending adjustments to their events' columns."""
+    sums = (
+        sa.select(
+            adjustments.c.event_id,
+            adjustments.c.account_id,
+            *(sa.func.sum(adjustments.c[name]).label(name) for name in CORRECTED),
+        )
+        .where(_PENDING)
+        .group_by(adjustments.c.event_id, adjustments.c.account_id)
+        .subquery("more")
+    )
+    statement = sa.update(events).values({name: events.c[name] + sums.c[name] for name in CORRECTED})
+    return driver_text(
+        statement.where(events.c.id == sums.c.event_id, events.c.account_id == sums.c.account_id)
+    )
+
+
+def _mark_settled() -> str:
+    here = sa.exists().where(_OF_EVENT).correlate(adjustments)
+    statement = sa.update(adjustments).values(pending=sa.literal_column("0"))
+    return driver_text(statement.where(_PENDING, here))
+
+
+_INSERT = insert_new(events)
+_INSERT_ADJUSTMENT = insert_new(adjustments)
+_ROLL_UP = [_roll_up(rollup) for rollup in ROLLUPS]
+_SETTLE = [*(_correct(rollup) for rollup in ROLLUPS), _correct_events(), _mark_settled()]
