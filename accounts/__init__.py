@@ -3,11 +3,15 @@
 A *key* is a secret (`obs_...`) that a client shows. Only its SHA-256 is kept. It has scopes (what it may
 do), is perhaps bound to a customer or feature or may assert them, and has limits (what it may spend).
 
-key       the secret and its record (pure)
-keyring   the record of keys and their limits in SQL, and its copy where requests are decided
-keycache  a worker's bounded copy of the keys it has seen
-tables    the SQL tables
+key         the secret and its record, a limit as recorded (pure)
+terms       lists of limits as published, and which limit stands in which (pure)
+keyring     the record of keys in SQL
+limitbook   the record of limits of every scope in SQL
+publishing  copies both to where requests are decided
+keycache    a worker's bounded copy of the keys it has seen
+termscache  a worker's bounded copy of lists of limits
+tables      the SQL tables
 
 Not owned here: the counters of limits and what enforces them (budgets), headers (gateway). Neighbours on
-this floor do not know each other, so what keeps the enforced copy is handed in (`keyring.EnforcedCopy`).
+this floor do not know each other, so what keeps the enforced copy is handed in (`publishing.EnforcedCopy`).
 """

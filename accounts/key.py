@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from zlib import crc32
@@ -21,7 +21,8 @@ SECRET_CHARS = len(PREFIX) + BODY_CHARS + CHECK_CHARS
 
 DEFAULT_SCOPES = ("proxy.chat", "proxy.embeddings", "models.read")
 ASSERTIONS = ("none", "listed", "any")
-_DOCUMENT_PREFIX = "t1:key:"
+ON_LEDGER_DOWN = ("closed", "open", "allowance")
+_DOCUMENT_PREFIX = "t2:key:"
 _ALLOWED = frozenset(ALPHABET)
 
 
@@ -65,7 +66,12 @@ def _checksum(body: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeyLimit:
-    """A limit on a key, as recorded. The value in force is the ledger's; this copy may be older than it."""
+    """A limit as recorded and published. The value in force is the ledger's; this copy may be older than it.
+
+    scope_id: what it is on, or `*` (as a whole or as a part) where each has a limit of its own. value:
+    nano-USD for the kind money, else a count. time_zone, anchor: when its windows begin. thresholds: rising
+    percents of the value. created_ms: counting began then.
+    """
 
     id: str
     scope: str
@@ -73,8 +79,19 @@ class KeyLimit:
     window: str
     kind: str
     enforcement: str
-    value_nano: int
-    version: int
+    value: int
+    version: int = 1
+    time_zone: str = "UTC"
+    anchor: int = 1
+    thresholds: tuple[int, ...] = ()
+    created_ms: int = 0
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> KeyLimit:
+        """The limit in a part of a document; unknown fields are ignored. KeyError, TypeError: none is."""
+        values = {name: fields[name] for name in cls.__slots__}
+        values["thresholds"] = tuple(values["thresholds"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +99,10 @@ class KeyRecord:
     """What is known of a key, but for its secret.
 
     customer, feature: whom the key is bound to; nothing a client says overrides it. assertion: what a client
-    may say otherwise: nothing, what is listed in customers and features, or anything. on_ledger_down:
-    closed refuses when the ledger is away, open goes on. display: the secret's last four characters.
+    may say otherwise: nothing, what is listed in customers and features, or anything. limits: those on this
+    one key. on_ledger_down: closed refuses when the ledger is away, open goes on, allowance goes on up to
+    allowance_nano; without a choice of its own (`ledger_down_chosen` False) a key with limits is closed.
+    display: the secret's last four characters.
     """
 
     id: str
@@ -103,14 +122,25 @@ class KeyRecord:
     limits: tuple[KeyLimit, ...]
     on_ledger_down: str
     display: str
+    allowance_nano: int = 0
+    ledger_down_chosen: bool = False
 
     def usable(self, now_ms: int) -> bool:
         """Active and not expired: for calls that do not go through the ledger, which checks it itself."""
         return self.status == "active" and (self.expires_ms is None or now_ms < self.expires_ms)
 
+    def when_ledger_down(self, *, limited: bool) -> str:
+        """closed, open or allowance, for a request on which limits of any scope apply (`limited`) or none.
+
+        A key that nobody chose this for must not go on where a limit of its account or customer applies.
+        """
+        if limited and not self.ledger_down_chosen:
+            return "closed"
+        return self.on_ledger_down
+
     def to_document(self) -> bytes:
         """The record as JSON, for Redis."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def from_document(cls, document: bytes | Mapping[str, Any]) -> KeyRecord:
@@ -120,9 +150,7 @@ class KeyRecord:
             values = {name: fields[name] for name in cls.__slots__}
             for name in ("scopes", "customers", "features"):
                 values[name] = tuple(values[name])
-            values["limits"] = tuple(
-                KeyLimit(**{name: limit[name] for name in KeyLimit.__slots__}) for limit in values["limits"]
-            )
+            values["limits"] = tuple(KeyLimit.from_fields(limit) for limit in values["limits"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a key's document: {error!r}") from None
         return cls(**values)

@@ -1,7 +1,8 @@
-"""The SQL tables of keys and limits, as metering/migrations/0002_keys.sql makes them, and their rows."""
+"""The SQL tables of keys and limits, as metering/migrations/0003_limits.sql leaves them, and their rows."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,12 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 
-from accounts.key import KeyLimit, KeyRecord
+from accounts.key import ALPHABET, KeyLimit, KeyRecord
+from accounts.terms import Holder, NewLimit, holder_of
 
 _metadata = MetaData()
+_IDS_MAX = 1_000
+"""How many ids one query names: statements have a limit of parameters."""
 
 KEYS = Table(
     "keys",
@@ -35,22 +39,47 @@ KEYS = Table(
     Column("default_customer", Text),
     Column("default_feature", Text),
     Column("on_ledger_down", Text),
+    Column("allowance_nano", BigInteger),
 )
 
 LIMITS = Table(
     "limits",
     _metadata,
     Column("id", Text, primary_key=True),
-    Column("account_id", Text),
     Column("scope", Text),
     Column("scope_id", Text),
     Column("window_kind", Text),
     Column("kind", Text),
     Column("enforcement", Text),
-    Column("value_nano", BigInteger),
+    Column("value", BigInteger),
     Column("version", BigInteger),
+    Column("time_zone", Text),
+    Column("anchor", BigInteger),
+    Column("thresholds", Text),
     Column("created_ms", BigInteger),
+    Column("account_id", Text),
+    Column("holder", Text),
+    Column("holder_id", Text),
 )
+_FIELDS, _THRESHOLDS = len(KeyLimit.__slots__), KeyLimit.__slots__.index("thresholds")
+"""A limit's fields, in their order, are the first columns."""
+
+ACCOUNT_TERMS = Table(
+    "account_terms",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("version", BigInteger),
+)
+
+CUSTOMER_TERMS = Table(
+    "customer_terms",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("customer", Text, primary_key=True),
+    Column("version", BigInteger),
+)
+
+OLDEST_FIRST = (LIMITS.c.created_ms, LIMITS.c.kind, LIMITS.c.window_kind, LIMITS.c.id)
 
 
 def select_keys() -> sa.Select[Any]:
@@ -60,17 +89,22 @@ def select_keys() -> sa.Select[Any]:
 
 def select_limits() -> sa.Select[Any]:
     """Rows of limits, the oldest first."""
-    return sa.select(LIMITS).order_by(LIMITS.c.created_ms, LIMITS.c.window_kind)
+    return sa.select(LIMITS).order_by(*OLDEST_FIRST)
+
+
+def held_by(account_id: str, holder: Holder, ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    """The limits in the documents of these holders."""
+    return sa.and_(LIMITS.c.account_id == account_id, LIMITS.c.holder == holder, LIMITS.c.holder_id.in_(ids))
 
 
 def records_of(connection: Connection, rows: Sequence[Any]) -> list[KeyRecord]:
-    """The records of these key rows, each with its limits, read in one query."""
-    query = select_limits().where(LIMITS.c.scope == "key")
-    if len(rows) == 1:
-        query = query.where(LIMITS.c.scope_id == rows[0]["id"])
+    """The records of these key rows of one account, each with its limits."""
     limits: dict[str, list[KeyLimit]] = {}
-    for row in connection.execute(query).mappings():
-        limits.setdefault(row["scope_id"], []).append(limit_of(row))
+    ids = [row["id"] for row in rows]
+    for start in range(0, len(ids), _IDS_MAX):
+        mine = held_by(rows[0]["account_id"], "key", ids[start : start + _IDS_MAX])
+        for row in connection.execute(select_limits().where(mine)):
+            limits.setdefault(row.holder_id, []).append(limit_of(row))
     return [_record(row, tuple(limits.get(row["id"], ()))) for row in rows]
 
 
@@ -93,18 +127,57 @@ def _record(row: Any, limits: tuple[KeyLimit, ...]) -> KeyRecord:
         limits=limits,
         on_ledger_down=row["on_ledger_down"] or ("closed" if limits else "open"),
         display=row["display"],
+        allowance_nano=row["allowance_nano"],
+        ledger_down_chosen=row["on_ledger_down"] is not None,
     )
 
 
 def limit_of(row: Any) -> KeyLimit:
-    """The limit in a row."""
+    """The limit in a row of `select_limits`, whose first columns are the limit's fields."""
+    fields = list(row[:_FIELDS])
+    fields[_THRESHOLDS] = () if fields[_THRESHOLDS] == "[]" else tuple(orjson.loads(fields[_THRESHOLDS]))
+    return KeyLimit(*fields)
+
+
+def new_limit(scope: str, scope_id: str, wish: NewLimit, now_ms: int) -> KeyLimit:
+    """A limit with an id of its own that counts from now on."""
     return KeyLimit(
-        id=row["id"],
-        scope=row["scope"],
-        scope_id=row["scope_id"],
-        window=row["window_kind"],
-        kind=row["kind"],
-        enforcement=row["enforcement"],
-        value_nano=row["value_nano"],
-        version=row["version"],
+        id=new_id("lim_"),
+        scope=scope,
+        scope_id=scope_id,
+        window=wish.window,
+        kind=wish.kind,
+        enforcement=wish.enforcement,
+        value=wish.value,
+        time_zone=wish.time_zone,
+        anchor=wish.anchor,
+        thresholds=wish.thresholds,
+        created_ms=now_ms,
     )
+
+
+def row_of(account_id: str, limit: KeyLimit) -> dict[str, Any]:
+    """The limit as a row."""
+    holder, holder_id = holder_of(account_id, limit.scope, limit.scope_id)
+    return {
+        "id": limit.id,
+        "account_id": account_id,
+        "scope": limit.scope,
+        "scope_id": limit.scope_id,
+        "kind": limit.kind,
+        "window_kind": limit.window,
+        "time_zone": limit.time_zone,
+        "anchor": limit.anchor,
+        "enforcement": limit.enforcement,
+        "value": limit.value,
+        "thresholds": orjson.dumps(limit.thresholds).decode(),
+        "version": limit.version,
+        "created_ms": limit.created_ms,
+        "holder": holder,
+        "holder_id": holder_id,
+    }
+
+
+def new_id(prefix: str) -> str:
+    """The prefix and 16 random letters and digits."""
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(16))

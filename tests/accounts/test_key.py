@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import orjson
@@ -26,7 +27,15 @@ RECORD = KeyRecord(
     features=(),
     default_customer="a",
     default_feature=None,
-    limits=(KeyLimit("lim_1", "key", "key_1", "month", "money", "hard", 2**53 - 1, 2),),
+    limits=(
+        KeyLimit(
+            *("lim_1", "key", "key_1", "month", "money", "hard", 2**53 - 1, 2),
+            time_zone="Europe/Berlin",
+            anchor=15,
+            thresholds=(50, 80),
+            created_ms=1_795_261_160_881,
+        ),
+    ),
     on_ledger_down="closed",
     display="wxyz",
 )
@@ -39,7 +48,7 @@ def test_a_minted_secret_has_the_published_form_and_is_kept_as_its_digest_only()
     assert set(secret[4:]) <= set(ALPHABET)
     assert key_digest == sha256(secret.encode()).hexdigest() == digest(secret)
     assert looks_valid(secret)
-    assert document_name(key_digest) == f"t1:key:{key_digest}"
+    assert document_name(key_digest) == f"t2:key:{key_digest}"
 
 
 def test_secrets_do_not_repeat_and_use_their_whole_space() -> None:
@@ -81,6 +90,9 @@ def test_fields_of_a_later_version_are_ignored_and_missing_ones_are_named() -> N
     document = orjson.loads(RECORD.to_document())
     document["limits"][0]["burst"] = 5
     assert KeyRecord.from_document({**document, "plan": "gold"}) == RECORD
+    del document["limits"][0]["anchor"]
+    with pytest.raises(ValueError, match="anchor"):
+        KeyRecord.from_document(orjson.dumps(document))
     del document["assertion"]
     with pytest.raises(ValueError, match="assertion"):
         KeyRecord.from_document(orjson.dumps(document))
@@ -92,3 +104,12 @@ def test_fields_of_a_later_version_are_ignored_and_missing_ones_are_named() -> N
 def test_a_key_is_usable_until_it_expires() -> None:
     assert RECORD.usable(1_999)
     assert not RECORD.usable(2_000)
+
+
+def test_a_key_without_a_choice_of_its_own_is_closed_wherever_a_limit_applies() -> None:
+    free = replace(RECORD, limits=(), on_ledger_down="open")
+    assert free.when_ledger_down(limited=False) == "open"
+    assert free.when_ledger_down(limited=True) == "closed"
+    for choice in ("open", "closed", "allowance"):
+        chosen = replace(free, on_ledger_down=choice, ledger_down_chosen=True)
+        assert {chosen.when_ledger_down(limited=limited) for limited in (True, False)} == {choice}

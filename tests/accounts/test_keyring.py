@@ -9,8 +9,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from accounts.key import KeyLimit, KeyRecord, digest, document_name
+from accounts.key import KeyRecord, digest, document_name
 from accounts.keyring import KeyNotFound, Keyring, NewLimit
+from accounts.limitbook import LimitBook
 from budgets.limit import AMOUNT_MAX
 from budgets.names import names_of
 from budgets.rows import LedgerRows
@@ -27,10 +28,6 @@ def key_row(redis: Any, record: KeyRecord) -> tuple[str, int, str]:
     return st.decode(), int(ver), exp.decode()
 
 
-def limit_row(redis: Any, limit: KeyLimit) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in redis.hgetall(NAMES.limit + limit.id).items()}
-
-
 def test_a_new_key_is_recorded_and_published_without_its_secret(
     keyring: Keyring, engine: Engine, redis: Any
 ) -> None:
@@ -39,20 +36,14 @@ def test_a_new_key_is_recorded_and_published_without_its_secret(
     assert published(redis, secret) == record
     assert key_row(redis, record) == ("active", 1, "99")
     (limit,) = record.limits
-    row = limit_row(redis, limit)
-    assert abs(int(row.pop("created")) - LedgerRows(redis).now_ms()) < 5_000
-    assert row == {
-        "value": "25000000000",
-        "kind": "money",
-        "enforcement": "hard",
-        "version": "1",
-        "window": "month",
-    }
+    assert abs(limit.created_ms - LedgerRows(redis).now_ms("default")) < 5_000
+    assert redis.hgetall(NAMES.limits) == {limit.id.encode(): b"25000000000"}
+    assert (limit.window, limit.kind, limit.enforcement, limit.version) == ("month", "money", "hard", 1)
     assert record.display == secret[-4:]
     with engine.connect() as connection:
         stored = repr(connection.execute(text("SELECT * FROM keys")).all())
     assert secret not in stored
-    assert secret not in repr([redis.get(name) for name in redis.keys("t1:key:*")])
+    assert secret not in repr([redis.get(name) for name in redis.keys("t2:key:*")])
 
 
 def test_what_a_key_may_assert_follows_from_its_bindings_unless_told(keyring: Keyring) -> None:
@@ -66,15 +57,32 @@ def test_what_a_key_may_assert_follows_from_its_bindings_unless_told(keyring: Ke
         keyring.create("x", assertion="any", customers=["a"])
 
 
-def test_a_key_with_a_limit_is_closed_when_the_ledger_is_away_unless_told(keyring: Keyring) -> None:
+def test_a_key_with_a_limit_is_closed_when_the_ledger_is_away_unless_told(
+    keyring: Keyring, limitbook: LimitBook
+) -> None:
     _, record = keyring.create("free")
-    assert record.on_ledger_down == "open"
-    keyring.set_limit(record.id, "day", 1)
+    assert (record.on_ledger_down, record.ledger_down_chosen) == ("open", False)
+    limitbook.set("key", record.id, "money", "day", 1)
     assert keyring.find(record.id).on_ledger_down == "closed"
-    assert (
-        keyring.create("brave", limits=[NewLimit("day", 1)], on_ledger_down="open")[1].on_ledger_down
-        == "open"
-    )
+    _, brave = keyring.create("brave", limits=[NewLimit("day", 1)], on_ledger_down="open")
+    assert (brave.on_ledger_down, brave.ledger_down_chosen) == ("open", True)
+
+
+def test_an_allowance_goes_with_its_choice_alone(keyring: Keyring, redis: Any) -> None:
+    secret, record = keyring.create("app", on_ledger_down="allowance", allowance_nano=5 * 10**9)
+    assert (record.on_ledger_down, record.allowance_nano) == ("allowance", 5 * 10**9)
+    assert published(redis, secret) == record
+    for choice, nano, complaint in (
+        ("allowance", 0, "needs an amount"),
+        ("open", 5, "goes with the choice allowance, not with open"),
+        (None, 5, "not with the default"),
+        ("ajar", 0, "'ajar' is no way to go on"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            keyring.create("x", on_ledger_down=choice, allowance_nano=nano)
+    with pytest.raises(IntegrityError):
+        keyring.create("x", on_ledger_down="allowance", allowance_nano=AMOUNT_MAX + 1)
+    assert len(keyring.list()) == 1
 
 
 def test_a_key_is_found_by_id_by_its_beginning_or_by_name(keyring: Keyring) -> None:
@@ -92,14 +100,14 @@ def test_a_key_is_found_by_id_by_its_beginning_or_by_name(keyring: Keyring) -> N
         keyring.find("twin")
 
 
-def test_a_revocation_holds_at_once_and_for_good(keyring: Keyring, redis: Any) -> None:
+def test_a_revocation_holds_at_once_and_for_good(keyring: Keyring, limitbook: LimitBook, redis: Any) -> None:
     secret, record = keyring.create("app")
     revoked = keyring.revoke(record.id)
     assert (revoked.status, revoked.version) == ("revoked", 2)
     assert key_row(redis, record) == ("revoked", 2, "")
     assert published(redis, secret) == revoked
     assert keyring.revoke(record.id) == revoked
-    keyring.set_limit(record.id, "day", 5)
+    limitbook.set("key", record.id, "money", "day", 5)
     assert key_row(redis, record)[0] == "revoked"
 
 
@@ -122,97 +130,19 @@ def test_a_revocation_is_recorded_even_when_the_copy_cannot_be_told(
     assert key_row(redis, record)[0] == "revoked"
 
 
-def test_raising_a_limit_needs_no_new_copy_of_the_key_and_lowering_comes_to_the_ledger_first(
-    keyring: Keyring, engine: Engine, redis: Any
-) -> None:
-    _, record = keyring.create("app", limits=[NewLimit("month", 100)])
-    raised = keyring.set_limit(record.id, "month", 200)
-    assert (raised.id, raised.value_nano, raised.version) == (record.limits[0].id, 200, 2)
-    assert limit_row(redis, raised)["value"] == "200"
-    assert keyring.find(record.id).version == 1
-
-    class Watching(LedgerRows):
-        recorded: list[int]
-
-        def put_limit(self, account_id: str, limit: Any, *, created_ms: int) -> None:
-            with engine.connect() as connection:
-                self.recorded.append(connection.execute(text("SELECT value_nano FROM limits")).scalar_one())
-            super().put_limit(account_id, limit, created_ms=created_ms)
-
-    watching = Watching(redis)
-    watching.recorded = []
-    Keyring(engine, watching).set_limit(record.id, "month", 50)
-    assert watching.recorded[0] == 200  # told before it was recorded
-    assert limit_row(redis, raised)["value"] == "50"
-    watching.recorded.clear()
-    Keyring(engine, watching).set_limit(record.id, "month", 70)
-    assert watching.recorded[0] == 70
-
-
-def test_a_changed_enforcement_makes_copies_stale_and_keeps_the_rest(keyring: Keyring, redis: Any) -> None:
-    secret, record = keyring.create("app", limits=[NewLimit("month", 100)])
-    created = limit_row(redis, record.limits[0])["created"]
-    soft = keyring.set_limit(record.id, "month", 100, "soft")
-    assert keyring.find(record.id).version == 2
-    assert published(redis, secret).limits == (soft,)
-    assert limit_row(redis, soft) | {"enforcement": "hard", "version": "1"} == {
-        **limit_row(redis, record.limits[0]),
-        "enforcement": "hard",
-        "version": "1",
-    }
-    assert limit_row(redis, soft)["created"] == created
-    assert keyring.set_limit(record.id, "month", 90).enforcement == "soft"
-
-
-def test_a_new_and_a_cleared_limit_make_copies_stale(keyring: Keyring, redis: Any) -> None:
-    secret, record = keyring.create("app")
-    limit = keyring.set_limit(record.id, "day", 5)
-    assert key_row(redis, record)[1] == 2
-    assert published(redis, secret).limits == (limit,)
-    assert keyring.clear_limit(record.id, "day") is True
-    assert key_row(redis, record)[1] == 3
-    assert published(redis, secret).limits == ()
-    assert redis.exists(NAMES.limit + limit.id) == 0
-    assert keyring.clear_limit(record.id, "day") is False
-    assert keyring.set_limit(record.id, "day", 5).id != limit.id
-
-
-def test_limits_are_listed_for_all_keys_or_one(keyring: Keyring) -> None:
-    _, one = keyring.create("one", limits=[NewLimit("day", 1), NewLimit("month", 2)])
-    _, two = keyring.create("two", limits=[NewLimit("lifetime", 3, "shadow")])
-    assert {limit.value_nano for limit in keyring.list_limits()} == {1, 2, 3}
-    assert list(keyring.list_limits(key_id=two.id)) == list(two.limits)
-    assert len(one.limits) == 2
-
-
-def test_the_database_refuses_what_the_ledger_could_not_count(keyring: Keyring) -> None:
-    _, record = keyring.create("app", limits=[NewLimit("day", AMOUNT_MAX)])
-    for window, value, enforcement in (
-        ("day", AMOUNT_MAX + 1, "hard"),
-        ("week", 1, "hard"),
-        ("month", -1, "hard"),
-        ("month", 1, "firm"),
-    ):
-        with pytest.raises((IntegrityError, ValueError)):
-            keyring.set_limit(record.id, window, value, enforcement)
-    with pytest.raises(ValueError, match="at most one limit for each window"):
+def test_a_key_has_one_limit_of_a_kind_for_each_window(keyring: Keyring) -> None:
+    limits = [
+        NewLimit("day", 1),
+        NewLimit("day", 2, kind="tokens"),
+        NewLimit("minute", 3, kind="requests_per_minute"),
+    ]
+    assert len(keyring.create("app", limits=limits)[1].limits) == 3
+    with pytest.raises(ValueError, match="at most one limit of a kind for each window"):
         keyring.create("x", limits=[NewLimit("day", 1), NewLimit("day", 2)])
-    assert [limit.value_nano for limit in keyring.find(record.id).limits] == [AMOUNT_MAX]
-
-
-def test_without_a_copy_changes_are_recorded_and_published_later(engine: Engine, redis: Any) -> None:
-    alone = Keyring(engine, None)
-    secret, record = alone.create("app", limits=[NewLimit("day", 5)])
-    alone.set_limit(record.id, "day", 4)
-    alone.set_limit(record.id, "month", 9)
-    _, gone = alone.create("gone")
-    alone.revoke(gone.id)
-    assert alone.publish_all() == 0
-    assert redis.keys("*") == []
-    assert Keyring(engine, LedgerRows(redis)).publish_all() == 2
-    assert published(redis, secret) == alone.find(record.id)
-    assert [limit_row(redis, limit)["value"] for limit in alone.find(record.id).limits] == ["4", "9"]
-    assert key_row(redis, gone)[0] == "revoked"
+    for impossible in (NewLimit("day", AMOUNT_MAX + 1), NewLimit("decade", 1), NewLimit("day", 1, "firm")):
+        with pytest.raises(IntegrityError):
+            keyring.create("x", limits=[impossible])
+    assert len(keyring.list()) == 1
 
 
 def test_a_revocation_between_the_reading_and_the_writing_of_another_change_is_not_undone(
@@ -231,7 +161,7 @@ def test_a_revocation_between_the_reading_and_the_writing_of_another_change_is_n
                 LedgerRows(redis).put_key(**{**fields, "status": "revoked"})  # another process' first step
             super().put_key(**fields)
 
-    Keyring(engine, Interrupted(redis)).set_limit(record.id, "day", 5)
+    LimitBook(engine, Interrupted(redis)).set("key", record.id, "money", "day", 5)
     assert key_row(redis, record)[0] == "active"  # overwritten for a moment ...
     keyring.revoke(record.id)  # ... until the other process' later steps
     assert key_row(redis, record)[0] == "revoked"

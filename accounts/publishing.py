@@ -1,0 +1,252 @@
+"""Publishing: bringing what requests are decided by up to the record in SQL.
+
+Everything is read and published under the database's write lock, so of two changes at once the copy shows
+both, and the last one published is the last one recorded. Values of limits go before the documents that name
+them, since a document that names a limit without a value stops its requests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from accounts.key import KeyLimit, KeyRecord, document_name
+from accounts.tables import (
+    ACCOUNT_TERMS,
+    CUSTOMER_TERMS,
+    KEYS,
+    LIMITS,
+    held_by,
+    limit_of,
+    records_of,
+    select_keys,
+    select_limits,
+)
+from accounts.terms import AccountTerms, CustomerTerms
+from metering.database import writing
+
+ACCOUNT = "default"
+BATCH = 1_000
+"""How many documents are made before they are sent."""
+PublishSome = Callable[[Connection, "EnforcedCopy", str, Sequence[str]], None]
+"""Publishes those of an account that have these names."""
+
+
+class KeyNotFound(LookupError):
+    """No key has this id, or several have ids that begin like it; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedKey:
+    """A key as it is published: what is checked of it, and the document that callers read."""
+
+    key_id: str
+    status: str
+    version: int
+    expires_ms: int | None
+    document_name: str
+    document: bytes
+
+
+class EnforcedCopy(Protocol):
+    """Where requests are decided: what `open` checks of keys, limits, and the documents that callers read.
+
+    Every call holds for the next request when it returns. Its errors go to the caller.
+    """
+
+    def now_ms(self, account_id: str) -> int:
+        """The clock by which the account's requests are decided."""
+
+    def put_key(
+        self,
+        *,
+        account_id: str,
+        key_id: str,
+        status: str,
+        version: int,
+        expires_ms: int | None,
+        document_name: str,
+        document: bytes,
+    ) -> None:
+        """Publish a key and its document."""
+
+    def put_keys(self, account_id: str, keys: Sequence[PublishedKey]) -> None:
+        """Publish many keys at once."""
+
+    def put_limits(self, account_id: str, limits: Sequence[KeyLimit]) -> None:
+        """Put the values of these limits in force."""
+
+    def drop_limit(self, account_id: str, limit_id: str) -> None:
+        """Forget the value of a limit that no document names any more."""
+
+    def keep_limits(self, kept: Mapping[str, Iterable[str]]) -> int:
+        """Forget every value but those of these limits of each account; returns how many were forgotten."""
+
+    def put_account(self, account_id: str, version: int, document: bytes) -> None:
+        """Publish the account's list of limits and its version in one step."""
+
+    def put_customers(self, account_id: str, lists: Sequence[tuple[str, int, bytes]]) -> None:
+        """Publish lists of customers (customer, version, document), each with its version in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What `publish_all` copied, and how many values of limits that are gone it took away."""
+
+    keys: int
+    limits: int
+    customers: int
+    dropped: int
+
+
+class Publisher:
+    """Copies from the record to the enforced copy. Without a copy nothing is published."""
+
+    def __init__(self, engine: Engine, copy: EnforcedCopy | None) -> None:
+        self._engine = engine
+        self.copy = copy
+
+    def now_ms(self, account_id: str) -> int:
+        """The ledger's clock where it can be asked, so that a limit's age compares with its counters'."""
+        return self.copy.now_ms(account_id) if self.copy is not None else wall_ms()
+
+    def publish(self, account_id: str, *, key_id: str | None = None, customer: str | None = None) -> None:
+        """Bring the account's list up to the record, and this key's document or this customer's list."""
+        copy = self.copy
+        if copy is None:
+            return
+        with writing(self._engine) as connection:
+            if customer is not None:
+                _publish_customers(connection, copy, account_id, [customer])
+            if key_id is not None:
+                rows = connection.execute(select_keys().where(KEYS.c.id == key_id)).mappings().all()
+                for row, record in zip(rows, records_of(connection, rows), strict=True):
+                    copy.put_limits(account_id, record.limits)
+                    self.put_key(record, row["digest"])
+            _publish_account(connection, copy, account_id)
+
+    def put_key(self, record: KeyRecord, key_digest: str) -> None:
+        """Publish one key as this record has it, without waiting for the database."""
+        if self.copy is not None:
+            self.copy.put_key(
+                account_id=record.account_id,
+                key_id=record.id,
+                status=record.status,
+                version=record.version,
+                expires_ms=record.expires_ms,
+                document_name=document_name(key_digest),
+                document=record.to_document(),
+            )
+
+    def publish_all(self) -> Published:
+        """Copy every key and limit of every account, and take away values of limits that are gone.
+
+        The lock is let go between batches, so that other writers need not wait for all of it.
+        """
+        copy = self.copy
+        if copy is None:
+            return Published(0, 0, 0, 0)
+        keys = customers = 0
+        with self._engine.connect() as connection:
+            accounts = _accounts(connection)
+        for account_id in accounts:
+            customers += self._publish_each(copy, account_id, CUSTOMER_TERMS.c.customer, _publish_customers)
+            keys += self._publish_each(copy, account_id, KEYS.c.id, _publish_keys)
+            with writing(self._engine) as connection:
+                _publish_account(connection, copy, account_id)
+        with writing(self._engine) as connection:
+            kept: dict[str, set[str]] = {account_id: set() for account_id in accounts}
+            for account_id, limit_id in connection.execute(sa.select(LIMITS.c.account_id, LIMITS.c.id)):
+                kept.setdefault(account_id, set()).add(limit_id)
+            dropped = copy.keep_limits(kept)
+        return Published(keys, sum(map(len, kept.values())), customers, dropped)
+
+    def _publish_each(
+        self, copy: EnforcedCopy, account_id: str, column: sa.Column[Any], publish: PublishSome
+    ) -> int:
+        """Publish all of the account that this column names, batch by batch; returns how many."""
+        last, count = "", 0
+        while True:
+            with writing(self._engine) as connection:
+                query = sa.select(column).where(column.table.c.account_id == account_id, column > last)
+                names = connection.execute(query.order_by(column).limit(BATCH)).scalars().all()
+                if not names:
+                    return count
+                publish(connection, copy, account_id, names)
+            last, count = names[-1], count + len(names)
+
+
+def wall_ms() -> int:
+    """This machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def _accounts(connection: Connection) -> list[str]:
+    """Every account of which anything is recorded, and the one that every installation has."""
+    tables = (KEYS, LIMITS, ACCOUNT_TERMS, CUSTOMER_TERMS)
+    query = sa.union(*(sa.select(table.c.account_id) for table in tables))
+    return sorted({ACCOUNT, *connection.execute(query).scalars()})
+
+
+def _publish_account(connection: Connection, copy: EnforcedCopy, account_id: str) -> None:
+    limits = _limits(connection, held_by(account_id, "account", [account_id])).get(account_id, ())
+    query = sa.select(ACCOUNT_TERMS.c.version).where(ACCOUNT_TERMS.c.account_id == account_id)
+    version = connection.execute(query).scalar() or 0
+    terms = AccountTerms(version, tuple(limits), has_customer_terms(connection, account_id))
+    copy.put_limits(account_id, limits)
+    copy.put_account(account_id, version, terms.to_document())
+
+
+def _publish_customers(
+    connection: Connection, copy: EnforcedCopy, account_id: str, names: Sequence[str]
+) -> None:
+    """These customers' lists. An empty one too: it tells that older copies are old."""
+    query = sa.select(CUSTOMER_TERMS.c.customer, CUSTOMER_TERMS.c.version).where(
+        CUSTOMER_TERMS.c.account_id == account_id, CUSTOMER_TERMS.c.customer.in_(names)
+    )
+    versions = connection.execute(query).all()
+    limits = _limits(connection, held_by(account_id, "customer", names))
+    copy.put_limits(account_id, [limit for each in limits.values() for limit in each])
+    lists = [
+        (name, version, CustomerTerms(version, tuple(limits.get(name, ())))) for name, version in versions
+    ]
+    copy.put_customers(account_id, [(name, version, terms.to_document()) for name, version, terms in lists])
+
+
+def _publish_keys(connection: Connection, copy: EnforcedCopy, account_id: str, ids: Sequence[str]) -> None:
+    rows = connection.execute(select_keys().where(KEYS.c.id.in_(ids))).mappings().all()
+    records = records_of(connection, rows)
+    copy.put_limits(account_id, [limit for record in records for limit in record.limits])
+    copy.put_keys(
+        account_id, [_published(record, row["digest"]) for row, record in zip(rows, records, strict=True)]
+    )
+
+
+def _published(record: KeyRecord, key_digest: str) -> PublishedKey:
+    return PublishedKey(
+        key_id=record.id,
+        status=record.status,
+        version=record.version,
+        expires_ms=record.expires_ms,
+        document_name=document_name(key_digest),
+        document=record.to_document(),
+    )
+
+
+def has_customer_terms(connection: Connection, account_id: str) -> bool:
+    """Whether some customer of the account has limits of its own."""
+    query = sa.select(LIMITS.c.id).where(LIMITS.c.account_id == account_id, LIMITS.c.holder == "customer")
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _limits(connection: Connection, which: sa.ColumnElement[bool]) -> dict[str, list[KeyLimit]]:
+    """Limits by the id of their holder."""
+    found: dict[str, list[KeyLimit]] = {}
+    for row in connection.execute(select_limits().where(which)):
+        found.setdefault(row.holder_id, []).append(limit_of(row))
+    return found
