@@ -1,4 +1,4 @@
-"""The ledger as a worker uses it: open, extend, heartbeat, close.
+"""The ledger as a worker uses it: open, extend, heartbeat, restore, close.
 
 Every decision falls inside one Lua script on one shard; this class turns requests into script calls and
 replies into values. Refusals are values, an unreachable ledger is an exception (`LedgerUnavailable`).
@@ -7,109 +7,127 @@ replies into values. Refusals are values, an unreachable ledger is an exception 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from hiredis import ReplyError
 
-from budgets.connection import Argument, LedgerUnavailable, RedisConnection
-from budgets.limit import LimitTerms, check_amount
+from budgets.connection import Argument, LedgerUnavailable
+from budgets.hold import Extra, Hold, Settled, Step
+from budgets.limit import AMOUNT_MAX, Attribution, LimitTerms, check_amount
 from budgets.names import names_of, names_on, shard_of
-from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, Script
-from budgets.window import FOREVER_MS, LIFETIME, Window, window_at
+from budgets.rowset import RowSet, RowSets, read_record
+from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE, Script
+from budgets.wire import ShardMoved
 
 MARKER_MS = 600_000
 """How long a closed request is remembered, so that a repeated close is told apart from an unknown one."""
+UNCOVERED_MARKER_MS = 7 * 86_400_000
+"""The same for requests that ran while the ledger was away: their closes come from journals, perhaps late."""
 HEARTBEAT_BATCH = 256
 """Leases renewed by one script call: about half a millisecond of the server's time."""
 REFUSED_BEFORE = frozenset(
     (
         *("OOM", "LOADING", "READONLY", "MISCONF", "NOPERM", "NOAUTH"),
-        *("BUSY", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "NOSCRIPT"),
+        *("BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "NOSCRIPT"),
     )
 )
 """Redis' first words when a script was refused before it began, so that nothing was written."""
 
-Step = Literal["full", "assumed", "clamped"]
-Reason = Literal["EXHAUSTED", "BUSY", "REVOKED", "EXPIRED", "STALE", "COLD", "EXISTS"]
+Reason = Literal["EXHAUSTED", "BUSY", "RATE", "REVOKED", "EXPIRED", "STALE", "COLD", "EXISTS"]
+
+
+class LedgerConnection(Protocol):
+    """What the ledger needs of a connection, to one server or to a cluster."""
+
+    def script(
+        self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]
+    ) -> asyncio.Future[Any]: ...
+
+    def run_id_for(self, key: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """How much to hold, in nano-USD: three ceilings that differ only when nobody named a maximum output.
+class Versions:
+    """Which copies a caller decides by: of its key, of the account's limits, and of the customer's own.
 
-    full: at the client's own maximum, or at the model's. assumed: at the maximum that is assumed and
-    written otherwise. least: at the smallest useful maximum. On hard limits `full` is granted when it fits
-    `ample_factor` times, else `assumed`, else what is left down to `least`. When all three are equal,
-    nothing but `full` is granted; without hard limits, always `full`.
+    `customer`: None when no customer of the account has limits of its own, or none is named; 0: this one
+    has none.
     """
 
-    full: int
-    assumed: int
-    least: int
-    ample_factor: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("full", "assumed", "least"):
-            check_amount(getattr(self, name), f"the hold's {name} amount")
-        if not self.least <= self.assumed <= self.full:
-            raise ValueError(f"a hold needs least <= assumed <= full, not {self}")
-
-    def step_of(self, held_nano: int) -> Step:
-        """Which of the rule's grants this amount is."""
-        if held_nano == self.full:
-            return "full"
-        return "assumed" if held_nano == self.assumed else "clamped"
+    key: int
+    account: int = 0
+    customer: int | None = None
 
 
 @dataclass(slots=True)
 class Lease:
     """A worker's right to an open request.
 
-    `rows` names the counters it holds on; `held_nano` grows when `extend` succeeds; `at_ms` is Redis' time.
+    `held`: the amount on rows of each meter, which grows when `extend` succeeds. `at_ms`: when it was
+    opened, by Redis' clock. `covered`: the ledger holds it; False while the ledger has been away ever since
+    its opening. `payload`: its event in the open form, to put it back if the server loses its memory.
     """
 
     request_id: str
     account_id: str
-    shard: str
-    rows: tuple[str, ...]
-    held_nano: int
+    rows: RowSet
+    held: dict[str, int]
     at_ms: int
+    payload: bytes = b""
+    covered: bool = True
+
+    @property
+    def shard(self) -> str:
+        """The shard on which it is open."""
+        return self.rows.shard
+
+    @property
+    def held_nano(self) -> int:
+        """The money that is held on every limit of money; 0 without one."""
+        return self.held.get("m", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The request may run. `remaining_nano`: what is free after this hold; None without a hard limit."""
+    """The request may run. `remaining_nano`: what money is free after this hold; None without a hard limit.
+
+    `over`: limits that would have refused it if they were hard.
+    """
 
     lease: Lease
     step: Step
     at_ms: int
     remaining_nano: int | None
+    over: tuple[LimitTerms, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The request may not run, and nothing was written.
 
-    EXHAUSTED: spent and doubted money leave too little. BUSY: only others' holds are in the way.
-    REVOKED, EXPIRED: the key. STALE: the caller's copy of the key is old. COLD: the ledger does not know
-    all that was spent. EXISTS: the request id was used. The amounts describe the refusing limit.
+    EXHAUSTED: what is spent and doubted leaves too little. BUSY: only others' holds are in the way. RATE: too
+    many in too short a time. REVOKED, EXPIRED: the key. STALE: one of the caller's copies is old. COLD: the
+    ledger does not know all that was spent. EXISTS: the request id was used. The amounts describe the
+    refusing limit, in its own unit; `row` names its row; `retry_ms` is when it may be worth trying again.
     """
 
     reason: Reason
-    limit_id: str | None = None
-    limit_nano: int | None = None
-    spent_nano: int | None = None
-    free_nano: int | None = None
+    limit: LimitTerms | None = None
+    row: str | None = None
+    value: int | None = None
+    spent: int | None = None
+    free: int | None = None
+    retry_ms: int | None = None
 
 
 class Closed(StrEnum):
     """How a close ended. OK: this call ended the request. CLOSED: it had ended before, nothing changed.
 
-    MISSING: the server had lost the open record; the event was kept, and the money where it was not
-    counted otherwise.
+    MISSING: the server had lost the open record, or never had it; the event was kept, and the money where
+    it was not counted otherwise.
     """
 
     OK = "ok"
@@ -117,102 +135,157 @@ class Closed(StrEnum):
     MISSING = "missing"
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a heartbeat found. `lost`: requests that have ended or are another's. `missing`: unknown ones."""
+
+    lost: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
 class Ledger:
     """The ledger's face to one worker. `owner` names the worker; only it may renew or extend its leases."""
 
-    def __init__(self, connection: RedisConnection, *, owner: str, lease_ms: int) -> None:
+    def __init__(self, connection: LedgerConnection, *, owner: str, lease_ms: int) -> None:
         self._connection = connection
         self._owner = owner
         self._lease_ms = lease_ms
         self._clock_lead_ms = 0  # Redis' clock less ours, learned when it mattered
-        self._windows: dict[str, Window] = {"lifetime": LIFETIME}
+        self._sets = RowSets()
+
+    def rows(
+        self, lists: Sequence[tuple[LimitTerms, ...]], versions: Versions, of: Attribution, now_ms: int
+    ) -> RowSet:
+        """The rows that a request counts on now. Raises budgets.rowset.TooManyLimits."""
+        own = of.customer if versions.customer else None
+        origin = (of.account_id, of.key_id, own, versions.key, versions.account, versions.customer)
+        return self._sets.of(lists, origin, of, now_ms + self._clock_lead_ms)
 
     async def open(
         self,
         *,
-        account_id: str,
+        of: Attribution,
         request_id: str,
-        key_id: str,
-        key_version: int,
-        limits: Sequence[LimitTerms],
+        versions: Versions,
+        lists: Sequence[tuple[LimitTerms, ...]],
         hold: Hold,
         payload: bytes,
         now_ms: int,
         again: bool = False,
     ) -> Opened | Refused:
-        """Check the key and every limit, and hold the money on all of them or on none.
+        """Check the key and every limit of `lists` that applies, and hold on all of them or on none.
 
         `payload` is the cost event in its open form; the reaper completes it if this worker vanishes.
         `again` repeats an open whose answer was lost (`LedgerUnavailable.sent`): if it had been granted to
-        this owner, that grant is answered. Raises LedgerUnavailable.
+        this owner, that grant is answered. Raises LedgerUnavailable, TooManyLimits.
         """
-        names = names_of(account_id)
+        names = names_of(of.account_id)
         for _ in range(3):  # a wrong clock costs one repetition, a boundary just then another
-            moment_ms = now_ms + self._clock_lead_ms
-            windows = [self._window(limit.window, moment_ms) for limit in limits]
-            keys: list[Argument] = [names.open + request_id, names.leases, names.meta, names.key + key_id]
-            rows: list[str] = []
-            bounds: list[str] = []
-            latest_start, earliest_end = 0, FOREVER_MS
-            for limit, window in zip(limits, windows, strict=True):
-                definition = names.limit + limit.id
-                row = f"{definition}:{window.id}"
-                keys += (definition, row)
-                rows.append(row)
-                bounds.append(f"{window.start_ms} {window.end_ms}")
-                latest_start = max(latest_start, window.start_ms)
-                earliest_end = min(earliest_end, window.end_ms)
-            reply = await self._run(
-                OPEN,
-                keys,
-                [
-                    request_id,
-                    self._owner,
-                    key_version,
-                    self._lease_ms,
-                    hold.full,
-                    hold.assumed,
-                    hold.least,
-                    hold.ample_factor,
-                    latest_start,
-                    earliest_end,
-                    " ".join(bounds),
-                    payload,
-                    "1" if again else "0",
-                ],
-            )
+            rows = self.rows(lists, versions, of, now_ms)
+            asked = versions.customer is not None
+            keys = [names.open + request_id, names.leases, names.meta, names.key + of.key_id, names.limits]
+            keys += rows.hashes
+            if asked:
+                keys.append(f"{names.customer}{of.account_id}:{of.customer}")
+            plain = rows.fields == rows.ids
+            meters = rows.meters
+            args: list[Argument] = [
+                request_id,
+                self._owner,
+                versions.key,
+                f"ver:{of.account_id}",
+                versions.account,
+                versions.customer if asked else "",  # type: ignore[list-item]
+                self._connection.run_id_for(names.meta),
+                self._lease_ms,
+                rows.start_ms,
+                rows.end_ms,
+                "1" if again else "0",
+                payload,
+                rows.record,
+                hold.ample_factor,
+                meters,
+                rows.shape,
+                18 + 3 * len(meters) + len(rows.hashes) + (0 if plain else len(rows.ids)),
+            ]
+            for meter in meters:
+                args += hold.of(meter)
+            args += rows.ends
+            args += rows.ids
+            if not plain:
+                args += rows.fields
+            try:
+                reply = await self._run(OPEN, keys, args)
+            except ShardMoved:
+                continue  # another server serves the shard: it goes by another run id
             word = reply[0]
             if word == b"OK":
-                held, at_ms = int(reply[1]), int(reply[2])
-                if len(reply) > 4:  # granted before, perhaps in windows that have ended since
-                    rows = reply[4].decode().split()
-                lease = Lease(request_id, account_id, names.shard, tuple(rows), held, at_ms)
-                return Opened(lease, hold.step_of(held), at_ms, int(reply[3]) if reply[3] else None)
+                return self._opened(of, request_id, rows, hold, payload, reply)
             if word != b"PERIOD":
-                return _refusal(reply, limits)
+                return _refusal(reply, rows)
             self._clock_lead_ms = int(reply[1]) - now_ms
-        raise LedgerUnavailable("Redis' clock leaves every window as soon as it is computed", sent=False)
+        raise LedgerUnavailable("the shard's server or clock changes faster than it can be asked", sent=False)
 
-    async def extend(self, lease: Lease, extra_nano: int) -> bool:
-        """Hold `extra_nano` more on every row, or on none.
+    def _opened(
+        self, of: Attribution, request_id: str, rows: RowSet, hold: Hold, payload: bytes, reply: list[bytes]
+    ) -> Opened:
+        at_ms = int(reply[2])
+        if len(reply) > 5 and reply[5].decode() != rows.record:
+            # Granted before, in windows that have ended since.
+            rows = read_record(rows.shard, reply[5].decode(), reply[6].decode())
+        held = dict(zip(rows.meters, map(int, reply[1].split()), strict=True))
+        lease = Lease(request_id, of.account_id, rows, held, at_ms, payload)
+        over = tuple(rows.limits[int(place) - 1] for place in reply[4].split()) if reply[4] else ()
+        return Opened(lease, hold.step_of(held), at_ms, int(reply[3]) if reply[3] else None, over)
 
-        False when a hard limit has not that much free, or the lease is lost. Raises LedgerUnavailable.
+    def uncovered(
+        self, of: Attribution, request_id: str, rows: RowSet, hold: Hold, payload: bytes, now_ms: int
+    ) -> Lease:
+        """A lease that nobody granted, for a request that runs although the ledger is away.
+
+        The next heartbeat finds it missing; `restore` then brings it under the ledger.
         """
-        check_amount(lease.held_nano + check_amount(extra_nano, "the extra hold"), "the extended hold")
-        keys: list[Argument] = [names_on(lease.shard).open + lease.request_id]
-        for row in lease.rows:
-            keys += (row.rpartition(":")[0], row)
-        reply = await self._run(EXTEND, keys, (self._owner, extra_nano))
+        held = {meter: hold.of(meter)[0] for meter in rows.meters}
+        at_ms = now_ms + self._clock_lead_ms
+        return Lease(request_id, of.account_id, rows, held, at_ms, payload, covered=False)
+
+    async def extend(self, lease: Lease, extra: Extra) -> bool:
+        """Hold more on every row, or on none.
+
+        False when a hard limit has not that much free, the ledger does not know all that was spent, or the
+        lease is lost. Raises LedgerUnavailable.
+        """
+        rows = lease.rows
+        extras = [check_amount(extra.of(meter), "the extra hold") for meter in rows.meters]
+        if any(
+            lease.held[meter] + more > AMOUNT_MAX for meter, more in zip(rows.meters, extras, strict=True)
+        ):
+            return False
+        names = names_on(lease.shard)
+        reply = await self._run(
+            EXTEND,
+            (names.open + lease.request_id, names.limits, names.meta, *rows.hashes),
+            (
+                self._owner,
+                self._connection.run_id_for(names.meta),
+                rows.meters,
+                rows.shape,
+                *extras,
+                *rows.ids,
+                *rows.fields,
+            ),
+        )
         if reply != b"OK":
             return False
-        lease.held_nano += extra_nano
+        for meter, more in zip(rows.meters, extras, strict=True):
+            lease.held[meter] += more
         return True
 
-    async def heartbeat(self, leases: Sequence[tuple[Lease, int]]) -> list[str]:
-        """Renew leases, each with what it has cost so far (nano-USD).
+    async def heartbeat(self, leases: Sequence[tuple[Lease, int]]) -> Pulse:
+        """Renew leases, each with what it has cost so far (nano-USD). Raises LedgerUnavailable.
 
-        Returns the ids of requests that are no longer this worker's (reaped, or lost with the server's
-        memory): their upstream calls must be stopped. Raises LedgerUnavailable.
+        Lost requests are no longer this worker's: their upstream calls must be stopped. Missing ones are
+        to be restored.
         """
         by_shard: dict[str, list[tuple[Lease, int]]] = {}
         for pair in leases:
@@ -228,25 +301,56 @@ class Ledger:
                     keys.append(names.open + lease.request_id)
                     args += (lease.request_id, check_amount(checkpoint_nano, "a checkpoint"))
                 calls.append(self._run(HEARTBEAT, keys, args))
-        return [request_id.decode() for lost in await asyncio.gather(*calls) for request_id in lost]
+        pulse = Pulse()
+        for lost, missing in await asyncio.gather(*calls):
+            pulse.lost.extend(request_id.decode() for request_id in lost)
+            pulse.missing.extend(request_id.decode() for request_id in missing)
+        return pulse
 
-    async def close(
-        self, lease: Lease, *, spent_nano: int, doubted_nano: int, status: str, event: bytes
-    ) -> Closed:
-        """End the request: free its hold, add spent and doubted money, append the event to the outbox.
+    async def restore(self, lease: Lease, checkpoint_nano: int) -> bool:
+        """Put a running request back that the server does not know, whatever the limits say.
 
-        All in one step, once; repeating it is safe and changes nothing. Money spent above the hold is
+        False when it has ended by now or is another's. Raises LedgerUnavailable.
+        """
+        rows, names = lease.rows, names_on(lease.shard)
+        reply = await self._run(
+            RESTORE,
+            (names.open + lease.request_id, names.leases, *rows.hashes),
+            (
+                lease.request_id,
+                self._owner,
+                self._lease_ms,
+                lease.at_ms,
+                _spaced(lease.held, rows.meters),
+                rows.record,
+                lease.payload,
+                check_amount(checkpoint_nano, "a checkpoint"),
+                rows.meters,
+                rows.shape,
+                *rows.ends,
+                *rows.fields,
+            ),
+        )
+        if reply == b"OK":
+            lease.covered = True
+        return bool(reply == b"OK")
+
+    async def close(self, lease: Lease, settled: Settled, *, status: str, event: bytes) -> Closed:
+        """End the request: free its hold, add what it came to, append the event to the outbox.
+
+        All in one step, once; repeating it is safe and changes nothing. What was spent above the hold is
         recorded in full. Raises LedgerUnavailable: the caller repeats until it is told an end.
         """
-        check_amount(spent_nano, "the spent amount")
-        check_amount(doubted_nano, "the doubted amount")
-        names = names_on(lease.shard)
-        reply = await self._run(
-            CLOSE,
-            (names.open + lease.request_id, names.leases, names.outbox, names.meta, *lease.rows),
-            (lease.request_id, spent_nano, doubted_nano, status, MARKER_MS, event, "", lease.at_ms),
+        keys, args = close_call(
+            lease.request_id,
+            lease.rows,
+            settled,
+            status=status,
+            event=event,
+            at_ms=lease.at_ms,
+            covered=lease.covered,
         )
-        return Closed(reply.decode())
+        return Closed((await self._run(CLOSE, keys, args)).decode())
 
     async def _run(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Any:
         try:
@@ -255,29 +359,78 @@ class Ledger:
             began = str(error).partition(" ")[0] not in REFUSED_BEFORE
             raise LedgerUnavailable(f"Redis refused {script.name}: {error}", sent=began) from error
 
-    def _window(self, kind: str, moment_ms: int) -> Window:
-        window = self._windows.get(kind)
-        if window is None or not window.covers(moment_ms):
-            window = self._windows[kind] = window_at(kind, moment_ms)
-        return window
+
+def close_call(
+    request_id: str,
+    rows: RowSet,
+    settled: Settled,
+    *,
+    status: str,
+    event: bytes,
+    at_ms: int,
+    covered: bool = True,
+    fence: str = "",
+) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of close.lua. `fence`: the heartbeat count that a reaper saw."""
+    names = names_on(rows.shard)
+    keys: list[Argument] = [
+        names.open + request_id,
+        names.leases,
+        names.outbox,
+        names.meta,
+        names.limits,
+        names.notices,
+        *rows.hashes,
+    ]
+    args: list[Argument] = [
+        request_id,
+        status,
+        MARKER_MS if covered else UNCOVERED_MARKER_MS,
+        event,
+        fence,
+        at_ms,
+        rows.meters,
+        rows.shape,
+        rows.thresholds,
+    ]
+    for meter in rows.meters:
+        args += settled.of(meter)
+    args += rows.ids
+    args += rows.fields
+    return keys, args
 
 
-def _refusal(reply: list[bytes], limits: Sequence[LimitTerms]) -> Refused:
+def _spaced(held: Mapping[str, int], meters: str) -> str:
+    return " ".join(str(held[meter]) for meter in meters)
+
+
+def _refusal(reply: list[bytes], rows: RowSet) -> Refused:
     reason: Any = reply[0].decode()
     if len(reply) == 1:
         return Refused(reason)
-    place, value, spent, free = (int(part) for part in reply[1:])
-    return Refused(reason, limits[place - 1].id, value, spent, free)
+    place, value, spent, free = (int(part) for part in reply[1:5])
+    return Refused(
+        reason=reason,
+        limit=rows.limits[place - 1],
+        row=rows.fields[place - 1],
+        value=value,
+        spent=spent,
+        free=free,
+        retry_ms=int(reply[5]) if reply[5] else None,
+    )
 
 
 __all__ = [
     "Closed",
+    "Extra",
     "Hold",
     "Lease",
     "Ledger",
     "LedgerUnavailable",
     "Opened",
-    "RedisConnection",
+    "Pulse",
     "Refused",
+    "Settled",
+    "Versions",
     "shard_of",
 ]

@@ -1,18 +1,34 @@
 """How the ledger's keys in Redis are called. Pure.
 
-Every name carries a version (`t1:`), so that an older and a newer gateway can share a server, and a shard
+Every name carries a version (`t2:`), so that an older and a newer gateway can share a server, and a shard
 tag (`{00}`..`{63}`), so that everything one script touches lies in one slot of a cluster.
 
-t1:{NN}:meta                    hash    complete_since (ms, Redis time), run_id
-t1:{NN}:key:<key id>            hash    st (active|revoked), ver, exp (ms or empty)
-t1:{NN}:limit:<id>              hash    value, kind, enforcement, version, window, created (ms)
-t1:{NN}:limit:<id>:<window id>  hash    spent, reserved, doubted; expires 40 days after its window
-t1:{NN}:open:<request id>       hash    owner, rows (names of counters, spaced), held (on each
-                                        of them), at, payload, after a heartbeat hb, ck;
-                                string  the status for 10 minutes after the close
-t1:{NN}:leases                  zset    request id -> end of the lease (ms, Redis time)
-t1:{NN}:outbox                  stream  e = one closed request's cost event
-t1:{NN}:seeding                 string  token of the one process that makes the shard whole
+t2:{NN}:meta               hash    complete_since (ms, Redis time), run_id (of the server when it was made
+                                   whole), ver:<account id> (version of the account's list of limits)
+t2:{NN}:key:<key id>       hash    st (active|revoked), ver, exp (ms or empty)
+t2:{NN}:account:<account>  string  the account's list of limits, JSON
+t2:{NN}:customer:<account>:<customer>
+                           hash    ver, doc: the customer's own list, JSON; absent where it never had one
+t2:{NN}:limits             hash    limit id -> its value in force (nano-USD or a count), decimal
+t2:{NN}:w:<window id>      hash    counters of one window: row -> spent, reserved, doubted, each a signed
+                                   64-bit integer, little-endian; !<row> -> highest threshold told.
+                                   Expires 40 days after the window's end
+t2:{NN}:now                hash    the same for limits on concurrency, where only reserved moves
+t2:{NN}:trace:<account>:<trace>
+                           hash    the same for limits on one trace; expires 40 days after its last request
+t2:{NN}:rates              hash    rows of rates: row -> theoretical arrival time (us, Redis time), decimal
+t2:{NN}:open:<request id>  hash    owner, held (an amount for each meter, spaced), meters, rows, at, payload,
+                                   after a heartbeat hb, ck;
+                           string  the status for 10 minutes after the close
+t2:{NN}:leases             zset    request id -> end of the lease (ms, Redis time)
+t2:{NN}:outbox             stream  e = one closed request's cost event, or a = an adjustment of one
+t2:{NN}:notices            stream  limit, row, percent, spent, value, at: a threshold was crossed
+t2:{NN}:adjusted:<adjustment id>
+                           string  the marker of one that has been counted, for 7 days
+t2:{NN}:dead               stream  reason, entry (its id in the outbox), then the entry's own fields
+t2:{NN}:seeding            string  token of the one process that makes the shard whole
+
+A row is called like its limit, or `<limit id>:<scope key>` where each thing of a scope has its own.
 """
 
 from __future__ import annotations
@@ -41,28 +57,46 @@ class ShardNames:
     """The names on one shard; prefixes end with their colon."""
 
     shard: str
+    base: str
     meta: str
+    key: str
+    account: str
+    customer: str
+    limits: str
+    window: str
+    now: str
+    trace: str
+    rates: str
+    open: str
     leases: str
     outbox: str
+    notices: str
+    dead: str
     seeding: str
-    key: str
-    limit: str
-    open: str
 
 
 @lru_cache(maxsize=SHARDS)
 def names_on(shard: str) -> ShardNames:
     """The names on this shard."""
-    base = f"t1:{{{shard}}}:"
+    base = f"t2:{{{shard}}}:"
     return ShardNames(
         shard=shard,
+        base=base,
         meta=f"{base}meta",
+        key=f"{base}key:",
+        account=f"{base}account:",
+        customer=f"{base}customer:",
+        limits=f"{base}limits",
+        window=f"{base}w:",
+        now=f"{base}now",
+        trace=f"{base}trace:",
+        rates=f"{base}rates",
+        open=f"{base}open:",
         leases=f"{base}leases",
         outbox=f"{base}outbox",
+        notices=f"{base}notices",
+        dead=f"{base}dead",
         seeding=f"{base}seeding",
-        key=f"{base}key:",
-        limit=f"{base}limit:",
-        open=f"{base}open:",
     )
 
 

@@ -2,29 +2,33 @@
 
 Pass one notes every expired lease and its heartbeat count. Pass two, at least one heartbeat interval later
 on this process' monotonic clock, ends those whose count has not moved; the script checks that once more
-(the fence). What the vanished worker knew last becomes the event: its estimate is spent, and the rest of
-its hold is doubted, because the true cost lies between the two.
+(the fence). What the vanished worker knew last becomes the event: its estimate is spent, and on hard limits
+the rest of its hold is doubted, because the true cost lies between the two.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from redis import Redis
-from redis.exceptions import NoScriptError
 
-from budgets.ledger import MARKER_MS
+from budgets.client import SyncClient, clock_us
+from budgets.hold import Settled
+from budgets.ledger import Lease, close_call
+from budgets.limit import AMOUNT_MAX
 from budgets.names import ShardNames, all_shards, names_on
-from budgets.scripts import CLOSE
+from budgets.rowset import RowSet, read_record
+from budgets.scripts import CLOSE, run_script
 from metering.event import CostEvent, EventError, decode, encode
 
 LEASES_PER_PASS = 1_000
 """Expired leases looked at on one shard in one pass; the rest waits for the next."""
 
-_FIELDS = ("held", "hb", "ck", "at", "rows", "payload")
+_FIELDS = ("held", "hb", "ck", "at", "rows", "meters", "payload")
 _NO_HEARTBEAT = b"0"
+_MONEY, _TOKENS_A_MINUTE = "m", "k"
 _log = structlog.get_logger(__name__)
 
 
@@ -38,23 +42,66 @@ class _Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """An open record whose holder is gone."""
+    """An open record whose holder is gone. `held`: an amount for each meter of `rows`."""
 
     heartbeats: bytes
     checkpoint_nano: int
-    held_nano: int
+    held: Mapping[str, int]
     opened_ms: int
-    rows: tuple[str, ...]
+    rows: RowSet
     payload: bytes
+
+    @classmethod
+    def of_lease(cls, lease: Lease) -> Orphan:
+        """A lease that its holder noted elsewhere before it vanished."""
+        return cls(_NO_HEARTBEAT, 0, lease.held, lease.at_ms, lease.rows, lease.payload)
+
+    @classmethod
+    def of_record(cls, request_id: str, shard: str, values: list[bytes | None]) -> Orphan:
+        """The open record with these fields. What cannot be read of it counts as nothing: it has to end."""
+        held, heartbeats, checkpoint, opened, record, meters, payload = values
+        try:
+            rows = read_record(shard, (record or b"").decode(), (meters or b"").decode() or _MONEY)
+            amounts = dict(zip(rows.meters, map(int, (held or b"").split()), strict=True))
+        except (ValueError, IndexError) as error:
+            _log.error("orphan_rows_unreadable", request_id=request_id, reason=str(error))
+            rows, amounts = read_record(shard, "", _MONEY), {_MONEY: _number(held)}
+        return cls(
+            heartbeats=heartbeats or _NO_HEARTBEAT,
+            checkpoint_nano=_number(checkpoint),
+            held=amounts,
+            opened_ms=_number(opened),
+            rows=rows,
+            payload=payload or b"",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanSettled(Settled):
+    """What an orphan comes to: what was known of its cost, and on hard limits the rest of its hold in doubt.
+
+    Its tokens are not known: none are spent, and what a rate was charged for them stays.
+    """
+
+    held: Mapping[str, int] = field(default_factory=dict)
+    hard_meters: frozenset[str] = frozenset()
+
+    def of(self, meter: str) -> tuple[int, int]:
+        """(spent, doubted) on rows of this meter."""
+        if meter in "iot":
+            return 0, self.held.get(meter, 0) if meter in self.hard_meters else 0
+        if meter == _TOKENS_A_MINUTE:
+            return self.held.get(meter, 0), 0
+        return Settled.of(self, meter)
 
 
 class Reaper:
     """One suffices for all shards; two do no harm, since every end is fenced and happens once.
 
-    `redis` is a client that gives bytes (decode_responses off).
+    `redis` is a client of a server or of a cluster that gives bytes (decode_responses off).
     """
 
-    def __init__(self, redis: Redis, *, heartbeat_ms: int) -> None:
+    def __init__(self, redis: SyncClient, *, heartbeat_ms: int) -> None:
         self._redis: Any = redis  # redis-py types every reply as maybe awaitable
         # Half an interval more than needed: after an outage a live worker may be late by its reconnection.
         self._patience_ms = heartbeat_ms + heartbeat_ms // 2
@@ -81,23 +128,15 @@ class Reaper:
         return ended
 
     def _expired(self) -> list[tuple[ShardNames, str, bytes]]:
-        seconds, micros = self._redis.time()
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        shards = [names_on(shard) for shard in all_shards()]
-        pipeline = self._redis.pipeline(transaction=False)
-        for names in shards:
-            pipeline.zrangebyscore(names.leases, "-inf", now_ms, start=0, num=LEASES_PER_PASS)
-        found = [
-            (names, request_id.decode())
-            for names, expired in zip(shards, pipeline.execute(), strict=True)
-            for request_id in expired
-        ]
+        """Open requests whose lease has ended, with their heartbeat counts."""
+        found = list(self._expired_leases())
+        if not found:
+            return []
         pipeline = self._redis.pipeline(transaction=False)
         for names, request_id in found:
             pipeline.hmget(names.open + request_id, "held", "hb")
-        replies = pipeline.execute(raise_on_error=False) if found else []
         open_still = []
-        for (names, request_id), reply in zip(found, replies, strict=True):
+        for (names, request_id), reply in zip(found, pipeline.execute(raise_on_error=False), strict=True):
             if isinstance(reply, Exception):
                 if not str(reply).startswith("WRONGTYPE"):
                     raise reply
@@ -108,45 +147,48 @@ class Reaper:
                 open_still.append((names, request_id, reply[1] or _NO_HEARTBEAT))
         return open_still
 
+    def _expired_leases(self) -> Iterator[tuple[ShardNames, str]]:
+        """By the clock of the server that holds them, which is asked only where anything runs."""
+        shards = [names_on(shard) for shard in all_shards()]
+        pipeline = self._redis.pipeline(transaction=False)
+        for names in shards:
+            pipeline.zrange(names.leases, 0, 0, withscores=True)
+        running = [
+            (names, oldest[0][1]) for names, oldest in zip(shards, pipeline.execute(), strict=True) if oldest
+        ]
+        for names, earliest_ms in running:
+            now_ms = clock_us(self._redis, names.leases) // 1_000
+            if earliest_ms > now_ms:
+                continue
+            for request_id in self._redis.zrangebyscore(
+                names.leases, "-inf", now_ms, start=0, num=LEASES_PER_PASS
+            ):
+                yield names, request_id.decode()
+
     def _end(self, names: ShardNames, request_id: str, heartbeats: bytes) -> bool:
         values = self._redis.hmget(names.open + request_id, *_FIELDS)
         if values[0] is None or (values[1] or _NO_HEARTBEAT) != heartbeats:
             return False  # it ended or moved since; the next pass sees which
-        orphan = Orphan(
-            heartbeats=heartbeats,
-            checkpoint_nano=int(values[2] or 0),
-            held_nano=int(values[0]),
-            opened_ms=int(values[3]),
-            rows=tuple(values[4].decode().split()) if values[4] else (),
-            payload=values[5],
-        )
-        event, spent_nano, doubted_nano = orphan_event(request_id, orphan, self._now_ms())
-        keys = (names.open + request_id, names.leases, names.outbox, names.meta, *orphan.rows)
-        args = (
+        orphan = Orphan.of_record(request_id, names.shard, values)
+        now_ms = clock_us(self._redis, names.leases) // 1_000
+        event, settled = orphan_event(request_id, orphan, now_ms)
+        keys, args = close_call(
             request_id,
-            spent_nano,
-            doubted_nano,
-            event.status,
-            MARKER_MS,
-            encode(event),
-            orphan.heartbeats,
-            orphan.opened_ms,
+            orphan.rows,
+            settled,
+            status=event.status,
+            event=encode(event),
+            at_ms=orphan.opened_ms,
+            fence=orphan.heartbeats.decode(),
         )
         return bool(self._close(keys, args) == b"ok")
 
-    def _close(self, keys: tuple[str, ...], args: tuple[Any, ...]) -> Any:
-        try:
-            return self._redis.evalsha(CLOSE.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return self._redis.eval(CLOSE.source, len(keys), *keys, *args)
-
-    def _now_ms(self) -> int:
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+    def _close(self, keys: list[Any], args: list[Any]) -> Any:
+        return run_script(self._redis, CLOSE, keys, args)
 
 
-def orphan_event(request_id: str, orphan: Orphan, now_ms: int) -> tuple[CostEvent, int, int]:
-    """The event of a request whose holder vanished, with the money to spend and to doubt. Pure.
+def orphan_event(request_id: str, orphan: Orphan, now_ms: int) -> tuple[CostEvent, OrphanSettled]:
+    """The event of a request whose holder vanished, and what it came to. Pure.
 
     The estimate is the greater of the payload's and the last checkpoint. A payload that cannot be read
     still gives an event, with the id and the money, because the hold has to end in one.
@@ -156,8 +198,9 @@ def orphan_event(request_id: str, orphan: Orphan, now_ms: int) -> tuple[CostEven
     except EventError as error:
         _log.error("orphan_payload_unreadable", request_id=request_id, reason=str(error))
         event = CostEvent(id=request_id, started_ms=orphan.opened_ms)
-    estimate = max(event.cost_nano or 0, orphan.checkpoint_nano)
-    doubted = max(0, orphan.held_nano - estimate) if orphan.rows else 0
+    estimate = min(max(event.known_nano, orphan.checkpoint_nano), AMOUNT_MAX)
+    held_nano = min(orphan.held.get(_MONEY, 0), AMOUNT_MAX)
+    doubted = max(0, held_nano - estimate) if _MONEY in orphan.rows.hard_meters else 0
     if estimate or event.cost_nano is not None:
         event.cost_nano = estimate
         event.cost_status = "estimated"
@@ -165,8 +208,16 @@ def orphan_event(request_id: str, orphan: Orphan, now_ms: int) -> tuple[CostEven
     event.status = "orphaned"
     event.outcome = "unknown"
     event.closed_by = "reaper"
-    event.cost_upper_nano = max(estimate, orphan.held_nano)
-    event.held_nano = orphan.held_nano
+    event.cost_upper_nano = max(estimate, held_nano)
+    event.held_nano = held_nano
     event.doubted_nano = doubted
     event.ended_ms = now_ms
-    return event, estimate, doubted
+    settled = OrphanSettled(estimate, doubted, held=orphan.held, hard_meters=orphan.rows.hard_meters)
+    return event, settled
+
+
+def _number(value: bytes | None) -> int:
+    try:
+        return max(0, int(value or 0))
+    except ValueError:
+        return 0

@@ -1,29 +1,50 @@
-"""Publishes to the ledger what its scripts check: keys and the definitions of limits.
+"""Publishes to the ledger what its scripts check: keys, lists of limits, and the values of limits.
 
-The record of both lies elsewhere (SQL); these are the enforced copies. Every call is one atomic write,
-so it holds for the next request everywhere. Raises redis.RedisError when the server cannot be reached.
+The record of all lies elsewhere (SQL); these are the enforced copies. What a call writes holds for the next
+request everywhere when it returns, and every command touches one shard only, so that a cluster takes them
+unchanged. Raises redis.RedisError when the server cannot be reached.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from redis import Redis
-
+from budgets.client import SyncClient, clock_us
 from budgets.limit import LimitTerms, check_terms
-from budgets.names import names_of
+from budgets.names import all_shards, names_of, names_on, shard_of
+
+BATCH = 1_000
+"""How many commands or fields go to the server at once."""
+_PUT_ACCOUNT = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"
+
+
+class KeyTerms(Protocol):
+    """What `open` checks of a key, and the document that callers read, under a name of its own."""
+
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def expires_ms(self) -> int | None: ...
+    @property
+    def document_name(self) -> str: ...
+    @property
+    def document(self) -> bytes: ...
 
 
 class LedgerRows:
-    """The writing side of the ledger's key and limit rows."""
+    """The writing side of what the ledger checks. `redis` is a client of a server or of a cluster."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: SyncClient) -> None:
         self._redis: Any = redis  # redis-py types every reply as maybe awaitable
 
-    def now_ms(self) -> int:
-        """The ledger's clock."""
-        seconds, micros = self._redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+    def now_ms(self, account_id: str) -> int:
+        """The clock of the server on which the account lives."""
+        return clock_us(self._redis, names_of(account_id).meta) // 1_000
 
     def put_key(
         self,
@@ -36,29 +57,81 @@ class LedgerRows:
         document_name: str,
         document: bytes,
     ) -> None:
-        """What `open` checks of a key, and the document that callers read, in one step.
+        """What `open` checks of a key, and the document that callers read.
 
-        A caller with another version is told that its copy is stale, and finds the document in force.
+        A caller with an older version is told that its copy is stale, and finds the document in force. That
+        is found by a secret alone, so it lies on a shard of its own and is written first: until the row
+        follows, callers of the newer document are as good as those of the older one.
         """
-        row = {"st": status, "ver": version, "exp": "" if expires_ms is None else expires_ms}
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.set(document_name, document)
-        pipeline.hset(names_of(account_id).key + key_id, mapping=row)
-        pipeline.execute()
+        self._redis.set(document_name, document)
+        row = _key_row(status, version, expires_ms)
+        self._redis.hset(names_of(account_id).key + key_id, mapping=row)
 
-    def put_limit(self, account_id: str, limit: LimitTerms, *, created_ms: int) -> None:
-        """Define or change a limit. Counters stay: lowering a value below what is spent refuses, no more."""
-        check_terms(limit)
-        row = {
-            "value": limit.value_nano,
-            "kind": limit.kind,
-            "enforcement": limit.enforcement,
-            "version": limit.version,
-            "window": limit.window,
-            "created": created_ms,
-        }
-        self._redis.hset(names_of(account_id).limit + limit.id, mapping=row)
+    def put_keys(self, account_id: str, keys: Sequence[KeyTerms]) -> None:
+        """Many keys of an account, in a few round trips."""
+        prefix = names_of(account_id).key
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in batch:
+                pipeline.set(key.document_name, key.document)
+            pipeline.execute()
+            for key in batch:
+                pipeline.hset(prefix + key.key_id, mapping=_key_row(key.status, key.version, key.expires_ms))
+            pipeline.execute()
+
+    def put_limits(self, account_id: str, limits: Sequence[LimitTerms]) -> None:
+        """Put the values of limits in force. Counters stay: a value below what is spent refuses, no more.
+
+        Raises ValueError, before anything is written, for a limit that could not be kept exactly.
+        """
+        values = {}
+        for limit in limits:
+            try:
+                check_terms(limit)
+            except ValueError as error:
+                raise ValueError(f"limit {limit.id}: {error}") from None
+            values[limit.id] = limit.value
+        name = names_of(account_id).limits
+        fields = list(values)
+        for start in range(0, len(fields), BATCH):
+            self._redis.hset(name, mapping={field: values[field] for field in fields[start : start + BATCH]})
 
     def drop_limit(self, account_id: str, limit_id: str) -> None:
-        """Forget a limit's definition. Its counters stay until they expire: open requests settle on them."""
-        self._redis.delete(names_of(account_id).limit + limit_id)
+        """Forget a limit's value. Its counters stay until they expire: open requests settle on them."""
+        self._redis.hdel(names_of(account_id).limits, limit_id)
+
+    def keep_limits(self, kept: Mapping[str, Iterable[str]]) -> int:
+        """Forget every value on every shard but those of these limits of each account; returns how many."""
+        known: dict[str, set[str]] = {shard: set() for shard in all_shards()}
+        for account_id, ids in kept.items():
+            known[shard_of(account_id)].update(ids)
+        dropped = 0
+        for shard, ids in known.items():
+            name = names_on(shard).limits
+            gone = [
+                field for field, _ in self._redis.hscan_iter(name, count=BATCH) if field.decode() not in ids
+            ]
+            for start in range(0, len(gone), BATCH):
+                dropped += self._redis.hdel(name, *gone[start : start + BATCH])
+        return dropped
+
+    def put_account(self, account_id: str, version: int, document: bytes) -> None:
+        """The account's list of limits and its version, in one step."""
+        names = names_of(account_id)
+        self._redis.eval(
+            _PUT_ACCOUNT, 2, names.account + account_id, names.meta, document, f"ver:{account_id}", version
+        )
+
+    def put_customers(self, account_id: str, lists: Sequence[tuple[str, int, bytes]]) -> None:
+        """Lists of customers' own limits: (customer, version, document), each in one step."""
+        prefix = f"{names_of(account_id).customer}{account_id}:"
+        for start in range(0, len(lists), BATCH):
+            pipeline = self._redis.pipeline(transaction=False)
+            for customer, version, document in lists[start : start + BATCH]:
+                pipeline.hset(prefix + customer, mapping={"ver": version, "doc": document})
+            pipeline.execute()
+
+
+def _key_row(status: str, version: int, expires_ms: int | None) -> dict[str, Any]:
+    return {"st": status, "ver": version, "exp": "" if expires_ms is None else expires_ms}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
+
+from redis.exceptions import NoScriptError
 
 _FOLDER = Path(__file__).with_name("lua")
+_USE = "-- use: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,12 @@ class Script:
 
 
 def _read(name: str) -> Script:
+    """The script of this name; a line `-- use: part` stands for a function that several have (lua/parts)."""
     source = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    for line in source.splitlines():
+        if line.startswith(_USE):
+            part = (_FOLDER / "parts" / f"{line.removeprefix(_USE)}.lua").read_text(encoding="utf-8")
+            source = source.replace(f"{line}\n", part)
     # Not a safeguard: SHA-1 is simply how Redis names a script.
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
@@ -27,8 +37,22 @@ def _read(name: str) -> Script:
 OPEN = _read("open")
 EXTEND = _read("extend")
 HEARTBEAT = _read("heartbeat")
+RESTORE = _read("restore")
 CLOSE = _read("close")
 SEED = _read("seed")
+SEED_ROWS = _read("seed_rows")
+ADJUST = _read("adjust")
+LOOK = _read("look")
+REHOLD = _read("rehold")
+PRUNE = _read("prune")
 
-ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, CLOSE)
+ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, RESTORE, CLOSE)
 """What a worker's connection loads when it connects."""
+
+
+def run_script(redis: Any, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    """Run a script through a client that blocks, of a server or of a cluster. Raises redis.RedisError."""
+    try:
+        return redis.evalsha(script.sha, len(keys), *keys, *args)
+    except NoScriptError:
+        return redis.eval(script.source, len(keys), *keys, *args)

@@ -1,163 +1,241 @@
 """Makes an empty or doubtful shard of the ledger whole again, from what is recorded.
 
-A shard knows all that was spent since `complete_since`. Where that is missing (a new server, a flush, a
-restart that is not trusted) `open` answers COLD, until `seed_ledger` has written the counters of every
-current window: what the event store counts, what the outbox holds beyond it, and the holds of requests
-whose open records are still there.
+A shard knows all that was spent since `complete_since`, on the server run that `run_id` names. Where that
+does not hold (a new server, a flush, a restart, a failover) `open` answers COLD, until `seed_shard` has
+written the counters of every present window: what the event store counts, and what has ended and is not
+stored yet. Holds come from the open records that are there at the end. Rows of past windows stay as they
+are, and rates begin anew.
+
+What journals keep is not counted here: when it is replayed, the close adds it wherever the ledger cannot
+know it yet.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
-from redis.exceptions import ResponseError
+import structlog
 
+from budgets.client import clock_us
+from budgets.counted import LimitIndex, amounts
 from budgets.limit import AMOUNT_MAX, LimitTerms
-from budgets.names import RETENTION_MS, ShardNames, names_of
-from budgets.scripts import SEED
-from budgets.window import window_at
-from metering.event import CostEvent, EventError, decode
-
-SpentOf = Callable[[LimitTerms, int, int], tuple[int, int]]
-"""(limit, start_ms, end_ms) -> recorded (spent, doubted) nano-USD of requests started in that span."""
-RecordedOf = Callable[[Sequence[str]], Collection[str]]
-"""Event ids -> those of them that the event store already has."""
+from budgets.movements import NOTHING_SPILLED, Movements, Spilled
+from budgets.names import ShardNames, names_on
+from budgets.rowset import place_of
+from budgets.scripts import SEED, SEED_ROWS, run_script
+from budgets.tally import tally
+from budgets.window import FOREVER_MS, Window
+from metering.eventstore import EventStore
+from metering.snapshot import Snapshot
 
 LOCK_MS = 3_000
-"""Renewed with each sum. It spares double work only (the script decides once), so one that a killed process
-leaves must not keep the ledger away for long."""
-ATTEMPTS_MAX = 50
-"""Sums are made anew when a request ends meanwhile; a busy shard needs a few rounds."""
+"""Renewed with each write. It spares double work only (who does not have it writes nothing), so one that a
+killed process leaves must not keep the ledger away for long."""
+ROUNDS_MAX = 200
+"""What ends meanwhile is counted too: each round takes in what ended during the one before."""
+ROWS_AT_ONCE = 1_000
+"""Rows, or forgotten hashes, in one script call: less than a millisecond of the server's time."""
 
-_IF_OURS = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call({}) end return 0"
-_RENEW = _IF_OURS.format("'PEXPIRE', KEYS[1], ARGV[2]")
-_UNLOCK = _IF_OURS.format("'DEL', KEYS[1]")
+ROW = struct.Struct("<3q")
+_NEVER, _AFTER_LAST_USE = "0", "-1"
+_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+_log = structlog.get_logger(__name__)
 
 
 class SeedError(Exception):
-    """The shard could not be made whole; the text says why."""
+    """The shard could not be made whole now; the text says why. It may be tried again."""
 
 
-def distrust_restarted(redis: Redis, account_id: str) -> bool:
-    """Take back `complete_since` if the server is not the run that the shard was seeded on.
-
-    A server that came back may have lost its last writes (a power cut, a failover): what it holds is then
-    to be compared with what is recorded. True when the shard now needs seeding.
-    """
-    client: Any = redis
-    names = names_of(account_id)
-    since, seeded_on = client.hmget(names.meta, "complete_since", "run_id")
-    if since is None:
-        return True
-    if _text(seeded_on) == _run_id(client):
-        return False
-    client.hdel(names.meta, "complete_since")
-    return True
+class _MadeWhole(Exception):
+    """Another process was faster."""
 
 
-def seed_ledger(
-    redis: Redis,
-    account_id: str,
-    limits: Sequence[LimitTerms],
-    spent_of: SpentOf,
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """A shard that is whole now: how many rows were written, and in how many rounds."""
+
+    rows: int
+    rounds: int
+
+
+def seed_shard(
+    redis: Any,
+    shard: str,
+    indexes: Sequence[LimitIndex],
+    store: EventStore,
     *,
-    recorded_of: RecordedOf | None = None,
-) -> bool:
-    """Write the counters of every limit's current window and set `complete_since`; False if it was whole.
+    run_id: str,
+    spilled: Spilled = NOTHING_SPILLED,
+) -> Seeded | None:
+    """Write the rows of all limits of the shard's accounts and end its coldness; None if it is whole.
 
-    `limits` are all limits of the account, already published. `recorded_of` keeps an outbox entry from
-    being counted twice while a recorder runs; without it, entries in the outbox are taken as not recorded.
+    `indexes`: of every account on the shard, published already. `run_id`: of the server that has the shard.
     Only one process seeds a shard at a time. Raises SeedError when another one is at it, or when requests
-    end faster than sums can be made; redis.RedisError.
+    end faster than they can be counted; metering.eventstore.StoreUnavailable; redis.RedisError.
     """
-    client: Any = redis
-    names = names_of(account_id)
-    if client.hexists(names.meta, "complete_since"):
-        return False
-    token = secrets.token_hex(16)
-    if not client.set(names.seeding, token, nx=True, px=LOCK_MS):
-        raise SeedError(f"another process is making shard {names.shard} whole; try again")
+    names = names_on(shard)
+    seeding = _Seeding(redis, names, indexes)
+    seeding.lock()
     try:
-        for _ in range(ATTEMPTS_MAX):
-            client.eval(_RENEW, 1, names.seeding, token, LOCK_MS)
-            answer = _seed_once(client, names, limits, spent_of, recorded_of)
-            if answer in (b"SEEDED", b"WHOLE"):
-                return bool(answer == b"SEEDED")
+        if is_whole(redis, names, run_id):
+            return None
+        seeding.begin()
+        with store.snapshot() as snapshot:
+            seeding.count_record(snapshot)
+            movements = Movements(redis, names, store, snapshot, spilled)
+        for round_number in range(1, ROUNDS_MAX + 1):
+            movements.read_outbox()
+            movements.read_record()
+            changed = seeding.count(movements)
+            seeding.write(None if round_number == 1 else changed)
+            if seeding.end(movements.last_id):
+                return Seeded(seeding.rows_written, round_number)
+    except _MadeWhole:
+        return None
     finally:
-        client.eval(_UNLOCK, 1, names.seeding, token)
-    raise SeedError(
-        f"requests on shard {names.shard} end faster than their sums can be made; stop traffic first"
-    )
+        seeding.unlock()
+    raise SeedError(f"requests on shard {shard} end faster than they can be counted")
 
 
-def _seed_once(
-    client: Any,
-    names: ShardNames,
-    limits: Sequence[LimitTerms],
-    spent_of: SpentOf,
-    recorded_of: RecordedOf | None,
-) -> bytes:
-    seconds, micros = client.time()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    last_id, waiting = _outbox(client, names)
-    ids = [event.id for event in waiting]
-    recorded = frozenset(recorded_of(ids)) if recorded_of else frozenset()
-    keys = [names.meta, names.leases, names.outbox]
-    args: list[Any] = [_run_id(client), last_id, names.open, RETENTION_MS]
-    waiting_of: dict[str | None, list[CostEvent]] = {}
-    for event in waiting:
-        if event.id not in recorded:
-            waiting_of.setdefault(event.key_id, []).append(event)
-    for limit, created_ms in zip(limits, _created(client, names, limits), strict=True):
-        window = window_at(limit.window, now_ms)
-        # A limit counts from its making, here as everywhere: what was spent before was not under it.
-        start_ms = max(window.start_ms, min(created_ms, window.end_ms))
-        spent, doubted = spent_of(limit, start_ms, window.end_ms)
-        for event in waiting_of.get(limit.scope_id, ()):
-            if start_ms <= event.started_ms < window.end_ms:
-                spent += event.cost_nano or 0
-                doubted += event.doubted_nano
-        if max(spent, doubted) > AMOUNT_MAX or min(spent, doubted) < 0:
-            raise SeedError(
-                f"limit {limit.id}: {spent} spent, {doubted} doubted nano-USD cannot be counted exactly"
-            )
-        keys.append(f"{names.limit}{limit.id}:{window.id}")
-        args += (spent, doubted, window.end_ms)
-    if recorded_of and frozenset(recorded_of(ids)) != recorded:
-        return b"AGAIN"  # the recorder moved an event while we summed
-    answer: bytes = client.eval(SEED.source, len(keys), *keys, *args)
-    return answer
+def is_whole(redis: Any, names: ShardNames, run_id: str) -> bool:
+    """Whether the shard was made whole on this run of its server."""
+    since, seeded_on = redis.hmget(names.meta, "complete_since", "run_id")
+    return since is not None and seeded_on == run_id.encode()
 
 
-def _outbox(client: Any, names: ShardNames) -> tuple[str, list[CostEvent]]:
-    """The stream's last id, and the events it still holds, each once."""
-    try:
-        last_id = _text(client.xinfo_stream(names.outbox)["last-generated-id"])
-    except ResponseError:
-        return "0-0", []  # no such stream: nothing has ended on this shard yet
-    events: dict[str, CostEvent] = {}
-    for _, entry in client.xrange(names.outbox, "-", last_id):
-        try:
-            event = decode(entry[b"e"])
-        except (EventError, KeyError):
-            continue  # the recorder reports it; it names no money that could be counted
-        events.setdefault(event.id, event)
-    return last_id, list(events.values())
+def ends_of(limit: LimitTerms, window: Window) -> str:
+    """When the hash of the limit's rows expires, as the scripts take it: ms, 0 never, -1 after its use."""
+    if limit.scope == "trace":
+        return _AFTER_LAST_USE
+    return _NEVER if window.end_ms == FOREVER_MS else str(window.end_ms)
 
 
-def _created(client: Any, names: ShardNames, limits: Sequence[LimitTerms]) -> list[int]:
-    pipeline = client.pipeline(transaction=False)
-    for limit in limits:
-        pipeline.hget(names.limit + limit.id, "created")
-    return [int(created or 0) for created in pipeline.execute()]
+class _Seeding:
+    """One seeder's work on one shard: the rows as they are to be, and the lock to write them under."""
 
+    def __init__(self, redis: Any, names: ShardNames, indexes: Sequence[LimitIndex]) -> None:
+        self.rows_written = 0
+        self._redis = redis
+        self._names = names
+        self._indexes: Mapping[str, LimitIndex] = {index.account_id: index for index in indexes}
+        self._token = secrets.token_hex(16)
+        self._now_ms = 0
+        self._rows: dict[str, dict[str, list[int]]] = {}  # hash -> field -> [spent, doubted]
+        self._ends: dict[str, str] = {}
+        self._counted: set[str] = set()
+        self._marked = {limit.id: limit for index in indexes for limit in index.limits if limit.thresholds}
 
-def _run_id(client: Any) -> str:
-    return _text(client.info("server")["run_id"])
+    def lock(self) -> None:
+        if not self._redis.set(self._names.seeding, self._token, nx=True, px=LOCK_MS):
+            raise SeedError(f"another process is making shard {self._names.shard} whole; try again")
 
+    def unlock(self) -> None:
+        self._redis.eval(_UNLOCK, 1, self._names.seeding, self._token)
 
-def _text(value: bytes | str | None) -> str:
-    return value.decode() if isinstance(value, bytes) else value or ""
+    def begin(self) -> None:
+        """From here on the shard is not whole, and the rows of its present windows are gone."""
+        self._now_ms = clock_us(self._redis, self._names.meta) // 1_000
+        hashes = dict.fromkeys([self._names.now])
+        for index in self._indexes.values():
+            for limit in index.limits:
+                if limit.scope != "trace":  # a trace's rows are written over
+                    hashes[place_of(limit, "", index.account_id, self._now_ms).hash] = None
+        self._put([], [], first=True)
+        listed = list(hashes)
+        for start in range(0, len(listed), ROWS_AT_ONCE):
+            batch = listed[start : start + ROWS_AT_ONCE]
+            self._put(batch, [part for _ in batch for part in (0, _NEVER)])
+
+    def count_record(self, snapshot: Snapshot) -> None:
+        """Sum what is recorded."""
+        for index in self._indexes.values():
+            for part in tally(snapshot, index, index.limits, self._now_ms):
+                for name, field, spent, doubted in part.lines():
+                    self._row(name, field, ends_of(part.limit, part.window))[:] = spent, doubted
+
+    def count(self, movements: Movements) -> dict[str, set[str]]:
+        """Add what was met since the last round; gives the fields of each hash that changed."""
+        changed: dict[str, set[str]] = {}
+        for name, movement in movements.found.items():
+            index = self._indexes.get(movement.counted.of.account_id)
+            if name in self._counted or index is None:
+                continue
+            self._counted.add(name)
+            for row in index.rows(movement.counted):
+                if row.window.end_ms > self._now_ms:  # rows of past windows are left alone
+                    spent, doubted = amounts(row.limit.kind, movement.counted)
+                    line = self._row(row.hash, row.field, ends_of(row.limit, row.window))
+                    line[0] += spent
+                    line[1] += doubted
+                    changed.setdefault(row.hash, set()).add(row.field)
+        return changed
+
+    def write(self, changed: Mapping[str, Iterable[str]] | None) -> None:
+        """Write these rows, by default all."""
+        keys: list[str] = []
+        args: list[Any] = []
+        for name in self._rows if changed is None else changed:
+            fields = self._rows[name] if changed is None else changed[name]
+            for pairs in self._contents(name, fields):
+                keys.append(name)
+                args += (len(pairs) // 2, self._ends[name], *pairs)
+                if len(args) >= 2 * ROWS_AT_ONCE:
+                    self._put(keys, args)
+                    keys, args = [], []
+        if keys:
+            self._put(keys, args)
+
+    def end(self, last_id: str) -> bool:
+        """Add what running requests hold and let requests in; False when one has ended since `last_id`."""
+        names = self._names
+        keys = (names.meta, names.leases, names.outbox, names.seeding)
+        answer = run_script(self._redis, SEED, keys, (self._token, last_id, names.base, names.open))
+        if answer == b"LOST":
+            self.lock()
+        return bool(answer == b"SEEDED")
+
+    def _row(self, name: str, field: str, ends: str) -> list[int]:
+        rows = self._rows.get(name)
+        if rows is None:
+            rows, self._ends[name] = self._rows.setdefault(name, {}), ends
+        return rows.setdefault(field, [0, 0])
+
+    def _contents(self, name: str, fields: Iterable[str]) -> Iterator[list[Any]]:
+        """Names and contents of these rows, in handy portions."""
+        rows, pairs = self._rows[name], list[Any]()
+        for field in fields:
+            spent, doubted = rows[field]
+            self.rows_written += 1
+            pairs += (field, ROW.pack(self._exact(field, spent), 0, self._exact(field, doubted)))
+            if self._marked:
+                pairs += self._mark(field, spent)
+            if len(pairs) >= 2 * ROWS_AT_ONCE:
+                yield pairs
+                pairs = []
+        if pairs:
+            yield pairs
+
+    def _mark(self, field: str, spent: int) -> tuple[Any, ...]:
+        """What a limit's row has crossed was told when it was crossed; it is not told again."""
+        limit = self._marked.get(field.partition(":")[0])
+        told = [mark for mark in limit.thresholds if 100 * spent >= mark * limit.value] if limit else []
+        return (f"!{field}", told[-1]) if told else ()
+
+    def _exact(self, field: str, amount: int) -> int:
+        """The amount, or the nearest that the ledger counts exactly: a bound in doubt must still refuse."""
+        if not 0 <= amount <= AMOUNT_MAX:
+            _log.error("row_beyond_exact_arithmetic", row=field, amount=amount)
+            return min(max(amount, 0), AMOUNT_MAX)
+        return amount
+
+    def _put(self, hashes: Sequence[str], args: Sequence[Any], *, first: bool = False) -> None:
+        keys = (self._names.seeding, self._names.meta, *hashes)
+        given = (self._token, LOCK_MS, "1" if first else "0", *args)
+        while (answer := run_script(self._redis, SEED_ROWS, keys, given)) == b"LOST":
+            self.lock()  # it ran out during a long sum; ours again, unless another process took over
+        if answer == b"WHOLE":
+            raise _MadeWhole

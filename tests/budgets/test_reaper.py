@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
-from budgets.ledger import Closed, Hold, Opened
+from budgets.hold import Extra, Hold
+from budgets.ledger import Closed, Opened, Versions
+from budgets.limit import Attribution
 from budgets.names import names_of
 from budgets.reaper import Reaper
 from budgets.rows import LedgerRows
 from metering.event import Attempt, CostEvent, encode
-from tests.budgets.server import ACCOUNT, KEY, World
+from tests.budgets.conftest import EVERY_ENGINE
+from tests.budgets.world import ACCOUNT, KEY, World
+
+pytestmark = pytest.mark.parametrize("shared_server", EVERY_ENGINE, indirect=True)
 
 HEARTBEAT_MS = 1_000
 PATIENCE_MS = 1_500
@@ -126,7 +131,7 @@ async def test_without_limits_nothing_is_doubted_but_the_bound_is_told(world: Wo
 async def test_an_extended_hold_is_doubted_whole(world: World, reaper: Reaper) -> None:
     limit = world.limit(1_000)
     opened = await orphan(world, 100, cost_nano=30)
-    assert await world.ledger.extend(opened.lease, 150)
+    assert await world.ledger.extend(opened.lease, Extra(150))
     reaper.pass_once(0)
     reaper.pass_once(PATIENCE_MS)
     assert world.counters(limit) == (30, 0, 220)
@@ -145,12 +150,12 @@ async def test_a_holder_that_shows_itself_between_passes_is_left_alone(world: Wo
     limit = world.limit(1_000)
     opened = await orphan(world, 100)
     reaper.pass_once(0)
-    assert await world.ledger.heartbeat([(opened.lease, 1)]) == []
+    assert (await world.ledger.heartbeat([(opened.lease, 1)])).lost == []
     assert reaper.pass_once(PATIENCE_MS) == []
     # Paused again: the patience begins anew with the count seen last.
     expire(world, opened)
     assert reaper.pass_once(2 * PATIENCE_MS) == []
-    assert await world.ledger.heartbeat([(opened.lease, 2)]) == []
+    assert (await world.ledger.heartbeat([(opened.lease, 2)])).lost == []
     expire(world, opened)
     assert reaper.pass_once(3 * PATIENCE_MS) == []
     assert reaper.pass_once(4 * PATIENCE_MS) == ["orphan"]
@@ -163,7 +168,7 @@ class HeartbeatBeforeTheFence(Reaper):
     world: World
     opened: Opened
 
-    def _close(self, keys: tuple[str, ...], args: tuple[Any, ...]) -> Any:
+    def _close(self, keys: list[Any], args: list[Any]) -> Any:
         name = self.world.names.open + self.opened.lease.request_id
         self.world.redis.hincrby(name, "hb", 1)
         answer = super()._close(keys, args)
@@ -189,8 +194,8 @@ async def test_a_holder_that_comes_back_after_the_reaper_is_told_and_changes_not
     opened = await orphan(world, 100, cost_nano=10)
     reaper.pass_once(0)
     reaper.pass_once(PATIENCE_MS)
-    assert await world.ledger.heartbeat([(opened.lease, 50)]) == ["orphan"]
-    assert await world.ledger.extend(opened.lease, 1) is False
+    assert (await world.ledger.heartbeat([(opened.lease, 50)])).lost == ["orphan"]
+    assert await world.ledger.extend(opened.lease, Extra(1)) is False
     assert await world.close(opened.lease, 60) is Closed.CLOSED
     assert world.counters(limit) == (10, 0, 90)
     assert len(world.outbox()) == 1
@@ -221,6 +226,7 @@ async def test_leases_in_force_and_closed_requests_are_not_touched(world: World,
 
 async def test_orphans_of_every_shard_are_found(world: World, reaper: Reaper) -> None:
     rows = LedgerRows(world.redis)
+    shards = set()
     for account in ("one", "two", "three"):
         rows.put_key(
             account_id=account,
@@ -228,27 +234,25 @@ async def test_orphans_of_every_shard_are_found(world: World, reaper: Reaper) ->
             status="active",
             version=1,
             expires_ms=None,
-            document_name="t1:key:x",
+            document_name="t2:key:x",
             document=b"{}",
         )
-    opened = []
-    for account in ("one", "two", "three"):
-        other = World(world.redis, world.connection)
-        world.redis.hset(names_of(account).meta, "complete_since", 1)
-        answer = await other.ledger.open(
-            account_id=account,
+        meta = names_of(account).meta
+        run_id = world.connection.run_id_for(meta)
+        world.redis.hset(meta, mapping={"complete_since": 1, "run_id": run_id})
+        answer = await world.ledger.open(
+            of=Attribution(account, KEY),
             request_id=f"r-{account}",
-            key_id=KEY,
-            key_version=1,
-            limits=[],
+            versions=Versions(1),
+            lists=(),
             hold=Hold(5, 5, 5),
             payload=open_event(f"r-{account}"),
             now_ms=world.now_ms,
         )
         assert isinstance(answer, Opened)
         world.redis.zadd(names_of(account).leases, {f"r-{account}": 1})
-        opened.append(answer)
-    assert len({each.lease.shard for each in opened}) == 3
+        shards.add(answer.lease.shard)
+    assert len(shards) == 3
     reaper.pass_once(0)
     assert sorted(reaper.pass_once(PATIENCE_MS)) == ["r-one", "r-three", "r-two"]
 
@@ -259,3 +263,67 @@ async def test_the_reaper_survives_a_server_that_forgot_the_scripts(world: World
     reaper.pass_once(0)
     world.redis.script_flush()
     assert reaper.pass_once(PATIENCE_MS) == ["orphan"]
+
+
+async def test_each_meter_ends_by_itself(world: World, reaper: Reaper) -> None:
+    money, soft = world.limit(10_000), world.limit(10_000, scope="account", enforcement="soft")
+    tokens = world.limit(1_000, kind="tokens")
+    made = world.limit(1_000, kind="output_tokens", enforcement="shadow")
+    requests = world.limit(10, kind="requests", window="day")
+    running = world.limit(3, kind="concurrency", window="now")
+    rate = world.limit(6_000, kind="tokens_per_minute", window="minute")
+    hold = Hold(500, 500, 500, input_tokens=30, output_tokens=(70, 70, 70), likely_tokens=50)
+    expire(world, await world.granted(hold, request_id="orphan", payload=open_event("orphan", cost_nano=120)))
+    charged = world.redis.hget(world.names.rates, rate.id)
+    reaper.pass_once(0)
+    assert reaper.pass_once(PATIENCE_MS) == ["orphan"]
+    assert world.counters(money) == (120, 0, 380)
+    assert world.counters(soft) == (120, 0, 380)  # one doubt for all rows of money
+    assert world.counters(tokens) == (0, 0, 100)
+    assert world.counters(made) == (0, 0, 0)  # no hard limit counts them
+    assert world.counters(requests) == (1, 0, 0)
+    assert world.counters(running) == (0, 0, 0)
+    assert (
+        abs(int(world.redis.hget(world.names.rates, rate.id)) - int(charged)) <= 1
+    )  # what was estimated stays
+
+
+async def test_without_a_hard_limit_nothing_is_doubted(world: World, reaper: Reaper) -> None:
+    limit = world.limit(1_000, enforcement="soft")
+    await orphan(world, 100, cost_nano=30)
+    reaper.pass_once(0)
+    reaper.pass_once(PATIENCE_MS)
+    assert world.counters(limit) == (30, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [
+        ("rows", b"0mh 1 w:2026-11"),
+        ("rows", b"\xff"),
+        ("rows", b"0mh x y z"),
+        ("held", b"many"),
+        ("meters", b"mt"),
+    ],
+)
+async def test_a_record_that_cannot_be_read_still_ends_in_an_event(
+    world: World, reaper: Reaper, field: str, content: bytes
+) -> None:
+    limit = world.limit(1_000)
+    await orphan(world, 100, cost_nano=30)
+    world.redis.hset(world.names.open + "orphan", field, content)
+    reaper.pass_once(0)
+    assert reaper.pass_once(PATIENCE_MS) == ["orphan"]
+    (event,) = world.outbox()
+    assert (event["id"], event["cost_nano"]) == ("orphan", 30)
+    assert world.redis.zcard(world.names.leases) == 0
+    assert world.counters(limit)[1] == 100  # what is left of its hold, the reconciler finds
+
+
+async def test_the_event_of_a_lost_payload_names_what_was_held(world: World, reaper: Reaper) -> None:
+    world.limit(1_000)
+    opened = await orphan(world, 100)
+    world.redis.hdel(world.names.open + "orphan", "payload", "at")
+    reaper.pass_once(0)
+    assert reaper.pass_once(PATIENCE_MS) == ["orphan"]
+    assert world.outbox()[0]["held_nano"] == opened.lease.held_nano == 100

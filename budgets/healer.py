@@ -1,0 +1,209 @@
+"""Healer: keeps the ledger whole and true, shard by shard, beside whatever else its process does.
+
+A shard that is not whole on the run of its server has lost its memory, or may have. Its keys and limits are
+published again at once; running requests are put back by their workers, who notice by themselves and have
+a moment of grace for it; then it is seeded. While every shard is whole they are compared with the record.
+A pass never waits: it does what can be done now, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from budgets.client import SyncClient, server_of_name
+from budgets.counted import LimitIndex
+from budgets.movements import NOTHING_SPILLED, Spilled
+from budgets.names import names_on, shard_of
+from budgets.reconcile import ReconcileCounters, Reconciler
+from budgets.seed import SeedError, seed_shard
+from budgets.shardpipeline import LedgerCluster
+from metering.eventstore import EventStore
+
+GRACE_S = 1.2
+"""Workers look at their server once a second, and put their requests back at once."""
+LOOK_EVERY_MS = 200
+CHECK_EVERY_MS = 60_000
+"""How often the limits in force are compared with the recorded ones: a command may not have reached Redis."""
+VALUES_AT_ONCE = 1_000
+_METAS = """
+local metas = {}
+for i, name in ipairs(KEYS) do metas[i] = redis.call('HMGET', name, 'complete_since', 'run_id') end
+return metas
+"""
+_log = structlog.get_logger(__name__)
+
+
+class Terms(Protocol):
+    """The record of limits. Its errors go to the caller."""
+
+    def accounts(self) -> Sequence[str]:
+        """Every account."""
+
+    def index(self, account_id: str) -> LimitIndex:
+        """All limits of the account as they are now."""
+
+
+@dataclass(slots=True)
+class HealerCounters:
+    """What was healed since the start. `cold`: shards that are not whole now; `cold_ms`: how long those were
+    that were seeded here. `republished`: limits in force were not the recorded ones, or gone. `reconcile`: of
+    the comparisons."""
+
+    reseeds: int = 0
+    cold: int = 0
+    cold_ms: int = 0
+    rows_seeded: int = 0
+    republished: int = 0
+    reconcile: ReconcileCounters = field(default_factory=ReconcileCounters)
+
+
+@dataclass(slots=True)
+class _Cold:
+    """A shard that is not whole: since when, by our monotonic clock, and whether it was published again."""
+
+    since_ms: int
+    published: bool = False
+
+
+class Healer:
+    """One suffices; several do no harm: a lock lets one seed, and corrections are of what was found.
+
+    `republish` puts every key and limit in force again. `grace_s`: from noticing to seeding.
+    """
+
+    def __init__(
+        self,
+        redis: SyncClient,
+        store: EventStore,
+        terms: Terms,
+        republish: Callable[[], object],
+        *,
+        grace_s: float = GRACE_S,
+        spilled: Spilled = NOTHING_SPILLED,
+        reconciler: Reconciler | None = None,
+        counters: HealerCounters | None = None,
+    ) -> None:
+        self.reconciler = reconciler or Reconciler(redis, store, spilled=spilled)
+        self.counters = counters or HealerCounters(reconcile=self.reconciler.counters)
+        self._redis: Any = redis  # redis-py types every reply as maybe awaitable
+        self._store = store
+        self._terms = terms
+        self._republish = republish
+        self._grace_ms = int(grace_s * 1_000)
+        self._spilled = spilled
+        self._cold: dict[str, _Cold] = {}
+        self._look_at_ms = self._check_at_ms = 0
+
+    def pass_once(self, monotonic_ms: int) -> None:
+        """Do what can be done now. To be called often, with a clock that never steps: looking costs little.
+
+        Raises redis.RedisError, metering.eventstore.StoreUnavailable; the next pass goes on.
+        """
+        if monotonic_ms < self._look_at_ms:
+            return
+        self._look_at_ms = monotonic_ms + LOOK_EVERY_MS
+        shards: dict[str, list[str]] = {}
+        for account_id in self._terms.accounts():
+            shards.setdefault(shard_of(account_id), []).append(account_id)
+        runs = self._look(list(shards), monotonic_ms)
+        if any(shard in runs for shard in self._cold):
+            self._warm(shards, runs, monotonic_ms)
+            return
+        if monotonic_ms >= self._check_at_ms:
+            self._check_at_ms = monotonic_ms + CHECK_EVERY_MS
+            if not all(self._is_published(shard, self._indexes(shards[shard])) for shard in runs):
+                _log.warning("published_again", reason="values in force were not those that are recorded")
+                self.counters.republished += 1
+                self._republish()
+        warm = [shard for shard in runs if shard not in self._cold]
+        self.reconciler.advance(warm, lambda shard: self._indexes(shards[shard]), monotonic_ms)
+
+    def _is_published(self, shard: str, indexes: Sequence[LimitIndex]) -> bool:
+        """Whether the limits in force are those that are recorded, with their values."""
+        names = names_on(shard)
+        for index in indexes:
+            if not self._redis.exists(names.account + index.account_id):
+                return False
+            for start in range(0, len(index.every), VALUES_AT_ONCE):
+                batch = index.every[start : start + VALUES_AT_ONCE]
+                values = self._redis.hmget(names.limits, [limit.id for limit in batch])
+                if any(value != b"%d" % limit.value for limit, value in zip(batch, values, strict=True)):
+                    return False
+        return True
+
+    def _indexes(self, accounts: Sequence[str]) -> list[LimitIndex]:
+        return [self._terms.index(account_id) for account_id in accounts]
+
+    def _look(self, shards: Sequence[str], monotonic_ms: int) -> dict[str, str]:
+        """Note which shards are not whole; gives the run id of each one's server. A server that cannot be
+        reached keeps nobody else from being healed."""
+        servers: dict[int, str | None] = {}
+        runs: dict[str, str] = {}
+        fault: RedisError | None = None
+        for shard in shards:
+            try:
+                server: Any = server_of_name(self._redis, names_on(shard).meta)
+                if id(server) not in servers:
+                    servers[id(server)] = None
+                    servers[id(server)] = server.info("server")["run_id"]
+            except RedisError as error:
+                fault = error
+                continue
+            run_id = servers[id(server)]
+            if run_id is not None:
+                runs[shard] = run_id
+        if fault is not None and not runs:
+            raise fault
+        for shard, meta in self._metas(list(runs)):
+            if meta is None:
+                del runs[shard]
+            elif meta[0] is not None and meta[1] == runs[shard].encode():
+                self._cold.pop(shard, None)
+            elif shard not in self._cold:
+                self._cold[shard] = _Cold(monotonic_ms)
+                self.reconciler.forget(shard)
+                _log.warning("shard_cold", shard=shard, lost=meta[0] is None)
+        self.counters.cold = len(self._cold)
+        return runs
+
+    def _metas(self, shards: Sequence[str]) -> Iterator[tuple[str, list[bytes | None] | None]]:
+        """Since when each shard is whole, and on which run; None for one that cannot be asked now."""
+        names = [names_on(shard).meta for shard in shards]
+        if isinstance(self._redis, LedgerCluster):
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipeline.hmget(name, "complete_since", "run_id")
+            metas = pipeline.execute(raise_on_error=False)
+        else:  # where all are on one server, one command is a tenth of the work
+            metas = self._redis.eval(_METAS, len(names), *names)
+        for shard, meta in zip(shards, metas, strict=True):
+            yield shard, None if isinstance(meta, Exception) else meta
+
+    def _warm(self, shards: Mapping[str, Sequence[str]], runs: Mapping[str, str], monotonic_ms: int) -> None:
+        if not all(cold.published for cold in self._cold.values()):
+            self._republish()
+            for cold in self._cold.values():
+                cold.published = True
+        for shard, cold in list(self._cold.items()):
+            if monotonic_ms - cold.since_ms < self._grace_ms or shard not in runs:
+                continue
+            indexes = self._indexes(shards[shard])
+            try:
+                seeded = seed_shard(
+                    self._redis, shard, indexes, self._store, run_id=runs[shard], spilled=self._spilled
+                )
+            except SeedError as error:
+                _log.warning("shard_not_seeded", shard=shard, reason=str(error))
+                continue
+            del self._cold[shard]
+            self.counters.cold = len(self._cold)
+            if seeded is not None:
+                self.counters.reseeds += 1
+                self.counters.rows_seeded += seeded.rows
+                self.counters.cold_ms += monotonic_ms - cold.since_ms
+                _log.warning("shard_seeded", shard=shard, rows=seeded.rows, rounds=seeded.rounds)

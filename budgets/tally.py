@@ -1,0 +1,149 @@
+"""Tally: what the rows of limits should say, summed from a snapshot of the record.
+
+Limits that count by the same names over the same span share one query; a limit on each thing of a scope
+takes one for all of them. Limits made inside the window count from their making: the span is cut at those
+moments, each part is summed once, and the parts are added from the last to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from budgets.counted import Amounts, LimitIndex, amounts, counts_from
+from budgets.limit import EACH, PART_SEPARATOR, LimitTerms, names_one, row_field
+from budgets.names import names_of
+from budgets.rowset import place_of
+from budgets.window import FOREVER_MS, Window, window_of
+from metering.rowsums import Sums
+from metering.snapshot import Snapshot
+
+NAMED_MAX = 16
+"""So many limits on single things are asked for one by one; for more, all things of the scope are summed."""
+_COLUMNS = {
+    "account": (),
+    "key": ("key_id",),
+    "customer": ("customer",),
+    "workspace": ("customer", "workspace"),
+    "feature": ("feature",),
+    "customer_feature": ("customer", "feature"),
+    "plan": ("plan",),
+    "trace": ("trace_id",),
+    "route": ("route",),
+}
+_ZERO = Sums(0, 0, 0, 0, 0)
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one limit in its present window: (hash, field) come from `place`, `sums` by scope key."""
+
+    account_id: str
+    limit: LimitTerms
+    window: Window
+    sums: Mapping[Key, Amounts]
+
+    def lines(self) -> Iterator[tuple[str, str, int, int]]:
+        """(hash, field, spent, doubted) of every row that is not zero."""
+        limit = self.limit
+        if not self.sums:
+            return
+        place = place_of(limit, "", self.account_id, self.window.start_ms)
+        trace = limit.scope == "trace"
+        start = names_of(self.account_id).trace + f"{self.account_id}:"
+        one, prefix = names_one(limit), row_field(limit, "")
+        for key, sums in self.sums.items():
+            spent, doubted = amounts(limit.kind, sums)
+            if spent or doubted:
+                name = PART_SEPARATOR.join(key)
+                field = prefix if one else prefix + name
+                yield (start + name if trace else place.hash, field, spent, doubted)
+
+
+def tally(snapshot: Snapshot, index: LimitIndex, limits: Iterable[LimitTerms], now_ms: int) -> list[Part]:
+    """What the present rows of these limits of the account should say."""
+    groups: dict[tuple[Key, Window], list[LimitTerms]] = {}
+    for limit in limits:
+        groups.setdefault((_COLUMNS[limit.scope], window_of(limit, now_ms)), []).append(limit)
+    return [
+        Part(index.account_id, limit, window, sums)
+        for (columns, window), members in groups.items()
+        for limit, sums in _sum_group(snapshot, index.account_id, columns, window, members, now_ms)
+    ]
+
+
+def _sum_group(
+    snapshot: Snapshot,
+    account_id: str,
+    columns: Key,
+    window: Window,
+    limits: Sequence[LimitTerms],
+    now_ms: int,
+) -> Iterator[tuple[LimitTerms, Mapping[Key, Amounts]]]:
+    to_ms = None if window.end_ms == FOREVER_MS else window.end_ms
+    whole, named, partly = _sorted_out(limits, columns)
+    if len(named) <= NAMED_MAX:
+        partly, named = partly + named, []
+    asked: dict[tuple[tuple[tuple[str, str], ...], int], Mapping[Key, Amounts]] = {}
+    for limit in partly:
+        where = _where(limit, columns)
+        from_ms = counts_from(limit, window.start_ms, now_ms)
+        name = (tuple(where.items()), from_ms)
+        if name not in asked:
+            asked[name] = snapshot.row_sums(account_id, columns, where, from_ms, to_ms)
+        yield limit, asked[name]
+    by_start: dict[int, tuple[list[LimitTerms], list[LimitTerms]]] = {}
+    for place, members in enumerate((whole, named)):
+        for limit in members:
+            by_start.setdefault(counts_from(limit, window.start_ms, now_ms), ([], []))[place].append(limit)
+    summed: dict[Key, Amounts] = {}
+    until_ms = to_ms
+    for from_ms in sorted(by_start, reverse=True):
+        if until_ms is None or from_ms < until_ms:
+            summed = _added(summed, snapshot.row_sums(account_id, columns, {}, from_ms, until_ms))
+            until_ms = from_ms
+        on_each, on_one = by_start[from_ms]
+        for limit in on_each:
+            yield limit, dict(summed) if len(by_start) > 1 else summed
+        for limit in on_one:
+            key = tuple(limit.scope_id.split(PART_SEPARATOR))
+            found = summed.get(key)
+            if found is not None:
+                yield limit, {key: found}
+
+
+def _sorted_out(
+    limits: Iterable[LimitTerms], columns: Key
+) -> tuple[list[LimitTerms], list[LimitTerms], list[LimitTerms]]:
+    """Limits on the whole scope or each of its things, on one of its things, and on each of a part."""
+    whole, named, partly = [], [], []
+    for limit in limits:
+        if not columns or all(part == EACH for part in limit.scope_id.split(PART_SEPARATOR)):
+            whole.append(limit)
+        elif names_one(limit):
+            named.append(limit)
+        else:
+            partly.append(limit)
+    return whole, named, partly
+
+
+def _added(sums: dict[Key, Amounts], more: Mapping[Key, Amounts]) -> dict[Key, Amounts]:
+    if not sums:
+        return dict(more)
+    for key, amount in more.items():
+        was = sums.get(key, _ZERO)
+        sums[key] = Sums(
+            was.spent_nano + amount.spent_nano,
+            was.doubted_nano + amount.doubted_nano,
+            was.input_tokens + amount.input_tokens,
+            was.output_tokens + amount.output_tokens,
+            was.requests + amount.requests,
+        )
+    return sums
+
+
+def _where(limit: LimitTerms, columns: Key) -> dict[str, str]:
+    """The names that a limit fixes."""
+    parts = limit.scope_id.split(PART_SEPARATOR)
+    return {column: part for column, part in zip(columns, parts, strict=True) if part != EACH}
