@@ -14,17 +14,23 @@ from typing import Any
 import structlog
 
 from accounts.keycache import KeyCache
+from accounts.termscache import TermsCache
+from budgets.cluster import ClusterConnection
 from budgets.connection import RedisConnection
-from budgets.ledger import Ledger, LedgerUnavailable
+from budgets.journal import Journal
+from budgets.ledger import Ledger
+from budgets.names import names_of
 from gateway.answers import Send
 from gateway.call import serve
 from gateway.closer import Closer
+from gateway.leases import Leases
 from gateway.metrics import Metrics
 from gateway.parts import Parts
 from gateway.prices import price_book
 from gateway.relay import Receive
 from gateway.settings import Settings
 from gateway.surfaces import build_surfaces
+from gateway.uncovered import Uncovered
 from gateway.upstream import build_upstream
 from metering import tokens
 from metering.pricebook import PriceBook
@@ -37,10 +43,11 @@ PROXIED = {"/v1/chat/completions": "chat.completions", "/v1/embeddings": "embedd
 class Gateway:
     """The ASGI application, and the upkeep that runs beside it."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, parts: Parts, leases: Leases, journal: Journal | None) -> None:
         self.parts = parts
+        self.leases = leases
+        self.journal = journal
         self._rest = build_surfaces(parts, frozenset(PROXIED))
-        self._heartbeat_s = settings.ledger.heartbeat_ms / 1_000
         self._log = structlog.get_logger("gateway")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -56,28 +63,17 @@ class Gateway:
         else:
             await self._rest(scope, receive, send)
 
-    async def keep_leases(self) -> None:
-        """Renew the leases of all running requests, for ever; stop the requests whose lease was lost."""
-        running = self.parts.running
-        while True:
-            await asyncio.sleep(self._heartbeat_s)
-            pairs = [(request.lease, request.estimate_nano()) for request in running.values()]
-            if not pairs:
-                continue
-            try:
-                lost = await self.parts.ledger.heartbeat(pairs)
-            except LedgerUnavailable as error:
-                self._log.warning("heartbeat_failed", error=str(error), open_requests=len(pairs))
-                continue
-            for request_id in lost:
-                if request_id in running:
-                    running[request_id].stop("lease_lost")
-
     async def keep_metrics(self) -> None:
         """Tell how many requests run, once a second, for ever: cheaper than counting each one in and out."""
         while True:
             self.parts.metrics.open.set(len(self.parts.running))
             await asyncio.sleep(1.0)
+
+    async def keep_journal(self) -> None:
+        """Bring the journal to the disk once a second, for ever; only a power cut could take it before."""
+        while self.journal is not None:
+            await asyncio.sleep(1.0)
+            await asyncio.to_thread(self.journal.sync)
 
     def drain(self) -> None:
         """Take no more requests from now on; the running ones go on."""
@@ -94,6 +90,8 @@ class Gateway:
         await self.parts.closer.finish()
         for upstream in self.parts.upstreams.values():
             await upstream.transport.aclose()
+        if self.journal is not None:
+            self.journal.close()
 
 
 def build_routes(settings: Settings, prices: PriceBook) -> RouteTable:
@@ -122,13 +120,25 @@ async def _count_tokens(text: str, model: str) -> int:
     return await asyncio.to_thread(tokens.count, text, model)
 
 
-def build_gateway(settings: Settings, connection: RedisConnection, *, owner: str) -> Gateway:
-    """One worker's gateway over an open connection. `owner` names the worker to the ledger."""
+def build_gateway(
+    settings: Settings,
+    connection: RedisConnection | ClusterConnection,
+    *,
+    owner: str,
+    journal: Journal | None = None,
+) -> Gateway:
+    """One worker's gateway over an open connection. `owner` names the worker to the ledger.
+
+    Without a journal nothing runs while the ledger is away, and a client waits for its close.
+    """
     prices = price_book(settings)
     routes = build_routes(settings, prices)
     release = version("tollkeeper")
     ledger = Ledger(connection, owner=owner, lease_ms=settings.ledger.lease_ms)
     metrics = Metrics(routes.known)
+    uncovered = Uncovered(
+        ledger, journal, metrics, shares=settings.server.worker_count * settings.ledger.nodes
+    )
     parts = Parts(
         routes=routes,
         upstreams={
@@ -137,11 +147,25 @@ def build_gateway(settings: Settings, connection: RedisConnection, *, owner: str
         },
         prices=prices,
         keys=KeyCache(lambda name: connection.command("GET", name)),
+        terms=TermsCache(
+            lambda account: connection.command("GET", names_of(account).account + account),
+            lambda account, customer: connection.command(
+                "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
+            ),
+        ),
         ledger=ledger,
-        closer=Closer(ledger, metrics, patience_s=settings.ledger.close_patience_ms / 1_000),
+        uncovered=uncovered,
+        closer=Closer(
+            ledger, journal, uncovered, metrics, patience_s=settings.ledger.close_patience_ms / 1_000
+        ),
         metrics=metrics,
         count_tokens=_count_tokens,
         ping=lambda: connection.command("PING"),
         body_bytes_max=settings.server.body_bytes_max,
     )
-    return Gateway(settings, parts)
+    leases = Leases(
+        parts,
+        lambda meta: connection.command("HGET", meta, "complete_since"),
+        heartbeat_s=settings.ledger.heartbeat_ms / 1_000,
+    )
+    return Gateway(parts, leases, journal)

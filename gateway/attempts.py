@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from time import time
 
-from gateway.candidates import Candidate
+from budgets.hold import NOTHING
+from gateway.candidates import Candidate, bound_of, maximum_within, need, write_maximum
 from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
 from gateway.request import Request
 from gateway.transport.errors import ReusedConnectionClosed, TransportError
@@ -40,6 +41,9 @@ async def reach(request: Request) -> Reached:
     refused: Reached | None = None
     fault: GatewayError | None = None
     for candidate in request.candidates:
+        dearer = request.bounded and candidate is not request.candidates[0]
+        if dearer and not await _make_room(request, candidate):
+            continue
         reached = await _try(request, candidate)
         if isinstance(reached, TransportError):
             fault = _as_fault(reached, candidate)
@@ -62,6 +66,27 @@ async def reach(request: Request) -> Reached:
     return refused
 
 
+async def _make_room(request: Request, candidate: Candidate) -> bool:
+    """Have enough held for a fallback: for the answer it may give, else for the least useful one.
+
+    False where not even that fits: the candidate is passed over.
+    """
+    call, bound = request.call, bound_of(request.call, request.route, candidate)
+    free_to_choose = call.maximum is None and call.produces_tokens
+    wanted = bound.maximum if request.step == "full" else bound.assumed
+    for maximum in (wanted, bound.least) if free_to_choose else (wanted,):
+        needed = need(bound, maximum)
+        extra = needed.beyond(request.room)
+        if extra == NOTHING or await request.hold_more(extra):
+            request.room = request.room.joined(needed)
+            break
+    else:
+        return False
+    if free_to_choose and (request.step != "full" or maximum != wanted):
+        write_maximum(call, candidate, maximum_within(bound, request.room.held()))
+    return True
+
+
 async def _try(request: Request, candidate: Candidate) -> Reached | TransportError:
     """One candidate, with one reconnect where a kept connection turned out to be dead."""
     kind = "fallback" if request.attempts else "primary"
@@ -73,7 +98,7 @@ async def _try(request: Request, candidate: Candidate) -> Reached | TransportErr
             model=candidate.target.model,
             started_ms=int(time() * 1_000),
         )
-        request.attempts.append(attempt)
+        request.trying(attempt)
         try:
             answer = await candidate.upstream.send(
                 request.surface, candidate.body, request.id, stream=request.call.stream, fresh=fresh

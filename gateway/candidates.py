@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from budgets.ledger import Hold, Opened
+from budgets.hold import Extra, Hold
 from budgets.limit import AMOUNT_MAX
-from gateway.ceiling import Ceiling, ceiling, dearest
+from gateway.ceiling import Ceiling, ceiling, without_price
 from gateway.dialects import Exchange
 from gateway.errors import BadRequest
 from gateway.upstream import Upstream
 from metering.pricebook import ModelPrice, PriceBook
 from routing.table import Route
 from routing.target import Target
+
+BYTES_A_TOKEN = 4
+LIKELY_OUTPUT = 512
+"""What a rate of tokens is charged until an answer's own count is known."""
 
 
 @dataclass(slots=True)
@@ -52,18 +56,22 @@ def candidates(
     return found
 
 
-def bounded(call: Exchange, found: list[Candidate]) -> list[Candidate]:
-    """The candidates whose cost has a ceiling, as a hard money limit demands; BadRequest when none has."""
+def require_bounds(call: Exchange) -> None:
+    """BadRequest when what the request can use has no bound, which a hard limit demands."""
     if call.unbounded is not None:
         raise BadRequest(
-            f"{call.unbounded}: what this costs has no upper bound, and the key has a hard budget.",
+            f"{call.unbounded}: what this costs has no upper bound, and a hard budget applies to it.",
             param=call.unbounded,
             code="unbounded_request",
         )
+
+
+def priced(call: Exchange, found: list[Candidate]) -> list[Candidate]:
+    """The candidates whose cost has a ceiling, as a hard money limit demands; BadRequest when none has."""
     usable = [candidate for candidate in found if candidate.ceiling is not None]
     if not usable:
         raise BadRequest(
-            f"The price of model {call.model!r} is not known, and the key has a hard budget. "
+            f"The price of model {call.model!r} is not known, and a hard budget applies. "
             "An operator can configure its price under `prices`.",
             param="model",
             code="model_not_priced",
@@ -85,34 +93,90 @@ def recount(call: Exchange, route: Route, found: list[Candidate], input_tokens: 
             )
 
 
-def hold_for(found: list[Candidate]) -> Hold:
-    """What the ledger is asked to hold: enough for whichever candidate serves."""
-    bounds = [candidate.ceiling for candidate in found if candidate.ceiling is not None]
-    if not bounds:
-        return Hold(full=0, assumed=0, least=0)
-    # A ceiling beyond what the ledger can count is beyond every limit as well: the refusal is the same.
-    full, assumed, least = (min(amount, AMOUNT_MAX) for amount in dearest(bounds))
-    return Hold(full=full, assumed=assumed, least=least)
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one attempt at a candidate can take: nano-USD and tokens."""
 
+    nano: int
+    input_tokens: int
+    output_tokens: int
 
-def write_maximum(call: Exchange, found: list[Candidate], opened: Opened) -> list[Candidate]:
-    """The candidates that fit into what was held, each with the output bound it needs written.
-
-    Nothing is written where the client set its own maximum, or where the whole maximum was held.
-    """
-    if call.maximum is not None or not call.produces_tokens or opened.step == "full":
-        return found
-    fitting: list[Candidate] = []
-    for candidate in found:
-        bound = candidate.ceiling
-        if bound is None:
-            continue
-        output = min(bound.assumed, bound.output_within(opened.lease.held_nano))
-        if output < bound.least:
-            continue
-        candidate.maximum = (candidate.upstream.maximum_field, output)
-        candidate.body = call.forwarded(
-            candidate.target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage
+    def beyond(self, room: Need) -> Extra:
+        """What is missing where there is room for `room`."""
+        return Extra(
+            max(0, self.nano - room.nano),
+            max(0, self.input_tokens - room.input_tokens),
+            max(0, self.output_tokens - room.output_tokens),
         )
-        fitting.append(candidate)
-    return fitting
+
+    def joined(self, other: Need) -> Need:
+        """Room for either."""
+        return Need(
+            max(self.nano, other.nano),
+            max(self.input_tokens, other.input_tokens),
+            max(self.output_tokens, other.output_tokens),
+        )
+
+    def held(self) -> dict[str, int]:
+        """The same by the ledger's meters."""
+        return {
+            "m": self.nano,
+            "o": self.output_tokens,
+            "t": self.input_tokens + self.output_tokens,
+        }
+
+
+NOTHING_NEEDED = Need(0, 0, 0)
+
+
+def need(bound: Ceiling, maximum: int) -> Need:
+    """What an attempt under this output maximum can take."""
+    return Need(min(bound.at(maximum), AMOUNT_MAX), bound.tokens.given, bound.tokens.output(maximum))
+
+
+def bound_of(call: Exchange, route: Route, candidate: Candidate) -> Ceiling:
+    """The candidate's ceiling; in tokens alone where its price is not known."""
+    if candidate.ceiling is not None:
+        return candidate.ceiling
+    return without_price(
+        call, candidate.body, assumed_output=route.assumed_max_output, least_output=route.minimum_output
+    )
+
+
+def hold_for(call: Exchange, route: Route, first: Candidate, *, counts_tokens: bool) -> Hold:
+    """What the ledger is asked to hold for the candidate that is tried first; a dearer one extends it.
+
+    A ceiling beyond what the ledger can count is beyond every limit as well: the refusal is the same.
+    """
+    if first.ceiling is None and not counts_tokens:
+        return Hold(full=0, assumed=0, least=0)
+    bound = bound_of(call, route, first)
+    full, assumed, least = (need(bound, maximum) for maximum in (bound.maximum, bound.assumed, bound.least))
+    if not counts_tokens:
+        return Hold(full=full.nano, assumed=assumed.nano, least=least.nano)
+    return Hold(
+        full=full.nano,
+        assumed=assumed.nano,
+        least=least.nano,
+        input_tokens=bound.tokens.given,
+        output_tokens=(full.output_tokens, assumed.output_tokens, least.output_tokens),
+        likely_tokens=bound.tokens.given // BYTES_A_TOKEN + min(bound.assumed, LIKELY_OUTPUT),
+    )
+
+
+def maximum_within(bound: Ceiling, held: Mapping[str, int]) -> int:
+    """The largest output maximum that what is held leaves room for, at most the assumed one."""
+    fitting = [bound.assumed, bound.output_within(held["m"])]
+    if "o" in held:
+        fitting.append(bound.tokens.maximum_within(held["o"]))
+    if "t" in held:
+        fitting.append(bound.tokens.maximum_within(held["t"] - bound.tokens.given))
+    return min(fitting)
+
+
+def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
+    """Make the candidate's body ask for at most this many output tokens."""
+    candidate.maximum = (candidate.upstream.maximum_field, output)
+    candidate.body = call.forwarded(
+        candidate.target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage
+    )

@@ -11,7 +11,6 @@ counts. Images are bounded by the largest figure a provider publishes. What has 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.dialects.exchange import Exchange
@@ -36,6 +35,23 @@ IMAGE_TOKENS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
+class TokenBound:
+    """The most tokens of one request: those given, those predicted for each choice, and its choices."""
+
+    given: int
+    predicted: int
+    choices: int
+
+    def output(self, maximum: int) -> int:
+        """Output tokens of all choices together when each has this maximum."""
+        return self.choices * (maximum + self.predicted)
+
+    def maximum_within(self, output_tokens: int) -> int:
+        """The largest maximum for each choice that fits; may be negative."""
+        return output_tokens // max(1, self.choices) - self.predicted
+
+
+@dataclass(frozen=True, slots=True)
 class Ceiling:
     """What one request can cost at one target, by its output bound. Nano-USD, rounded up.
 
@@ -48,6 +64,7 @@ class Ceiling:
     maximum: int
     assumed: int
     least: int
+    tokens: TokenBound
 
     def at(self, output_tokens: int) -> int:
         """The cost in nano-USD when each choice has this many output tokens."""
@@ -102,14 +119,15 @@ def ceiling(
         return None
     fixed = given * rates.input_pico + rates.request_pico
     if not call.produces_tokens:
-        return Ceiling(fixed, 0, 0, 0, 0)
+        return Ceiling(fixed, 0, 0, 0, 0, TokenBound(given, 0, 0))
+    tokens = TokenBound(given, call.predicted_bytes, call.choices)
     fixed += call.predicted_bytes * call.choices * rates.output_pico
     known = price.max_output_tokens or price.context_window
     maximum = known or UNKNOWN_MAXIMUM
     output_pico = call.choices * rates.output_pico
     if call.maximum is not None:
         maximum = min(call.maximum, known) if known else call.maximum
-        return Ceiling(fixed, output_pico, maximum, maximum, maximum)
+        return Ceiling(fixed, output_pico, maximum, maximum, maximum, tokens)
     assumed = assumed_output or (ASSUMED_OUTPUT_REASONING if price.reasoning else ASSUMED_OUTPUT)
     least = least_output or (LEAST_OUTPUT_REASONING if price.reasoning else LEAST_OUTPUT)
     assumed = min(assumed, maximum)
@@ -117,7 +135,21 @@ def ceiling(
     if price.context_window:
         # A maximum that prompt and context have no room for is refused by some providers.
         assumed = max(least, min(assumed, price.context_window - given))
-    return Ceiling(fixed, output_pico, maximum, assumed, least)
+    return Ceiling(fixed, output_pico, maximum, assumed, least, tokens)
+
+
+def without_price(
+    call: Exchange, body: bytes, *, assumed_output: int | None = None, least_output: int | None = None
+) -> Ceiling:
+    """The bound in tokens alone, where no price is known and none is asked for."""
+    given = input_bound(call, body)
+    if not call.produces_tokens:
+        return Ceiling(0, 0, 0, 0, 0, TokenBound(given, 0, 0))
+    tokens = TokenBound(given, call.predicted_bytes, call.choices)
+    if call.maximum is not None:
+        return Ceiling(0, 0, call.maximum, call.maximum, call.maximum, tokens)
+    assumed = assumed_output or ASSUMED_OUTPUT
+    return Ceiling(0, 0, UNKNOWN_MAXIMUM, assumed, min(least_output or LEAST_OUTPUT, assumed), tokens)
 
 
 def _unbounded_rate(call: Exchange, price: ModelPrice, rates: CeilingRates) -> bool:
@@ -125,12 +157,3 @@ def _unbounded_rate(call: Exchange, price: ModelPrice, rates: CeilingRates) -> b
     if "input_tokens" in rates.unpriced or (call.produces_tokens and "output_tokens" in rates.unpriced):
         return True
     return call.has_audio and not (price.prices("input_audio_tokens") and price.prices("output_audio_tokens"))
-
-
-def dearest(ceilings: Sequence[Ceiling]) -> tuple[int, int, int]:
-    """(full, assumed, least) in nano-USD over the targets that may serve: what is held covers each."""
-    return (
-        max(c.full for c in ceilings),
-        max(c.at(c.assumed) for c in ceilings),
-        max(c.at(c.least) for c in ceilings),
-    )

@@ -1,62 +1,103 @@
-"""Closer: gets a request's end acknowledged by the ledger, however long that takes within its patience."""
+"""Closer: gets a request's end acknowledged by the ledger, or kept in the journal until it is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
-from budgets.ledger import Ledger, LedgerUnavailable, Opened, Refused
+from budgets.hold import Settled
+from budgets.journal import Journal, JournalUnavailable
+from budgets.ledger import Lease, Ledger, LedgerUnavailable, Opened, Refused
 from gateway.metrics import Metrics
 from gateway.request import Request
-from gateway.settlement import Settlement
+from gateway.uncovered import Uncovered
 from metering.event import CostEvent, encode
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+FINISH_S = 3.0
+"""At the worker's end: how long closes are still tried. What remains is in the journal."""
 
 
 class Closer:
     """Closes requests; a close is idempotent, so one whose outcome is unknown is simply sent again.
 
-    When the patience ends the lease runs out as well, and the reaper closes the request as an orphan from
-    what the ledger holds: its event is never lost, only less exact.
+    When the ledger does not answer, the close goes to the journal, the answer to the client, and the close is
+    repeated until it is acknowledged: by this worker, or by whoever owns the journal next. Without a journal
+    it is repeated while the client waits, for as long as patience lasts; then the reaper ends the request
+    from what the ledger holds: its event is never lost, only less exact.
     """
 
-    def __init__(self, ledger: Ledger, metrics: Metrics, *, patience_s: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        journal: Journal | None,
+        uncovered: Uncovered,
+        metrics: Metrics,
+        *,
+        patience_s: float,
+    ) -> None:
         self._ledger = ledger
+        self._journal = journal
+        self._uncovered = uncovered
         self._metrics = metrics
         self._patience_s = patience_s
         self._background: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("gateway.closer")
 
-    async def close(self, request: Request, settlement: Settlement) -> bool:
-        """Close until acknowledged; False when patience ended or another end had been recorded before."""
-        event = request.event
+    async def close(self, request: Request, settled: Settled) -> bool:
+        """Close until acknowledged or journalled; False when neither could be had or it had ended before."""
+        event, lease = request.event, request.lease
         document = encode(event)
-        deadline = asyncio.get_running_loop().time() + self._patience_s
+        self._uncovered.ended(lease, settled.spent_nano)
+        try:
+            answer = await self._ledger.close(lease, settled, status=event.status, event=document)
+        except LedgerUnavailable:
+            self._metrics.close_retries.inc()
+        else:
+            return self._acknowledged(lease, answer)
+        if self._journalled(lease, settled, event.status, document):
+            self._spawn(self._repeat(lease, settled, event.status, document, patience_s=None))
+            return True
+        return await self._repeat(lease, settled, event.status, document, patience_s=self._patience_s)
+
+    def _journalled(self, lease: Lease, settled: Settled, status: str, event: bytes) -> bool:
+        if self._journal is None:
+            return False
+        try:
+            self._journal.closed(lease, settled, status=status, event=event)
+        except JournalUnavailable as error:
+            self._log.error("journal_unavailable", reason=str(error))
+            return False
+        self._metrics.journalled.inc()
+        return True
+
+    async def _repeat(
+        self, lease: Lease, settled: Settled, status: str, event: bytes, *, patience_s: float | None
+    ) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = None if patience_s is None else loop.time() + patience_s
         pause = FIRST_PAUSE_S
-        while True:
+        while deadline is None or loop.time() + pause < deadline:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
-                answer = await self._ledger.close(
-                    request.lease,
-                    spent_nano=settlement.spent_nano,
-                    doubted_nano=settlement.doubted_nano,
-                    status=event.status,
-                    event=document,
-                )
+                answer = await self._ledger.close(lease, settled, status=status, event=event)
             except LedgerUnavailable:
                 self._metrics.close_retries.inc()
-                if asyncio.get_running_loop().time() + pause > deadline:
-                    self._log.error("close_not_acknowledged", request_id=request.id)
-                    return False
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
-                if answer != "ok":
-                    self._log.warning("closed_before", request_id=request.id, answer=answer)
-                return answer == "ok"
+                return self._acknowledged(lease, answer)
+        self._log.error("close_not_acknowledged", request_id=lease.request_id)
+        return False
+
+    def _acknowledged(self, lease: Lease, answer: str) -> bool:
+        self._uncovered.told(lease.request_id)
+        if answer == "closed" or (answer == "missing" and lease.covered):
+            self._log.warning("closed_before", request_id=lease.request_id, answer=answer)
+        return answer != "closed"
 
     def abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
         """End a request whose open may have been granted though its answer was lost.
@@ -64,9 +105,7 @@ class Closer:
         The client has been refused. If the ledger did grant it, the request was accepted, and so gets its
         one event: failed, at no cost. `again` repeats the open and says what had become of it.
         """
-        task = asyncio.get_running_loop().create_task(self._abandon(event, again))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._spawn(self._abandon(event, again))
 
     async def _abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
         deadline = asyncio.get_running_loop().time() + self._patience_s
@@ -78,13 +117,20 @@ class Closer:
                 answer = await again()
                 if isinstance(answer, Opened):
                     await self._ledger.close(
-                        answer.lease, spent_nano=0, doubted_nano=0, status=event.status, event=encode(event)
+                        answer.lease, Settled(0), status=event.status, event=encode(event)
                     )
             except LedgerUnavailable:
                 continue
             return
 
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     async def finish(self) -> None:
-        """Wait for what is still being ended."""
+        """Wait a moment for what is still being ended; the journal keeps the rest."""
         if self._background:
-            await asyncio.wait(self._background)
+            _, late = await asyncio.wait(self._background, timeout=FINISH_S)
+            for task in late:
+                task.cancel()

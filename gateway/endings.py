@@ -55,7 +55,7 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
                 source="estimated",
                 served_model=None,
                 service_tier=None,
-                most_nano=request.unit_hold_nano,
+                most_nano=request.most_nano(attempt),
             )
 
 
@@ -166,7 +166,7 @@ async def _price(
         source=source,
         served_model=model if isinstance(model, str) else None,
         service_tier=tier if isinstance(tier, str) else None,
-        most_nano=request.unit_hold_nano,
+        most_nano=request.most_nano(reached.attempt),
     )
 
 

@@ -9,8 +9,10 @@
     │   ├── NotFound                   404     model_not_found, not_found
     │   ├── WrongMethod                405     method_not_allowed       false
     │   └── TooLarge                   413     request_too_large        false
+    ├── Misconfigured                  500     too_many_limits          false
     ├── TryLater                               nothing is wrong; come back
     │   ├── BudgetReserved             429     budget_reserved          true
+    │   ├── RateLimited                429     rate_limit_exceeded      true
     │   └── Unavailable                503     ledger_unavailable, draining
     └── UpstreamFault                          the provider failed us
         ├── UpstreamError              502     upstream_error           false
@@ -105,6 +107,12 @@ class TooLarge(CallerFault):
     default_code = "request_too_large"
 
 
+class Misconfigured(GatewayError):
+    """The gateway is configured so that it cannot serve this."""
+
+    default_code = "misconfigured"
+
+
 class TryLater(GatewayError):
     """Nothing is wrong with the request; it can be served later."""
 
@@ -128,6 +136,14 @@ class BudgetReserved(TryLater):
     status = 429
     type = "requests"
     default_code = "budget_reserved"
+
+
+class RateLimited(TryLater):
+    """Too many requests or tokens in too short a time."""
+
+    status = 429
+    type = "requests"
+    default_code = "rate_limit_exceeded"
 
 
 class Unavailable(TryLater):

@@ -7,10 +7,11 @@ tenth of `labels()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from budgets.limit import LimitTerms
 from metering.event import CostEvent
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -44,6 +45,21 @@ TRUNCATED = Counter(
     "tollkeeper_truncated_requests", "Answers that a maximum of the gateway's cut short", ["provider"]
 )
 DENIALS = Counter("tollkeeper_denials", "Requests refused before they were accepted", ["surface", "code"])
+OVER = Counter(
+    "tollkeeper_over_limit",
+    "Accepted requests that a soft or shadow limit would have refused",
+    ["scope", "kind", "enforcement"],
+)
+UNCOVERED = Counter(
+    "tollkeeper_uncovered_nanousd", "Cost of requests that ran while the ledger was away", ["policy"]
+)
+UNCOVERED_REQUESTS = Counter(
+    "tollkeeper_uncovered_requests", "Requests accepted while the ledger was away", ["policy"]
+)
+JOURNALLED = Counter("tollkeeper_journalled_closes", "Closes kept in the journal until the ledger took them")
+RESTORED = Counter(
+    "tollkeeper_restored_requests", "Running requests put back into a ledger that had lost them"
+)
 OPEN = Gauge("tollkeeper_open_requests", "Accepted requests that are running", multiprocess_mode="livesum")
 CLOSE_RETRIES = Counter("tollkeeper_close_retries", "Closes that the ledger did not acknowledge at once")
 
@@ -68,10 +84,25 @@ class Metrics:
         self._first: dict[str, Histogram] = {}
         self.open = OPEN
         self.close_retries = CLOSE_RETRIES
+        self.journalled = JOURNALLED
+        self.restored = RESTORED
 
     def denied(self, surface: str, code: str) -> None:
         """Count a request that was not accepted. `code` is one of the gateway's own error codes."""
         DENIALS.labels(surface, code).inc()
+
+    def over(self, limits: Sequence[LimitTerms]) -> None:
+        """Count what soft and shadow limits would have refused."""
+        for limit in limits:
+            OVER.labels(limit.scope, limit.kind, limit.enforcement).inc()
+
+    def uncovered(self, policy: str) -> None:
+        """Count a request that runs without the ledger's grant."""
+        UNCOVERED_REQUESTS.labels(policy).inc()
+
+    def uncovered_cost(self, policy: str, nano: int) -> None:
+        """Count what such a request came to."""
+        UNCOVERED.labels(policy).inc(nano)
 
     def ended(self, event: CostEvent) -> None:
         """Count an accepted request by its cost event."""

@@ -6,21 +6,34 @@ from functools import partial
 from time import time
 
 from accounts.key import KeyRecord
-from budgets.ledger import Hold, LedgerUnavailable, Opened, Refused
+from budgets.hold import Hold
+from budgets.ledger import LedgerUnavailable, Opened, Refused
 from gateway.admission import Caller, Headers, attribute, credential, require_scope
-from gateway.candidates import Candidate, bounded, hold_for, recount, write_maximum
+from gateway.candidates import (
+    NOTHING_NEEDED,
+    Candidate,
+    bound_of,
+    hold_for,
+    maximum_within,
+    need,
+    priced,
+    recount,
+    require_bounds,
+    write_maximum,
+)
 from gateway.ceiling import counted_bound
+from gateway.denials import denial
 from gateway.dialects import Exchange
-from gateway.errors import BadKey, BudgetExhausted, BudgetReserved, GatewayError, Unavailable
+from gateway.errors import BadKey, Misconfigured, Unavailable
 from gateway.parts import Parts
 from gateway.request import Request
+from gateway.standing import LEDGER_AWAY, Standing, find_standing
 from metering import tokens
 from metering.event import CostEvent, encode
-from metering.money import PICO_PER_NANO, nano_to_usd, pico_to_nano_up
+from metering.money import PICO_PER_NANO, pico_to_nano_up
 from routing.table import Route
 
 SCOPES = {"chat.completions": "proxy.chat", "embeddings": "proxy.embeddings"}
-LEDGER_AWAY = "The ledger cannot be reached, and it must agree first; try again."
 
 
 async def find_caller(parts: Parts, headers: Headers, surface: str) -> Caller:
@@ -47,43 +60,37 @@ async def open_request(
 ) -> tuple[Request, Opened]:
     """Reserve the ceiling and write the open record, in one round trip; the refusals of the ledger.
 
-    Asked again, each once at most: with a fresh copy of the key, with a counted prompt, and after a wait for
-    money that others hold.
+    Asked again, each once at most: with fresh copies of the limits, with a counted prompt, and after a wait
+    for what others hold.
     """
     counted = reloaded = waited = False
     busy: Refused | None = None
+    try:
+        standing = await find_standing(parts, caller, headers, route, event.started_ms)
+    except Misconfigured:  # perhaps by a copy that is old: the ledger, which would say so, was not asked
+        reloaded = True
+        standing = await _reload(parts, event, caller, headers, call, route)
     while True:
-        hard = any(limit.enforcement == "hard" for limit in caller.key.limits)
-        usable = bounded(call, found) if hard else found
+        if standing.bounds_money or standing.bounds_tokens:
+            require_bounds(call)
+        usable = priced(call, found) if standing.bounds_money else found
         _estimate_open(event, usable)
-        ask = partial(_ask_ledger, parts, event, caller, hold_for(usable))
-        line = None if waited else busy.limit_id if busy else parts.room.line_of(caller.key.limits)
+        hold = hold_for(call, route, usable[0], counts_tokens=standing.counts_tokens)
+        ask = partial(_ask_ledger, parts, event, standing, hold)
+        line = None if waited else busy.row if busy else parts.room.line_of(standing.rows.fields)
         waited = waited or line is not None
         answer = await (ask() if line is None else parts.room.wait(line, ask, busy))
         if isinstance(answer, Opened):
-            event.held_nano = answer.lease.held_nano
-            if hard:
-                usable = write_maximum(call, usable, answer)
-            request = Request(
-                event=event,
-                call=call,
-                candidates=usable,
-                lease=answer.lease,
-                ledger=parts.ledger,
-                hard=hard,
-                tells_cost=headers.include_cost,
-            )
-            return request, answer
+            parts.metrics.over(answer.over)
+            return _accepted(parts, event, headers, call, route, usable, standing, hold, answer), answer
         if answer.reason == "STALE" and not reloaded:
             reloaded = True
-            parts.keys.invalidate(credential(headers))
-            caller = await find_caller(parts, headers, call.surface)
-            event.customer, event.feature = caller.customer, caller.feature
+            standing = await _reload(parts, event, caller, headers, call, route)
             continue
         if (
             answer.reason in ("EXHAUSTED", "BUSY")
             and not counted
-            and _prompt_matters(usable, answer)
+            and _prompt_matters(usable[0], answer)
             and await _count_input(parts, call, route, usable)
         ):
             counted = True
@@ -91,37 +98,96 @@ async def open_request(
         if answer.reason == "BUSY" and not waited:
             busy = answer
             continue
-        raise _refusal(answer)
+        raise denial(answer)
 
 
-async def _ask_ledger(parts: Parts, event: CostEvent, caller: Caller, hold: Hold) -> Opened | Refused:
-    """`ledger.open`, repeated once where the answer was lost on the way."""
-    key = caller.key
-    again = partial(
+async def _reload(
+    parts: Parts, event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route
+) -> Standing:
+    """The caller's standing by fresh copies of its key and limits."""
+    parts.keys.invalidate(credential(headers))
+    parts.terms.invalidate(caller.key.account_id, caller.customer)
+    caller = await find_caller(parts, headers, call.surface)
+    event.customer, event.feature = caller.customer, caller.feature
+    parts.terms.invalidate(caller.key.account_id, caller.customer)
+    return await find_standing(parts, caller, headers, route, event.started_ms)
+
+
+def _accepted(
+    parts: Parts,
+    event: CostEvent,
+    headers: Headers,
+    call: Exchange,
+    route: Route,
+    usable: list[Candidate],
+    standing: Standing,
+    hold: Hold,
+    opened: Opened,
+) -> Request:
+    """The running request, its first candidate's output bounded by what was held."""
+    first, held = usable[0], opened.lease.held
+    bound = bound_of(call, route, first) if first.ceiling or standing.counts_tokens else None
+    chosen = bound.maximum if bound else 0
+    if bound and opened.step != "full" and call.produces_tokens:
+        chosen = maximum_within(bound, held)
+        write_maximum(call, first, chosen)
+    event.held_nano = opened.lease.held_nano
+    if not opened.lease.rows.covers(event.started_ms):
+        # It came in one window and was opened in the next, or our clock is not Redis': it counts where it was
+        # opened, in the record as in the ledger.
+        event.started_ms = opened.at_ms
+    return Request(
+        event=event,
+        call=call,
+        candidates=usable,
+        lease=opened.lease,
+        ledger=parts.ledger,
+        route=route,
+        room=need(bound, chosen) if bound else NOTHING_NEEDED,
+        step=opened.step,
+        bounded=standing.rows.enforced,
+        tells_cost=headers.include_cost,
+    )
+
+
+async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: Hold) -> Opened | Refused:
+    """`ledger.open`, repeated once where the answer was lost on the way.
+
+    Where the ledger cannot be asked, or does not know what was spent, the key's own policy decides.
+    """
+    payload = encode(event)
+    ask = partial(
         parts.ledger.open,
-        account_id=key.account_id,
+        of=standing.of,
         request_id=event.id,
-        key_id=key.id,
-        key_version=key.version,
-        limits=key.limits,
+        versions=standing.versions,
+        lists=standing.lists,
         hold=hold,
-        payload=encode(event),
+        payload=payload,
         now_ms=event.started_ms,
     )
+    again = partial(ask, again=True)
+    lost = False
     try:
-        return await again()
+        answer = await ask()
+        if answer.reason != "COLD" if isinstance(answer, Refused) else True:
+            return answer
     except LedgerUnavailable as error:
-        if not error.sent:
-            raise Unavailable(LEDGER_AWAY) from None
-    again = partial(again, again=True)
-    try:
-        return await again()
-    except LedgerUnavailable:
-        fault = Unavailable(LEDGER_AWAY)
+        lost = error.sent
+    if lost:
+        try:
+            return await again()
+        except LedgerUnavailable:
+            pass
+    opened = parts.uncovered.open(standing, event.id, hold, payload, event.started_ms)
+    if opened is not None:
+        return opened
+    fault = Unavailable(LEDGER_AWAY)
+    if lost:
         event.status, event.outcome, event.cost_nano, event.cost_status = "failed", "failure", 0, "free"
         event.http_status, event.error_code, event.ended_ms = fault.status, fault.code, int(time() * 1_000)
         parts.closer.abandon(event, again)
-        raise fault from None
+    raise fault from None
 
 
 def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:
@@ -136,11 +202,16 @@ def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:
             return
 
 
-def _prompt_matters(found: list[Candidate], answer: Refused) -> bool:
-    """Whether a smaller prompt could still fit: not where the least useful output alone costs too much."""
-    free_pico = (answer.free_nano or 0) * PICO_PER_NANO
-    bounds = [candidate.ceiling for candidate in found if candidate.ceiling is not None]
-    return any(bound.least * bound.output_pico <= free_pico for bound in bounds)
+def _prompt_matters(first: Candidate, answer: Refused) -> bool:
+    """Whether a smaller prompt could still fit: not where the least useful output alone is too much."""
+    bound, limit = first.ceiling, answer.limit
+    if bound is None or limit is None:
+        return False
+    if limit.kind == "money":
+        return bound.least * bound.output_pico <= (answer.free or 0) * PICO_PER_NANO
+    if limit.kind == "tokens":
+        return bound.tokens.output(bound.least) <= (answer.free or 0)
+    return limit.kind == "input_tokens"
 
 
 async def _count_input(parts: Parts, call: Exchange, route: Route, found: list[Candidate]) -> bool:
@@ -150,21 +221,3 @@ async def _count_input(parts: Parts, call: Exchange, route: Route, found: list[C
     counted = await parts.count_tokens(call.prompt_text(), found[0].target.model)
     recount(call, route, found, counted_bound(call, counted))
     return True
-
-
-def _refusal(answer: Refused) -> GatewayError:
-    """What the ledger's refusal means to the caller."""
-    if answer.reason in ("REVOKED", "EXPIRED"):
-        return BadKey(f"This API key is {answer.reason.lower()}.")
-    if answer.reason == "EXHAUSTED":
-        return BudgetExhausted(
-            f"The key's budget ({answer.limit_id}) has ${nano_to_usd(max(0, answer.free_nano or 0))} left of "
-            f"${nano_to_usd(answer.limit_nano or 0)}, less than this request may cost.",
-            param=answer.limit_id,
-        )
-    if answer.reason == "BUSY":
-        return BudgetReserved(
-            f"What is left of the key's budget ({answer.limit_id}) is held by running requests; try again.",
-            param=answer.limit_id,
-        )
-    return Unavailable("The ledger is not ready for this account yet; try again.")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from accounts.keycache import KeyCache
+from accounts.termscache import TermsCache
 from budgets.ledger import Ledger
-from gateway.closer import Closer
 from gateway.metrics import Metrics
-from gateway.request import Request
-from gateway.upstream import Upstream
 from gateway.waiting import WaitingRoom
 from metering.pricebook import PriceBook
 from routing.table import RouteTable
+
+if TYPE_CHECKING:
+    from gateway.closer import Closer
+    from gateway.request import Request
+    from gateway.uncovered import Uncovered
+    from gateway.upstream import Upstream
 
 
 @dataclass(slots=True)
@@ -29,7 +34,9 @@ class Parts:
     upstreams: dict[str, Upstream]
     prices: PriceBook
     keys: KeyCache
+    terms: TermsCache
     ledger: Ledger
+    uncovered: Uncovered
     closer: Closer
     metrics: Metrics
     count_tokens: Callable[[str, str], Awaitable[int]]

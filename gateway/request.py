@@ -5,39 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from budgets.hold import Extra
 from budgets.ledger import LedgerUnavailable
 from gateway.dialects import Exchange
 from metering.event import Attempt, CostEvent
 
 if TYPE_CHECKING:
+    from budgets.hold import Step
     from budgets.ledger import Lease, Ledger
-    from gateway.candidates import Candidate
+    from gateway.candidates import Candidate, Need
     from gateway.transport.port import Answer
+    from routing.table import Route
 
 
 class Request:
     """The owner's view of an accepted request.
 
-    `candidates`: the targets that may serve it, in order. `estimate_nano`: gives what it is likely to have
-    cost so far, told to the ledger with every heartbeat. `tells_cost`: its stream ends with a comment that
-    tells its cost. `stopped`: why the gateway itself ended it early (`client_gone`, `lease_lost`, `drained`).
+    `candidates`: the targets that may serve it, in order. `room`: what is held for one attempt; `step`: by
+    which rule; `bounded`: a hard limit demands that no attempt takes more. `estimate_nano`: gives what it
+    is likely to have cost so far, told to the ledger with every heartbeat. `tells_cost`: its stream ends
+    with a comment that tells its cost. `stopped`: why the gateway itself ended it early (`client_gone`,
+    `lease_lost`, `drained`).
     """
 
     __slots__ = (
         "_answer",
         "_ledger",
+        "_most_nano",
         "attempts",
+        "bounded",
         "call",
         "candidates",
         "estimate_nano",
         "event",
-        "hard",
         "id",
         "lease",
+        "room",
+        "route",
+        "step",
         "stopped",
         "surface",
         "tells_cost",
-        "unit_hold_nano",
     )
 
     def __init__(
@@ -48,7 +56,10 @@ class Request:
         candidates: list[Candidate],
         lease: Lease,
         ledger: Ledger,
-        hard: bool,
+        route: Route,
+        room: Need,
+        step: Step,
+        bounded: bool,
         tells_cost: bool = False,
     ) -> None:
         self.id = event.id
@@ -57,22 +68,48 @@ class Request:
         self.candidates = candidates
         self.surface = call.surface
         self.lease = lease
-        self.hard = hard
-        self.unit_hold_nano = lease.held_nano
+        self.route = route
+        self.room = room
+        self.step = step
+        self.bounded = bounded
         self.tells_cost = tells_cost
         self.attempts: list[Attempt] = event.attempts
+        self._most_nano: list[int] = []
         self.estimate_nano: Callable[[], int] = lambda: event.cost_nano or 0
         self.stopped: str | None = None
         self._ledger = ledger
         self._answer: Answer | None = None
 
+    @property
+    def hard(self) -> bool:
+        """A hard limit counts its money: what is not known of its cost stays in doubt."""
+        return "m" in self.lease.rows.hard_meters
+
+    def trying(self, attempt: Attempt) -> None:
+        """Add an attempt to the trail; it can cost what one attempt has room for now."""
+        self.attempts.append(attempt)
+        self._most_nano.append(self.room.nano)
+
+    def most_nano(self, attempt: Attempt) -> int:
+        """The most that the attempt can have cost."""
+        for each, most in zip(self.attempts, self._most_nano, strict=True):
+            if each is attempt:
+                return most
+        raise ValueError("not an attempt of this request")
+
     async def hold_again(self) -> bool:
-        """Hold the request's ceiling once more, before repeating an attempt whose cost is unknown.
+        """Hold what one attempt can take once more, before repeating one whose cost is unknown.
 
         False where it does not fit, or the ledger cannot be asked: then nothing is repeated.
         """
+        return await self.hold_more(Extra(self.room.nano, self.room.input_tokens, self.room.output_tokens))
+
+    async def hold_more(self, extra: Extra) -> bool:
+        """Hold more on every limit, or on none; False as above."""
+        if not self.lease.covered:
+            return not self.bounded
         try:
-            return await self._ledger.extend(self.lease, self.unit_hold_nano)
+            return await self._ledger.extend(self.lease, extra)
         except LedgerUnavailable:
             return False  # what it may have granted all the same is freed with the rest, at the close
 

@@ -26,6 +26,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from budgets.address import addresses_of
+
 DEFAULT_CONFIG = Path("config.yaml")
 ENV_PREFIX = "TOLLKEEPER_"
 SECRET = re.compile(r"api_key$|redis\.url$")  # a complaint about these does not repeat what was found
@@ -75,7 +77,11 @@ class ServerSettings(Section):
 class RedisSettings(Section):
     """The hot state. Without a URL, `serve` starts and supervises its own server in the data directory."""
 
-    url: str | None = Field(None, description="redis://host:6379/0, rediss://... or unix:///path")
+    url: str | None = Field(
+        None,
+        description="redis://host:6379/0, rediss://... or unix:///path; several hosts with commas: of a "
+        "primary and its replicas, or some of a cluster's",
+    )
     appendfsync: Literal["everysec", "always"] = Field(
         "everysec", description="of the embedded server: what a power cut may lose (a second, or nothing)"
     )
@@ -83,8 +89,8 @@ class RedisSettings(Section):
     @field_validator("url")
     @classmethod
     def url_is_usable(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"(rediss?://[^/]|unix:///)", value):
-            raise ValueError("expected redis://host:port/0, rediss://host:port/0 or unix:///path")
+        if value is not None:
+            addresses_of(value)
         return value
 
 
@@ -96,12 +102,26 @@ class LedgerSettings(Section):
     reap_every_ms: int = Field(5_000, ge=50)
     timeout_ms: int = Field(1_000, ge=10, description="patience with one round trip")
     close_patience_ms: int = Field(60_000, ge=1_000, description="how long a close is retried")
+    nodes: int = Field(
+        1, ge=1, le=10_000, description="gateway nodes on this Redis: an allowance is shared among them"
+    )
 
     @model_validator(mode="after")
     def leases_outlive_heartbeats(self) -> LedgerSettings:
         if self.lease_ms < 2 * self.heartbeat_ms:
             raise ValueError(f"lease_ms must be at least twice heartbeat_ms ({self.heartbeat_ms})")
         return self
+
+
+class RecorderSettings(Section):
+    """How closed requests' events leave Redis."""
+
+    high_water: int = Field(
+        50_000, ge=100, description="events in Redis from which on, without a database, files take them"
+    )
+    claim_idle_ms: int = Field(
+        60_000, ge=100, description="how long a recorder may hold events before another one takes them"
+    )
 
 
 class TimeoutSettings(Section):
@@ -218,6 +238,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     redis: RedisSettings = RedisSettings()
     ledger: LedgerSettings = LedgerSettings()
+    recorder: RecorderSettings = RecorderSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     providers: dict[str, ProviderSettings] = Field(default_factory=_environment_providers)
     routes: dict[str, RouteSettings] = {}

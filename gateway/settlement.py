@@ -7,23 +7,15 @@ still claim stays held as doubt, so that the provider's bill never exceeds spent
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import time
 
+from budgets.hold import Settled
 from gateway.candidates import Candidate
 from gateway.request import Request
 from metering.event import Attempt
 from metering.price import Cost
 from metering.pricebook import PriceBook
 from metering.usage import Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What the ledger is told at the close. Nano-USD."""
-
-    spent_nano: int
-    doubted_nano: int
 
 
 def price_attempt(
@@ -89,7 +81,7 @@ def close_free(attempt: Attempt) -> None:
     attempt.usage_source = "none"
 
 
-def settle(request: Request, winner: Attempt | None) -> Settlement:
+def settle(request: Request, winner: Attempt | None) -> Settled:
     """Total the attempts into the event; returns what the ledger is told.
 
     `winner`: the attempt that produced the answer, None when none did.
@@ -117,8 +109,35 @@ def settle(request: Request, winner: Attempt | None) -> Settlement:
     spent = sum(known)
     doubted, upper = _doubt(request)
     event.doubted_nano = doubted
+    event.held_nano = request.lease.held_nano
     event.cost_upper_nano = None if event.cost_nano is None else max(spent, upper)
-    return Settlement(spent, doubted)
+    if request.lease.rows.meters == "m":
+        return Settled(spent, doubted)
+    return _with_tokens(request, spent, doubted)
+
+
+def _with_tokens(request: Request, spent: int, doubted: int) -> Settled:
+    """The same for limits that count tokens: those of the answer, as its event tells them.
+
+    Where they are estimated, the rest of what is held stays in doubt on hard limits.
+    """
+    usage, lease = request.event.usage or {}, request.lease
+    given, made = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    if request.event.usage_source == "provider" or lease.rows.hard_meters.isdisjoint("tio"):
+        return Settled(spent, doubted, given, made)
+    if not any(
+        attempt.status in ("succeeded", "cut", "cancelled", "unknown") for attempt in request.attempts
+    ):
+        return Settled(spent, doubted, given, made)
+    room = request.room
+    return Settled(
+        spent,
+        doubted,
+        given,
+        made,
+        doubted_input_tokens=max(0, room.input_tokens - given),
+        doubted_output_tokens=max(0, room.output_tokens - made),
+    )
 
 
 def _total_status(attempts: list[Attempt]) -> str:
@@ -135,14 +154,13 @@ def _doubt(request: Request) -> tuple[int, int]:
     Each attempt of unknown cost may have cost up to one whole hold; its estimate is already in spent.
     """
     doubted, upper = 0, 0
-    most = request.unit_hold_nano
     for attempt in request.attempts:
-        cost = attempt.cost_nano or 0
+        cost, most = attempt.cost_nano or 0, request.most_nano(attempt)
         if attempt.cost_status in ("estimated", "unpriced"):
             upper += max(cost, most)
-            doubted += max(0, request.unit_hold_nano - cost)
+            doubted += max(0, most - cost)
         else:
             most_priced = cost if attempt.cost_upper_nano is None else attempt.cost_upper_nano
             upper += most_priced
-            doubted += max(0, min(most_priced, request.unit_hold_nano) - cost)
+            doubted += max(0, min(most_priced, most) - cost)
     return (doubted if request.hard else 0), upper

@@ -1,8 +1,9 @@
 """WaitingRoom: requests that only others' holds keep out wait a moment for money to be freed, in order.
 
-Each limit has its line. Only its first tries again, when a request of this worker has ended or a short time
-has passed (other workers' requests end unseen); whoever comes while there is a line joins its end. The room
-is bounded and so is the wait: a full room or the end of patience is a refusal, told with Retry-After.
+Each row of a limit has its line. Only its first tries again, when a request of this worker has ended or a
+short time has passed (other workers' requests end unseen); whoever comes while there is a line joins its
+end. The room is bounded and so is the wait: a full room or the end of patience is a refusal, told with
+Retry-After.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from accounts.key import KeyLimit
 from budgets.ledger import Opened, Refused
 
 PLACES = 1_000
@@ -32,7 +32,7 @@ class _Place:
 
 
 class WaitingRoom:
-    """The lines of one worker, by limit id."""
+    """The lines of one worker, by the row of the limit that is waited for."""
 
     def __init__(self, *, places: int = PLACES, patience_s: float = PATIENCE_S) -> None:
         self._places = places
@@ -48,18 +48,18 @@ class WaitingRoom:
             for place in line:
                 place.woken.set()
 
-    def line_of(self, limits: Sequence[KeyLimit]) -> str | None:
-        """The limit with a line that a request under these limits has to join; None without one."""
+    def line_of(self, rows: Sequence[str]) -> str | None:
+        """The row with a line that a request counting on these rows has to join; None without one."""
         if not self._lines:
             return None
-        return next((limit.id for limit in limits if limit.id in self._lines), None)
+        return next((row for row in rows if row in self._lines), None)
 
     def freed(self) -> None:
         """A request of this worker has ended: the first of each line may try."""
         for line in self._lines.values():
             line[0].woken.set()
 
-    async def wait(self, limit_id: str, attempt: Try, refused: Refused | None = None) -> Opened | Refused:
+    async def wait(self, row: str, attempt: Try, refused: Refused | None = None) -> Opened | Refused:
         """Try until something else than BUSY is answered or patience ends; then the last refusal.
 
         `refused`: what an earlier try was answered. A request that finds the room full is tried once.
@@ -67,13 +67,13 @@ class WaitingRoom:
         if self._waiting >= self._places:
             return refused or await attempt()
         place = _Place()
-        line = self._lines.setdefault(limit_id, deque())
+        line = self._lines.setdefault(row, deque())
         line.append(place)
         self._waiting += 1
         try:
             return await self._in_line(line, place, attempt, refused)
         finally:
-            self._leave(limit_id, line, place)
+            self._leave(row, line, place)
 
     async def _in_line(
         self, line: deque[_Place], place: _Place, attempt: Try, refused: Refused | None
@@ -93,12 +93,12 @@ class WaitingRoom:
                     return answer
                 refused = answer
 
-    def _leave(self, limit_id: str, line: deque[_Place], place: _Place) -> None:
+    def _leave(self, row: str, line: deque[_Place], place: _Place) -> None:
         self._waiting -= 1
         was_first = line[0] is place
         line.remove(place)
         if not line:
-            del self._lines[limit_id]
+            del self._lines[row]
         elif was_first:
             line[0].woken.set()
 

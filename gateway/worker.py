@@ -10,14 +10,17 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time
 from typing import Any
 
 import structlog
 import uvicorn
 
-from budgets.connection import RedisConnection
+from budgets.cluster import connect_ledger
+from budgets.journal import FOLDER, SUFFIX, Journal
 from gateway.app import Gateway, build_gateway
 from gateway.front_door import FrontDoor
+from gateway.replay import replay_own
 from gateway.settings import Settings
 
 log = structlog.get_logger("gateway.worker")
@@ -75,14 +78,22 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 async def _serve(
     settings: Settings, redis_url: str, slot: int, listener: socket.socket, ready: Callable[[], Any] | None
 ) -> None:
-    connection = await RedisConnection.connect(redis_url, timeout_ms=settings.ledger.timeout_ms)
-    gateway = build_gateway(settings, connection, owner=f"{slot}-{os.getpid()}-{os.urandom(4).hex()}")
+    connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
+    journal = _take_journal(settings.server.data_dir / FOLDER / f"slot-{slot}{SUFFIX}")
+    owner = f"{slot}-{os.getpid()}-{os.urandom(4).hex()}"
+    gateway = build_gateway(settings, connection, owner=owner, journal=journal)
+    if journal is not None:
+        await replay_own(journal, gateway.parts.ledger, int(time() * 1_000))
     server = _Server(server_config(settings, gateway))
     server.on_closed = gateway.drain
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _begin_drain, settings, gateway, server)
-    upkeep = [loop.create_task(gateway.keep_leases()), loop.create_task(gateway.keep_metrics())]
+    upkeep = [
+        loop.create_task(gateway.leases.keep()),
+        loop.create_task(gateway.keep_metrics()),
+        loop.create_task(gateway.keep_journal()),
+    ]
     serving = loop.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -99,6 +110,18 @@ async def _serve(
             task.cancel()
         await gateway.aclose()
         await connection.close()
+
+
+def _take_journal(path: Path) -> Journal | None:
+    """The slot's journal; None, and a word about it, where it cannot be had."""
+    try:
+        journal = Journal.take(path)
+    except OSError as error:
+        log.error("journal_unavailable", reason=str(error))
+        return None
+    if journal is None:
+        log.error("journal_unavailable", reason=f"{path} belongs to another process")
+    return journal
 
 
 def server_config(settings: Settings, gateway: Gateway) -> uvicorn.Config:

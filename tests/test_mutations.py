@@ -13,11 +13,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from budgets.hold import Settled
 from gateway import endings
 from gateway.dialects import openai_chat
 from gateway.request import Request
 from gateway.settings import PriceOverride
-from gateway.settlement import Settlement, settle
+from gateway.settlement import settle
 from metering.usage import Usage
 from simulator.process import Simulator, start_simulator
 from tests.gateway.conftest import simulated_settings
@@ -113,7 +114,7 @@ def test_one_forgotten_subset_is_found(simulator: Simulator, monkeypatch: pytest
     assert any("costs" in line for line in audit(simulator))
 
 
-def _forgetting_the_last_attempt(request: Request, winner: Any) -> Settlement:
+def _forgetting_the_last_attempt(request: Request, winner: Any) -> Settled:
     if request.attempts[-1].status == "unknown":
         request.attempts.pop()
     return settle(request, winner)

@@ -19,6 +19,7 @@ COMMANDS = {
     "limits": "gateway.cli.limits:limits",
     "prices": "gateway.cli.prices:prices",
     "events": "gateway.cli.events:events",
+    "adjust": "gateway.cli.adjust:adjust",
     "report": "gateway.cli.report:report",
 }
 

@@ -12,15 +12,15 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import orjson
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from accounts.keyring import KeyNotFound, Keyring
+from accounts.limitbook import LimitBook
+from budgets.client import SyncClient, connect_sync
+from budgets.limit import check_terms
 from budgets.rows import LedgerRows
 from gateway.serve import lock
 from gateway.settings import DATABASE, ConfigError, load_settings
@@ -41,7 +41,8 @@ class Control:
     """
 
     keyring: Keyring
-    redis: Redis | None
+    limitbook: LimitBook
+    redis: SyncClient | None
     serving: bool
 
     def settle(self, *, urgent: bool = False) -> None:
@@ -96,7 +97,8 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
     announced = lock.running(folder)
     redis = _reachable(settings.redis.url or (announced.redis_url if announced else None))
     try:
-        yield Control(Keyring(engine, LedgerRows(redis) if redis is not None else None), redis, serving)
+        rows = LedgerRows(redis) if redis is not None else None
+        yield Control(Keyring(engine, rows), LimitBook(engine, rows, check_terms), redis, serving)
     except (KeyNotFound, ValueError) as error:
         fail(str(error))
     except DBAPIError as error:
@@ -109,16 +111,16 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
             redis.close()
 
 
-def _reachable(url: str | None) -> Redis | None:
+def _reachable(url: str | None) -> SyncClient | None:
     if url is None:
         return None
-    redis = Redis.from_url(
-        url, protocol=2, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-    )
+    redis = None
     try:
+        redis = connect_sync(url, timeout_s=5, connect_timeout_s=2)
         redis.ping()
     except RedisError:
-        redis.close()
+        if redis is not None:
+            redis.close()
         return None
     return redis
 

@@ -8,11 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+import orjson
 
+from gateway.cli.corrected import cost_text, figures
 from gateway.cli.recorded import place_options, recorded_events
+from metering.adjustment import Adjustment, corrected, encode_adjustment
 from metering.event import CostEvent, encode
 from metering.eventstore import PAGE_MAX, EventStore
+from metering.money import nano_to_usd
 from reports.eventline import event_line
+from reports.layout import moment, printable
 
 POLL_S = 0.5
 WIDTHS = (19, 9, 32, 24, 34, 14)
@@ -69,6 +74,51 @@ def tail(
                 _follow(store, place, {event.id for event in newest}, wanted, show)
             except KeyboardInterrupt:
                 return
+
+
+@events.command("show")
+@click.argument("event_id", metavar="EVENT")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@place_options
+def show_event(event_id: str, as_json: bool, config: Path | None, data_dir: Path | None) -> None:
+    """Print EVENT as it was recorded, what became known of it since, and what it cost in the end."""
+    with recorded_events(config, data_dir) as store:
+        event = store.find(event_id)
+        adjustments = store.adjustments_of(event_id)
+    if event is None:
+        raise click.ClickException(f"no event {event_id!r} is recorded")
+    now = corrected(event, adjustments)
+    if as_json:
+        document = {
+            "event": orjson.loads(encode(event)),
+            "adjustments": [orjson.loads(encode_adjustment(each)) for each in adjustments],
+            "corrected": figures(now),
+        }
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        return
+    click.echo(event.id)
+    _plain(event)
+    for each in adjustments:
+        click.echo(_adjustment_line(each))
+    if adjustments:
+        click.echo(f"corrected: cost {cost_text(now)}, in doubt ${nano_to_usd(now.doubted_nano)}")
+
+
+def _adjustment_line(adjustment: Adjustment) -> str:
+    """When, who, by how much and why."""
+    parts = ["adjusted", moment(adjustment.at_ms), adjustment.source]
+    if adjustment.cost_delta_nano:
+        parts.append(f"cost {_signed(adjustment.cost_delta_nano)}")
+    if adjustment.doubted_delta_nano:
+        parts.append(f"in doubt {_signed(adjustment.doubted_delta_nano)}")
+    parts.append(printable(adjustment.reason))
+    if adjustment.note:
+        parts.append(f"({printable(adjustment.note)})")
+    return "  ".join(parts)
+
+
+def _signed(nano: int) -> str:
+    return f"{'-' if nano < 0 else '+'}${nano_to_usd(abs(nano))}"
 
 
 def _follow(store: EventStore, place: int, shown: set[str], wanted: dict[str, str], show: Print) -> None:

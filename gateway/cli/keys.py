@@ -8,10 +8,10 @@ from typing import Any
 import click
 import orjson
 
-from accounts.key import ASSERTIONS, DEFAULT_SCOPES, KeyRecord
+from accounts.key import ASSERTIONS, DEFAULT_SCOPES, ON_LEDGER_DOWN, KeyRecord
 from accounts.keyring import NewLimit
 from budgets.limit import ENFORCEMENTS, check_amount
-from budgets.window import WINDOW_KINDS
+from budgets.window import CALENDAR_WINDOWS
 from gateway.cli.control import (
     common_options,
     moment_text,
@@ -21,7 +21,7 @@ from gateway.cli.control import (
     show_json,
     show_table,
 )
-from metering.money import nano_to_usd
+from gateway.cli.terms import amount_fields, short_text
 
 
 @click.group()
@@ -52,6 +52,17 @@ def keys() -> None:
     metavar="WINDOW=USD",
     help="month=25usd, day=1.50, lifetime=100; add :soft or :shadow to count without refusing. Repeatable.",
 )
+@click.option(
+    "--on-ledger-down",
+    type=click.Choice(ON_LEDGER_DOWN),
+    help="While the ledger is away: refuse, go on, or go on up to --allowance. "
+    "Default: closed where a limit applies, else open.",
+)
+@click.option(
+    "--allowance",
+    metavar="USD",
+    help="What may be spent while the ledger is away, with --on-ledger-down allowance.",
+)
 @common_options
 def create(
     name: str,
@@ -65,6 +76,8 @@ def create(
     expires: str | None,
     scopes: str | None,
     limits: tuple[str, ...],
+    on_ledger_down: str | None,
+    allowance: str | None,
     config: Path | None,
     data_dir: Path | None,
     as_json: bool,
@@ -86,6 +99,8 @@ def create(
             default_customer=default_customer,
             default_feature=default_feature,
             limits=[read_limit(text) for text in limits],
+            on_ledger_down=on_ledger_down,
+            allowance_nano=read_allowance(allowance) if allowance is not None else 0,
         )
         if as_json:
             show_json({"secret": secret, **_document(record)})
@@ -143,12 +158,20 @@ def read_limit(text: str) -> NewLimit:
     """`month=25usd`, `day=1.50:soft`. ValueError says what is wrong."""
     window, equals, amount = text.partition("=")
     amount, colon, enforcement = amount.partition(":")
-    if not equals or window not in WINDOW_KINDS:
-        raise ValueError(f"limit {text!r}: write WINDOW=USD; windows are {', '.join(WINDOW_KINDS)}")
+    if not equals or window not in CALENDAR_WINDOWS:
+        raise ValueError(f"limit {text!r}: write WINDOW=USD; windows are {', '.join(CALENDAR_WINDOWS)}")
     if colon and enforcement not in ENFORCEMENTS:
         raise ValueError(f"limit {text!r}: after the colon write one of {', '.join(ENFORCEMENTS)}")
     value_nano = check_amount(read_usd(amount), f"limit {text!r}")
     return NewLimit(window, value_nano, enforcement or "hard")
+
+
+def read_allowance(text: str) -> int:
+    """Dollars as nano-USD, more than none. ValueError says what is wrong."""
+    nano = check_amount(read_usd(text), f"allowance {text!r}")
+    if nano == 0:
+        raise ValueError(f"allowance {text!r}: must be more than nothing; to refuse, choose closed")
+    return nano
 
 
 def _words(text: str | None) -> tuple[str, ...]:
@@ -170,12 +193,12 @@ def _speaks_for(record: KeyRecord) -> str:
 
 def _limit_text(limit: Any) -> str:
     suffix = "" if limit.enforcement == "hard" else f" {limit.enforcement}"
-    return f"{limit.window} ${nano_to_usd(limit.value_nano)}{suffix}"
+    return f"{short_text(limit)}{suffix}"
 
 
 def _document(record: KeyRecord) -> dict[str, Any]:
+    """The record as JSON, amounts as elsewhere."""
     document: dict[str, Any] = orjson.loads(record.to_document())
     for limit in document["limits"]:
-        value_nano = limit["value_nano"]
-        limit |= {"value_usd": nano_to_usd(value_nano), "value_nano": str(value_nano)}
-    return document
+        limit |= amount_fields(limit["kind"], "value", limit.pop("value"))
+    return document | amount_fields("money", "allowance", document["allowance_nano"])

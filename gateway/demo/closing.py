@@ -186,13 +186,13 @@ def _ledger(evidence: Evidence) -> list[Verdict]:
     """No budget was passed, and the ledger counts what the events say, unless a window began meanwhile."""
     passed, differing, compared = [], [], 0
     for key, budget in zip(evidence.keys, evidence.budgets, strict=True):
-        if budget.spent_nano + budget.doubted_nano > budget.value_nano:
+        if budget.spent + budget.doubted > budget.value:
             passed.append(key.customer)
         if budget.window.start_ms > evidence.since_ms:
             continue
         compared += 1
         sums = evidence.audit.keys.get(key.key_id, Sums())
-        if (budget.spent_nano, budget.doubted_nano) != (sums.recorded_nano, sums.doubted_nano):
+        if (budget.spent, budget.doubted) != (sums.recorded_nano, sums.doubted_nano):
             differing.append(key.customer)
     return [
         _verdict(
@@ -222,7 +222,7 @@ def _budgets(evidence: Evidence) -> list[Column]:
             for answer in evidence.tally.answers
         )
         rows.append((key.customer, key.limit.window, f"{refused:,}", "meant to run out" if key.short else ""))
-        amounts.append((budget.value_nano, budget.spent_nano, budget.doubted_nano, budget.remaining_nano))
+        amounts.append((budget.value, budget.spent, budget.doubted, budget.remaining))
     names = _columns(("customer", "budget per", "refused", ""), rows, left=(0, 1, 3))
     money = _money(("budget $", "spent $", "in doubt $", "left $"), amounts)
     return [*names[:2], *money, *names[2:]]

@@ -57,13 +57,12 @@ class Display:
         return (
             f"{min(elapsed_s, self._seconds):.0f} of {self._seconds:.0f} s   {tally.sent:,} sent, "
             f"{tally.sent / max(min(elapsed_s, self._seconds), 0.001):.1f} requests/s   "
-            f"{tally.running} running   ${_usd(sum(each.spent_nano for each in budgets))} spent"
+            f"{tally.running} running   ${_usd(sum(each.spent for each in budgets))} spent"
         )
 
     def _line(self, budgets: Sequence[LimitUsage]) -> str:
         spent = "  ".join(
-            f"{key.customer} ${_usd(budget.spent_nano)}"
-            for key, budget in zip(self._keys, budgets, strict=True)
+            f"{key.customer} ${_usd(budget.spent)}" for key, budget in zip(self._keys, budgets, strict=True)
         )
         refused = sum(self._tally.refused.values())
         return f"{self._facts(budgets)}   {spent}   {refused} refused by a budget"
@@ -75,15 +74,15 @@ class Display:
         table.add_column("refused", justify="right")
         for key, budget in zip(self._keys, budgets, strict=True):
             refused = self._tally.refused[key.customer]
-            used = budget.value_nano - budget.remaining_nano
+            used = budget.value - budget.remaining
             table.add_row(
                 key.customer,
                 f"{self._tally.finished[key.customer]:,}",
-                f"${_usd(budget.spent_nano)}",
-                f"${_usd(budget.reserved_nano)}",
-                f"${_usd(budget.doubted_nano)}",
-                f"${_usd(budget.value_nano)}",
-                ProgressBar(total=budget.value_nano, completed=used, width=12),
+                f"${_usd(budget.spent)}",
+                f"${_usd(budget.reserved)}",
+                f"${_usd(budget.doubted)}",
+                f"${_usd(budget.value)}",
+                ProgressBar(total=budget.value, completed=used, width=12),
                 Text(f"{refused:,}", "yellow" if refused else "dim"),
             )
         bar = ProgressBar(total=self._seconds, completed=min(self._elapsed_s, self._seconds), width=60)

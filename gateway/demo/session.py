@@ -180,7 +180,7 @@ async def _settled(
     async with httpx2.AsyncClient(base_url=f"{state.simulator_url}/_simulator", trust_env=False) as provider:
         while True:
             running = (await provider.get("/open")).json()["requests"]
-            held_nano = sum(budget.reserved_nano for budget in budgets(redis, keys))
+            held_nano = sum(budget.reserved for budget in budgets(redis, keys))
             waiting = client.xlen(outbox)
             late = time.monotonic() > deadline
             if late or not (running or held_nano or waiting):

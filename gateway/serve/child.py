@@ -82,7 +82,7 @@ def run_recorder(document: Document, report: Report) -> None:
     settings = settings_from_document(document["settings"])
     database_path = Path(document["database_path"])
     try:
-        prepared = prepare(settings, document["redis_url"], database_path)
+        prepared = prepare(settings, document["redis_url"], database_path, first=document["first"])
     except PreparationFailed as error:
         structlog.get_logger(component="recorder").error("cannot prepare", reason=str(error))
         report({"fault": str(error)})

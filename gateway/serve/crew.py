@@ -74,9 +74,10 @@ class Crew:
         """Let a spawned worker begin."""
         child.feed(self._document(settings) | {"slot": slot, "listener": self._listener(slot).fileno()})
 
-    def tell_recorder(self, child: Child, settings: Settings) -> None:
-        """Let a spawned recorder prepare, report, and record."""
-        child.feed(self._document(settings) | {"database_path": str(self._data_dir / DATABASE)})
+    def tell_recorder(self, child: Child, settings: Settings, *, first: bool) -> None:
+        """Let a spawned recorder prepare, report, and record. `first`: no worker runs yet."""
+        more = {"database_path": str(self._data_dir / DATABASE), "first": first}
+        child.feed(self._document(settings) | more)
 
     def worker_start(self, settings: Settings, slot: int) -> Start:
         """Makes workers of this slot."""
@@ -89,11 +90,11 @@ class Crew:
         return start
 
     def recorder_start(self, settings: Settings) -> Start:
-        """Makes recorders."""
+        """Makes recorders, while workers run."""
 
         async def start() -> Child:
             child = await self.spawn_recorder()
-            self.tell_recorder(child, settings)
+            self.tell_recorder(child, settings, first=False)
             return child
 
         return start

@@ -13,20 +13,25 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
+from sqlalchemy import Engine
 
-from accounts.keyring import ACCOUNT, Keyring
-from budgets.limit import LimitTerms
+from accounts.keyring import Keyring
+from accounts.limitbook import LimitBook
+from budgets.client import SyncClient, connect_sync, every_server
+from budgets.healer import GRACE_S, Healer
 from budgets.rows import LedgerRows
-from budgets.seed import SeedError, distrust_restarted, seed_ledger
+from gateway.healing import RecordedTerms, spilled_in
 from gateway.settings import ProviderSettings, Settings
+from gateway.spill import FOLDER
 from metering.database import DatabaseError, open_database
-from metering.eventstore import EventStore
+from metering.eventstore import EventStore, StoreUnavailable
 from metering.pricebook import PriceBook
 
 FIRST_KEY_NAME = "first key"
 OLDEST_REDIS = (7, 0)
-SEED_ATTEMPTS = 20
-SEED_PAUSE_S = 0.5
+WHOLE_WITHIN_S = 30.0
+"""Patience with other processes that are making the ledger whole."""
+WHOLE_PAUSE_S = 0.2
 WELCOME_MODELS = ("gpt-4o-mini", "gpt-4.1-nano", "gpt-5-nano", "gpt-4o")
 """Chat models for the first request that a person makes: the cheapest well-known ones."""
 
@@ -35,27 +40,36 @@ class PreparationFailed(Exception):
     """The installation cannot start; the text says why and what to do."""
 
 
-def prepare(settings: Settings, redis_url: str, database_path: Path) -> dict[str, Any]:
+def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: bool = True) -> dict[str, Any]:
     """Make everything ready for workers; {"first_key": str or None, "model": str, "warnings": [str]}.
 
-    Raises PreparationFailed.
+    `first` False: workers run already, whose requests must be put back before the ledger is made whole again;
+    that is left to the recorder's healing. Raises PreparationFailed.
     """
-    redis = Redis.from_url(redis_url, protocol=2, socket_timeout=10, socket_connect_timeout=5)
     try:
-        warnings = judge_redis(information(redis)) if settings.redis.url else []
+        redis = connect_sync(redis_url, timeout_s=10, connect_timeout_s=5)
+    except RedisError as error:
+        raise PreparationFailed(f"redis.url: no use can be made of that server: {error}") from None
+    try:
+        warnings: list[str] = []
+        if settings.redis.url:
+            for server in every_server(redis):
+                warnings += [each for each in judge_redis(information(server)) if each not in warnings]
         engine = open_database(database_path)
         try:
-            keyring = Keyring(engine, LedgerRows(redis))
-            keyring.publish_all()
-            _make_whole(redis, keyring, database_path)
+            rows = LedgerRows(redis)
+            LimitBook(engine, rows).publish_all()
+            if first:
+                _make_whole(redis, engine, database_path, shared=settings.redis.url is not None)
             first_key = None
+            keyring = Keyring(engine, rows)
             if not keyring.list():
                 first_key, _ = keyring.create(FIRST_KEY_NAME, assertion="any")
         finally:
             engine.dispose()
     except RedisError as error:
         raise PreparationFailed(f"redis.url: no use can be made of that server: {error}") from None
-    except (DatabaseError, SeedError) as error:
+    except (DatabaseError, StoreUnavailable) as error:
         raise PreparationFailed(str(error)) from None
     finally:
         redis.close()
@@ -119,23 +133,34 @@ def _offered(name: str, provider: ProviderSettings) -> list[str]:
     return [model.id for model in PriceBook.load().models(provider.prices or name)]
 
 
-def _make_whole(redis: Redis, keyring: Keyring, database_path: Path) -> None:
-    """Seed the ledger where it is not known to be whole (a new server, or one that was restarted)."""
-    if not distrust_restarted(redis, ACCOUNT):
-        return
+def _make_whole(redis: SyncClient, engine: Engine, database_path: Path, *, shared: bool) -> None:
+    """Seed the ledger where it is not known to be whole: a new server, or one that was restarted.
+
+    Where other gateways share the server, their running requests have the usual grace to be put back; in
+    front of our own there are no workers yet.
+    """
     store = EventStore(database_path)
-
-    def spent_of(limit: LimitTerms, start_ms: int, end_ms: int) -> tuple[int, int]:
-        return store.spent(ACCOUNT, limit.scope_id, start_ms, end_ms)
-
     try:
-        for attempt in range(SEED_ATTEMPTS):
-            try:
-                seed_ledger(redis, ACCOUNT, keyring.list_limits(), spent_of, recorded_of=store.recorded)
+        with store.snapshot() as snapshot:
+            in_use = shared and snapshot.place.event_seq > 0
+        healer = Healer(
+            redis,
+            store,
+            RecordedTerms(engine),
+            lambda: None,  # all is published
+            grace_s=GRACE_S if in_use else 0.0,
+            spilled=spilled_in(database_path.parent / FOLDER),
+        )
+        deadline = time.monotonic() + WHOLE_WITHIN_S
+        while True:
+            healer.pass_once(time.monotonic_ns() // 1_000_000)
+            if not healer.counters.cold:
                 return
-            except SeedError:
-                if attempt == SEED_ATTEMPTS - 1:
-                    raise
-                time.sleep(SEED_PAUSE_S)  # another process is at it
+            if time.monotonic() > deadline:
+                raise PreparationFailed(
+                    f"the ledger could not be made whole within {WHOLE_WITHIN_S:.0f} s; is another gateway "
+                    "at it, or does a node of the cluster not answer? The log says more"
+                )
+            time.sleep(WHOLE_PAUSE_S)
     finally:
         store.close()

@@ -71,7 +71,6 @@ class Supervisor:
         self._simulator: Keeper | None = None
         self._workers: list[Keeper] = []
         self._reloading: asyncio.Task[None] | None = None
-        self._preparing: asyncio.Task[None] | None = None
         self._had_terminal = _has_terminal()
 
     async def run(self) -> int:
@@ -109,9 +108,7 @@ class Supervisor:
         self._listeners = open_listeners(server.host, server.port, server.worker_count)
         scrape_listener = open_listener(server.metrics_host, server.metrics_port)
         if settings.redis.url is None:
-            self._valkey = EmbeddedValkey(
-                self._data_dir, appendfsync=settings.redis.appendfsync, on_return=self._prepare_again
-            )
+            self._valkey = EmbeddedValkey(self._data_dir, appendfsync=settings.redis.appendfsync)
         redis_url = self._valkey.url if self._valkey is not None else str(settings.redis.url)
         crew = self._crew = Crew(self._command, self._data_dir, redis_url, self._listeners)
         wipe(crew.metrics_dir)
@@ -124,7 +121,7 @@ class Supervisor:
         if self._valkey is not None:
             await self._valkey.start()
 
-        crew.tell_recorder(recorder, settings)
+        crew.tell_recorder(recorder, settings, first=True)
         prepared = await recorder.until_ready()
         if "fault" in prepared:
             raise StartFailed(prepared["fault"])
@@ -171,12 +168,6 @@ class Supervisor:
     async def _keep(self, keeper: Keeper, child: Child) -> None:
         self._unkept.discard(child)
         await keeper.begin(child)
-
-    def _prepare_again(self) -> None:
-        """What a killed Valkey holds is compared with what is recorded: a new recorder prepares again."""
-        if self._recorder is not None and self._crew is not None and not self._stop_asked.is_set():
-            again = self._recorder.restart(self._crew.recorder_start(self._settings), RECORDER_GRACE_S)
-            self._preparing = asyncio.create_task(again, name="prepare again")
 
     # What the world is told
 
@@ -283,10 +274,9 @@ class Supervisor:
     # End
 
     async def _stop(self) -> None:
-        for task in (self._reloading, self._preparing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait({self._reloading})
         close_all(self._listeners)  # the workers hold theirs until they stop accepting
         grace_s = self._settings.server.drain_s + DRAIN_MARGIN_S
         await asyncio.gather(*(keeper.stop(grace_s) for keeper in self._workers))

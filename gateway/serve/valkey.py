@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from urllib.parse import quote
 
@@ -53,14 +53,9 @@ maxmemory-policy noeviction
 
 
 class EmbeddedValkey:
-    """One server on `data_dir/valkey`. `start` returns when it answers; `url` is its address.
+    """One server on `data_dir/valkey`. `start` returns when it answers; `url` is its address."""
 
-    `on_return` is called when a server that took a dead one's place answers.
-    """
-
-    def __init__(
-        self, data_dir: Path, *, appendfsync: str = "everysec", on_return: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, data_dir: Path, *, appendfsync: str = "everysec") -> None:
         self.directory = data_dir.resolve() / "valkey"
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.lock_file = self.directory / "valkey.lock"
@@ -68,7 +63,6 @@ class EmbeddedValkey:
         self.engine: engine.Engine | None = None
         self._appendfsync = appendfsync
         self._keeper = Keeper("valkey", self._launch)
-        self._on_return = on_return
         self._ready = False
         self._said: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -169,8 +163,6 @@ class EmbeddedValkey:
                     if not child.ready.done():
                         child.ready.set_result(dict(server))
                         log.info("ready", pid=child.pid, engine=str(self.engine), run_id=server.get("run_id"))
-                        if self._ready:
-                            self._on_return()
                         self._ready = True
                     return
             await asyncio.sleep(POLL_S)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ceiling import IMAGE_TOKENS, LEAST_OUTPUT, ceiling, dearest, input_bound
+from gateway.ceiling import IMAGE_TOKENS, LEAST_OUTPUT, ceiling, input_bound
 from gateway.dialects import READERS, Exchange
 from metering import tokens
 from metering.pricebook import ModelPrice, PriceBook
@@ -66,7 +66,7 @@ def test_without_a_maximum_three_ceilings_are_told_apart(price: ModelPrice) -> N
     call = read("hi")
     bound = ceiling(call, body_of(call), price)
     assert (bound.maximum, bound.assumed, bound.least) == (16_384, 4_096, 256)
-    full, assumed, least = dearest([bound])
+    full, assumed, least = bound.full, bound.at(bound.assumed), bound.at(bound.least)
     assert full > assumed > least > 0
     assert bound.output_within(assumed) == 4_096
     assert bound.output_within(least) == LEAST_OUTPUT
@@ -87,13 +87,3 @@ def test_predicted_output_is_billed_beside_the_maximum(price: ModelPrice) -> Non
         ceiling(predicted, b"{}", price).fixed_pico - ceiling(plain, b"{}", price).fixed_pico
         == 500 * rates.output_pico
     )
-
-
-def test_the_dearest_target_decides_what_is_held() -> None:
-    book = PriceBook.load()
-    cheap, dear = book.find("openai", "gpt-4o-mini", NOW), book.find("openai", "gpt-4o", NOW)
-    assert cheap is not None
-    assert dear is not None
-    call = read("hi", max_tokens=100)
-    bounds = [ceiling(call, b"{}", cheap), ceiling(call, b"{}", dear)]
-    assert dearest(bounds)[0] == bounds[1].full > bounds[0].full

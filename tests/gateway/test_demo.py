@@ -63,8 +63,8 @@ def test_one_budget_is_too_small_and_the_others_are_ample(tmp_path: Path) -> Non
     keys = make_keys(tmp_path / "tollkeeper.db", plan(7, 60, 12))
     small = [key for key in keys if key.short]
     assert [key.customer for key in small] == ["umbrella"]
-    assert 0 < small[0].limit.value_nano < NANO_PER_USD
-    assert all(key.limit.value_nano >= 5 * NANO_PER_USD for key in keys if not key.short)
+    assert 0 < small[0].limit.value < NANO_PER_USD
+    assert all(key.limit.value >= 5 * NANO_PER_USD for key in keys if not key.short)
     assert all(key.limit.enforcement == "hard" for key in keys)
 
 

@@ -132,13 +132,48 @@ def test_a_failed_primary_is_followed_by_the_next_target_and_only_that_one_is_pa
         assert row["reserved"] == 0
 
 
-def test_the_hold_covers_the_dearest_target(second: Simulator) -> None:
+def test_a_dearer_fallback_that_does_not_fit_is_passed_over(second: Simulator) -> None:
     with running_stack(settings("http://127.0.0.1:1/v1", second)) as stack:
-        # Enough for the cheap first target, not for the dear one that serves in the end.
+        # Enough for the cheap first target, not for the dear one behind it.
         secret = stack.key(limits={"month": 500_000})
+        second.reset()
         answer = ask(stack, secret, "Hello.", max_tokens=200)
-        assert answer.status_code == 402
-        assert stack.events() == []
+        assert answer.status_code == 502
+        event = stack.event(answer.headers["x-request-id"])
+        assert [attempt.provider for attempt in event.attempts] == ["first"]
+        assert (event.cost_nano, event.doubted_nano) == (0, 0)
+        (row,) = stack.counters(secret).values()
+        assert row == {"spent": 0, "reserved": 0, "doubted": 0}
+
+
+def test_a_dearer_fallback_is_held_for_before_it_is_tried(second: Simulator) -> None:
+    with running_stack(settings("http://127.0.0.1:1/v1", second)) as stack:
+        secret = stack.key(limits={"month": DOLLAR})
+        answer = ask(stack, secret, "Hello. [[simulate: tokens=200]]", max_tokens=200)
+        assert answer.headers["observe-provider"] == "second"
+        event = stack.event(answer.headers["x-request-id"])
+        assert event.held_nano is not None
+        assert event.cost_nano is not None
+        assert event.cost_nano == second.bill(event.id)["requests"][0]["nano"]
+        assert event.cost_nano > 0
+        (row,) = stack.counters(secret).values()
+        assert row == {"spent": event.cost_nano, "reserved": 0, "doubted": 0}
+        # The cheap first target's ceiling was held first: it alone would not have covered the answer.
+        assert event.held_nano >= event.cost_nano
+
+
+def test_without_a_named_maximum_a_dearer_fallback_answers_within_what_is_left(second: Simulator) -> None:
+    with running_stack(settings("http://127.0.0.1:1/v1", second)) as stack:
+        secret = stack.key(limits={"month": 12_000_000})
+        answer = ask(stack, secret, "Hello. [[simulate: tokens=5000]]")
+        assert answer.status_code == 200
+        event = stack.event(answer.headers["x-request-id"])
+        assert event.provider == "second"
+        assert event.truncated_by == "gateway"
+        assert event.cost_nano == second.bill(event.id)["requests"][0]["nano"]
+        (row,) = stack.counters(secret).values()
+        assert row["spent"] <= 12_000_000
+        assert (row["reserved"], row["doubted"]) == (0, 0)
 
 
 def test_a_lost_attempt_stays_in_doubt_when_another_target_serves(second: Simulator) -> None:

@@ -10,11 +10,12 @@ import httpx2
 import pytest
 
 from budgets.ledger import Lease, Opened, Refused
+from budgets.rowset import NO_ROWS
 from gateway.waiting import WaitingRoom
 from tests.stack import Stack, wait_until
 
-BUSY = Refused("BUSY", "lim_1", 10, 0, 0)
-OPENED = Opened(Lease("r", "a", "07", (), 1, 0), "full", 0, None)
+BUSY = Refused("BUSY", row="lim_1", value=10, spent=0, free=0)
+OPENED = Opened(Lease("r", "a", NO_ROWS, {"m": 1}, 0), "full", 0, None)
 MODEL = "gpt-4o-mini"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,19 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from accounts.limitbook import LimitBook
+from accounts.publishing import ACCOUNT, wall_ms
+from budgets.healer import GRACE_S
+from budgets.names import names_of
+from gateway.entry import Entry
 from gateway.serve.preparation import PreparationFailed, information, judge_redis, prepare, welcome_model
 from gateway.serve.valkey import EmbeddedValkey
 from gateway.settings import Settings, settings_from_document
+from gateway.spill import FOLDER, Spill
+from metering.database import open_database
+from metering.event import CostEvent, encode
+from metering.eventstore import EventStore
+from metering.ids import new_id
 
 
 @pytest.fixture
@@ -80,8 +91,75 @@ async def test_first_key_is_made_once(redis: tuple[str, Redis], tmp_path: Path) 
 async def test_ledger_of_a_new_server_is_made_whole(redis: tuple[str, Redis], tmp_path: Path) -> None:
     url, client = redis
     prepare(settings(), url, tmp_path / "tollkeeper.db")
-    whole = [key for key in client.keys("t1:*:meta") if client.hexists(key, "complete_since")]
-    assert len(whole) == 1
+    whole = [key for key in client.keys("t2:*:meta") if client.hexists(key, "complete_since")]
+    assert whole == [names_of(ACCOUNT).meta.encode()]
+
+
+async def test_ledger_counts_what_is_recorded_and_what_was_spilled(
+    redis: tuple[str, Redis], tmp_path: Path
+) -> None:
+    url, client = redis
+    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    limit_id = record_spending(tmp_path, 70)
+    Spill(tmp_path / FOLDER).put([Entry(b"x", b"1-1", {b"e": encode(event(8))})])
+    client.flushall()
+    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    assert spent(client, limit_id) == 78
+
+
+async def test_ledger_is_left_to_healing_while_workers_run(redis: tuple[str, Redis], tmp_path: Path) -> None:
+    url, client = redis
+    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    client.flushall()
+    prepare(settings(), url, tmp_path / "tollkeeper.db", first=False)
+    assert client.keys("t2:*:key:*")
+    assert not client.hexists(names_of(ACCOUNT).meta, "complete_since")
+
+
+async def test_ledger_that_others_use_gives_their_requests_time(
+    redis: tuple[str, Redis], tmp_path: Path
+) -> None:
+    url, client = redis
+    shared = settings(redis={"url": url})
+    began = time.monotonic()
+    prepare(shared, url, tmp_path / "tollkeeper.db")
+    assert time.monotonic() - began < GRACE_S  # nobody has ever used it
+    limit_id = record_spending(tmp_path, 70)
+    client.flushall()
+    began = time.monotonic()
+    prepare(shared, url, tmp_path / "tollkeeper.db")
+    assert time.monotonic() - began >= GRACE_S
+    assert spent(client, limit_id) == 70
+
+
+async def test_ledger_that_cannot_be_made_whole_is_told_of(
+    redis: tuple[str, Redis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, client = redis
+    client.set(names_of(ACCOUNT).seeding, "another")
+    monkeypatch.setattr("gateway.serve.preparation.WHOLE_WITHIN_S", 0.1)
+    with pytest.raises(PreparationFailed, match="could not be made whole"):
+        prepare(settings(), url, tmp_path / "tollkeeper.db")
+
+
+def event(cost_nano: int) -> CostEvent:
+    return CostEvent(id=new_id(), cost_nano=cost_nano, cost_status="priced", started_ms=wall_ms())
+
+
+def record_spending(folder: Path, cost_nano: int) -> str:
+    """A limit of the account, and what was spent on it."""
+    engine = open_database(folder / "tollkeeper.db")
+    change = LimitBook(engine, None).set("account", ACCOUNT, "money", "month", 1_000)
+    engine.dispose()
+    store = EventStore(folder / "tollkeeper.db")
+    store.append([event(cost_nano)])
+    store.close()
+    return change.limit.id
+
+
+def spent(client: Any, limit_id: str) -> int:
+    (window,) = client.keys(f"{names_of(ACCOUNT).window}*")
+    return int.from_bytes(client.hget(window, limit_id)[:8], "little")
 
 
 def test_first_request_asks_for_a_route_where_there_is_one() -> None:

@@ -23,7 +23,7 @@ def test_a_new_key_goes_to_standard_output_alone_and_into_force(run: Run, servin
     assert looks_valid(secret)
     assert "shown only this once" in made.stderr
     record = KeyRecord.from_document(serving.client.get(document_name(digest(secret))))
-    assert {(limit.window, limit.value_nano, limit.enforcement) for limit in record.limits} == {
+    assert {(limit.window, limit.value, limit.enforcement) for limit in record.limits} == {
         ("month", 25 * 10**9, "hard"),
         ("day", 1_500_000_000, "soft"),
     }
@@ -50,6 +50,20 @@ def test_every_option_of_a_key_is_recorded(run: Run) -> None:
     assert (bound["customer"], bound["feature"], bound["assertion"]) == ("acme", "f", "none")
     free = orjson.loads(run("keys", "create", "--name", "c", "--assert", "any", "--json").stdout)
     assert free["assertion"] == "any"
+
+
+def test_what_a_key_does_while_the_ledger_is_away_is_recorded(run: Run, serving: Server) -> None:
+    made = run(
+        *("keys", "create", "--name", "app", "--limit", "day=1"),
+        *("--on-ledger-down", "allowance", "--allowance", "$2.50", "--json"),
+    )
+    document = orjson.loads(made.stdout)
+    assert (document["on_ledger_down"], document["ledger_down_chosen"]) == ("allowance", True)
+    assert (document["allowance_usd"], document["allowance_nano"]) == ("2.50", "2500000000")
+    published = KeyRecord.from_document(serving.client.get(document_name(digest(document["secret"]))))
+    assert (published.on_ledger_down, published.allowance_nano) == ("allowance", 2_500_000_000)
+    plain = orjson.loads(run("keys", "create", "--name", "b", "--json").stdout)
+    assert (plain["on_ledger_down"], plain["ledger_down_chosen"]) == ("open", False)
 
 
 def test_keys_are_listed_without_their_secrets(run: Run) -> None:
@@ -101,12 +115,22 @@ def test_a_revocation_that_a_running_server_cannot_be_told_of_is_a_failure(run: 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("keys", "create", "--name", "x", "--limit", "week=1"), "windows are day, month, lifetime"),
+        (("keys", "create", "--name", "x", "--limit", "minute=1"), "windows are day, week, month, lifetime"),
         (("keys", "create", "--name", "x", "--limit", "month"), "write WINDOW=USD"),
         (("keys", "create", "--name", "x", "--limit", "month=ten"), "expected dollars"),
         (("keys", "create", "--name", "x", "--limit", "month=0.0000000001"), "finer than a nano-dollar"),
         (("keys", "create", "--name", "x", "--limit", "month=9999999"), "from 0 to 9007199254740991"),
         (("keys", "create", "--name", "x", "--limit", "month=1:firm"), "hard, soft, shadow"),
+        (("keys", "create", "--name", "x", "--on-ledger-down", "allowance"), "needs an amount"),
+        (("keys", "create", "--name", "x", "--allowance", "5"), "not with the default"),
+        (
+            *(("keys", "create", "--name", "x", "--on-ledger-down", "open", "--allowance", "5"),),
+            "goes with the choice allowance, not with open",
+        ),
+        (
+            *(("keys", "create", "--name", "x", "--on-ledger-down", "allowance", "--allowance", "0"),),
+            "must be more than nothing",
+        ),
         (("keys", "create", "--name", "x", "--expires", "soon"), "'soon' is no date"),
         (
             ("keys", "create", "--name", "x", "--assert", "any", "--customers", "a"),

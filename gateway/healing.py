@@ -1,0 +1,179 @@
+"""Healing as the recorder's process does it: it joins the ledger, the record of limits, and that of events.
+
+The database may be away, or be another file by now. A ledger that was compared with another file than the
+one that requests are recorded in would be wronged, so a pass counts only while the path leads to the file
+that was opened, and no file is ever made here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Engine
+
+from accounts.limitbook import LimitBook
+from accounts.publishing import ACCOUNT
+from accounts.tables import KEYS, LIMITS
+from budgets.client import SyncClient
+from budgets.counted import LimitIndex
+from budgets.healer import GRACE_S, Healer, HealerCounters
+from budgets.movements import Spilled
+from budgets.reconcile import Reconciler
+from budgets.rows import LedgerRows
+from gateway.spill import FOLDER, spilled_adjustments, spilled_events
+from metering.database import DatabaseError, open_database
+from metering.eventstore import EventStore, StoreUnavailable
+
+RECONCILE_EVERY_S = 60.0
+NIGHTLY_HOUR = 3
+ACCOUNTS_EVERY_S = 1.0
+"""How often new accounts are looked for; less often where that takes long."""
+ACCOUNTS_SHARE = 200
+
+
+class RecordedTerms:
+    """Accounts and their limits as SQL has them; read anew only when they have changed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._book = LimitBook(engine, None)
+        self._accounts: list[str] = []
+        self._accounts_until = 0.0
+        self._indexes: dict[str, tuple[tuple[int, ...], LimitIndex]] = {}
+
+    def accounts(self) -> Sequence[str]:
+        """Every account that has keys or limits, and the one that every installation has."""
+        began = time.monotonic()
+        if began >= self._accounts_until:
+            with self._engine.connect() as connection:
+                found = {ACCOUNT}
+                for table in (KEYS, LIMITS):
+                    last: str | None = ""
+                    least = sa.func.min(table.c.account_id)
+                    while last is not None:  # from account to account along the index, not over all rows
+                        last = connection.scalar(sa.select(least).where(table.c.account_id > last))
+                        found.update([last] if last is not None else ())
+            self._accounts = sorted(found)
+            now = time.monotonic()
+            self._accounts_until = now + max(ACCOUNTS_EVERY_S, ACCOUNTS_SHARE * (now - began))
+        return self._accounts
+
+    def index(self, account_id: str) -> LimitIndex:
+        """All limits of the account as they are now."""
+        with self._engine.connect() as connection:
+            state = tuple(
+                connection.execute(
+                    sa.select(
+                        sa.func.count(),
+                        sa.func.coalesce(sa.func.sum(LIMITS.c.version), 0),
+                        sa.func.coalesce(sa.func.max(LIMITS.c.created_ms), 0),
+                    ).where(LIMITS.c.account_id == account_id)
+                ).one()
+            )
+        known = self._indexes.get(account_id)
+        if known is None or known[0] != state:
+            known = self._indexes[account_id] = (state, LimitIndex(account_id, self._book.list(account_id)))
+        return known[1]
+
+
+class Healing:
+    """Opens what a healer needs, at the first pass and again after each failure, and keeps its counters.
+
+    `spill_folder`: where a recorder of this machine keeps what it could not store.
+    """
+
+    def __init__(
+        self,
+        redis: SyncClient,
+        database_path: Path,
+        *,
+        grace_s: float = GRACE_S,
+        reconcile_every_s: float = RECONCILE_EVERY_S,
+        nightly_hour: int = NIGHTLY_HOUR,
+        spill_folder: Path | None = None,
+    ) -> None:
+        self.counters = HealerCounters()
+        self._redis = redis
+        self._path = database_path
+        self._grace_s = grace_s
+        self._reconcile_every_s = reconcile_every_s
+        self._nightly_hour = nightly_hour
+        self._spilled = spilled_in(spill_folder or database_path.parent / FOLDER)
+        self._opened: _Opened | None = None
+
+    def pass_once(self, monotonic_ms: int) -> None:
+        """Do what can be done now; to be called often. Raises redis.RedisError, StoreUnavailable."""
+        try:
+            self._healer().pass_once(monotonic_ms)
+        except sa.exc.DBAPIError as error:
+            self.close()
+            raise StoreUnavailable(str(error.orig)) from error
+        except (StoreUnavailable, DatabaseError) as error:
+            self.close()
+            raise StoreUnavailable(str(error)) from error
+
+    def close(self) -> None:
+        """Close the database; the next pass opens it again."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _healer(self) -> Healer:
+        identity = self._identity()
+        if self._opened is not None and self._opened.identity != identity:
+            self.close()
+        if self._opened is None:
+            engine = open_database(self._path, create=False)
+            store = EventStore(self._path, create=False)
+            reconciler = Reconciler(
+                self._redis,
+                store,
+                every_s=self._reconcile_every_s,
+                nightly_hour=self._nightly_hour,
+                spilled=self._spilled,
+                counters=self.counters.reconcile,
+            )
+            healer = Healer(
+                self._redis,
+                store,
+                RecordedTerms(engine),
+                LimitBook(engine, LedgerRows(self._redis)).publish_all,
+                grace_s=self._grace_s,
+                spilled=self._spilled,
+                reconciler=reconciler,
+                counters=self.counters,
+            )
+            self._opened = _Opened(identity, engine, store, healer)
+        return self._opened.healer
+
+    def _identity(self) -> tuple[int, int]:
+        """The file that the path leads to."""
+        try:
+            found = os.stat(self._path)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+        return found.st_dev, found.st_ino
+
+
+class _Opened:
+    """What is open for one file."""
+
+    def __init__(self, identity: tuple[int, int], engine: Engine, store: EventStore, healer: Healer) -> None:
+        self.identity = identity
+        self.healer = healer
+        self._engine = engine
+        self._store = store
+
+    def close(self) -> None:
+        self._store.close()
+        self._engine.dispose()
+
+
+def spilled_in(folder: Path) -> Spilled:
+    """What waits in the folder's segments."""
+    return Spilled(partial(spilled_events, folder), partial(spilled_adjustments, folder))

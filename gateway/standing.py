@@ -1,0 +1,86 @@
+"""Standing: under which limits one caller's request runs, by the copies that this worker has of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accounts.key import KeyRecord
+from accounts.terms import AccountTerms, CustomerTerms
+from budgets.ledger import LedgerUnavailable, Versions
+from budgets.limit import Attribution, LimitTerms
+from budgets.rowset import RowSet, TooManyLimits
+from gateway.admission import Caller, Headers
+from gateway.errors import Misconfigured, Unavailable
+from gateway.parts import Parts
+from routing.table import Route
+
+LEDGER_AWAY = "The ledger cannot be reached, and it must agree first; try again."
+_MONEY, _TOKENS = "m", frozenset("tio")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One request's limits: the lists they stand in, the versions of these, and the rows that apply.
+
+    `bounds_money`, `bounds_tokens`: a hard limit counts them, so the request needs a ceiling in them.
+    """
+
+    key: KeyRecord
+    of: Attribution
+    versions: Versions
+    lists: tuple[tuple[LimitTerms, ...], ...]
+    rows: RowSet
+
+    @property
+    def bounds_money(self) -> bool:
+        return _MONEY in self.rows.hard_meters
+
+    @property
+    def bounds_tokens(self) -> bool:
+        return not _TOKENS.isdisjoint(self.rows.hard_meters)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Some row counts tokens, so what is held and used of them must be worked out."""
+        return len(self.rows.meters) > 1 and not _COUNTING.isdisjoint(self.rows.meters)
+
+
+_COUNTING = frozenset("tiok")
+
+
+async def find_standing(
+    parts: Parts, caller: Caller, headers: Headers, route: Route, now_ms: int
+) -> Standing:
+    """What this worker knows of the caller's limits. Unavailable when it has no copy and cannot get one."""
+    key = caller.key
+    try:
+        account = await parts.terms.find_account(key.account_id)
+        own: CustomerTerms | None = None
+        if account.has_customer_terms and caller.customer is not None:
+            own = await parts.terms.find_customer(key.account_id, caller.customer)
+    except LedgerUnavailable:
+        raise Unavailable(LEDGER_AWAY) from None
+    asked = account.has_customer_terms and caller.customer is not None
+    versions = Versions(key.version, account.version, (own.version if own else 0) if asked else None)
+    of = Attribution(
+        account_id=key.account_id,
+        key_id=key.id,
+        customer=caller.customer,
+        workspace=headers.workspace,
+        feature=caller.feature,
+        trace_id=headers.trace_id if _counts_traces(account) else None,
+        route=route.alias,
+    )
+    lists = (key.limits, account.limits, own.limits if own else ())
+    try:
+        rows = parts.ledger.rows(lists, versions, of, now_ms)
+    except TooManyLimits as error:
+        raise Misconfigured(
+            f"{error}. The gateway's operator must change this.", code="too_many_limits"
+        ) from None
+    return Standing(key, of, versions, lists, rows)
+
+
+def _counts_traces(account: AccountTerms) -> bool:
+    """Only where a limit is on traces do they tell requests apart: else each would have rows of its own."""
+    return any(limit.scope == "trace" for limit in account.limits)

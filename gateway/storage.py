@@ -1,0 +1,82 @@
+"""The event store as the recorder needs it: one that may be away, come back, or be another file by now.
+
+SQLite goes on writing to a file that was moved or deleted, and says nothing. What it commits there is not
+where anybody looks for it, so a write counts only if afterwards the path still leads to the file that was
+opened. Whatever else stands in the way of a write is StoreUnavailable too: it may end, and the recorder
+keeps what it has until then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from metering.adjustment import Adjustment
+from metering.database import DatabaseError
+from metering.event import CostEvent
+from metering.eventstore import Appended, EventStore, StoreUnavailable
+from metering.notice import Notice
+
+_Answer = TypeVar("_Answer")
+
+
+class Storage:
+    """Appends to the database at `path`, opened at the first use and again after each failure.
+
+    It is made only by the first use: a database that vanished later may be on a disk that will be back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: EventStore | None = None
+        self._opened: tuple[int, int] | None = None
+        self._create = True
+
+    def append(self, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended:
+        """As EventStore.append. Raises StoreUnavailable or UnstorableEvent, as the others here do."""
+        return self._write(lambda store: store.append(batch, documents))
+
+    def append_adjustments(self, batch: Sequence[Adjustment], documents: Sequence[bytes]) -> int:
+        """As EventStore.append_adjustments."""
+        return self._write(lambda store: store.append_adjustments(batch, documents))
+
+    def append_notices(self, batch: Sequence[Notice]) -> int:
+        """As EventStore.append_notices."""
+        return self._write(lambda store: store.append_notices(batch))
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _write(self, act: Callable[[EventStore], _Answer]) -> _Answer:
+        try:
+            answer = act(self._open())
+            if self._identity() != self._opened:
+                raise StoreUnavailable(f"{self._path}: the file was moved, deleted or replaced")
+        except StoreUnavailable:
+            self.close()
+            raise
+        return answer
+
+    def _open(self) -> EventStore:
+        if self._store is not None and self._identity() != self._opened:
+            self.close()
+        if self._store is None:
+            try:
+                self._store = EventStore(self._path, create=self._create)
+            except DatabaseError as error:
+                raise StoreUnavailable(str(error)) from error
+            self._opened, self._create = self._identity(), False
+        return self._store
+
+    def _identity(self) -> tuple[int, int] | None:
+        """The file that the path leads to; None where there is none."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
