@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import time
 
@@ -33,6 +34,7 @@ from metering.event import CostEvent, encode
 from metering.money import PICO_PER_NANO, pico_to_nano_up
 from routing.table import Route
 
+Ask = Callable[[], Awaitable[Opened | Refused]]
 SCOPES = {"chat.completions": "proxy.chat", "embeddings": "proxy.embeddings"}
 
 
@@ -167,18 +169,11 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
         now_ms=event.started_ms,
     )
     again = partial(ask, again=True)
-    lost = False
-    try:
-        answer = await ask()
-        if answer.reason != "COLD" if isinstance(answer, Refused) else True:
-            return answer
-    except LedgerUnavailable as error:
-        lost = error.sent
+    answer, lost = await _told(ask)
     if lost:
-        try:
-            return await again()
-        except LedgerUnavailable:
-            pass
+        answer, _ = await _told(again)
+    if answer is not None and not (isinstance(answer, Refused) and answer.reason == "COLD"):
+        return answer
     opened = parts.uncovered.open(standing, event.id, hold, payload, event.started_ms)
     if opened is not None:
         return opened
@@ -187,7 +182,15 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
         event.status, event.outcome, event.cost_nano, event.cost_status = "failed", "failure", 0, "free"
         event.http_status, event.error_code, event.ended_ms = fault.status, fault.code, int(time() * 1_000)
         parts.closer.abandon(event, again)
-    raise fault from None
+    raise fault
+
+
+async def _told(ask: Ask) -> tuple[Opened | Refused | None, bool]:
+    """The ledger's answer, None without one; and whether it may have done what was asked all the same."""
+    try:
+        return await ask(), False
+    except LedgerUnavailable as error:
+        return None, error.sent
 
 
 def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:

@@ -111,13 +111,15 @@ async def massacre(valkey: Serve, tmp_path: Path, deaths: int) -> str:
     terms = make_key(server.client, database)
     names = names_of(terms.of.account_id)
     chance, witness = random.Random(deaths), Witness()
-    began = monotonic()
     key = pickle.dumps(terms).hex()
     async with (
         process("-c", RECORDER % (LEASE_MS, HEARTBEAT_MS, REAP_EVERY_MS), server.url, str(database)),
         process("-m", "tests.torture.nursery", server.url, str(LEASE_MS), str(HEARTBEAT_MS), key) as nursery,
     ):
         assert nursery.stdout is not None
+        server.client.zadd(names.leases, {"nobody's": 1})
+        await until(lambda: not server.client.zcard(names.leases))  # the reaper is at work
+        began = monotonic()
         listening = asyncio.create_task(witness.listen(nursery.stdout))
         places = [deaths // ALIVE + (place < deaths % ALIVE) for place in range(ALIVE)]
         paused = await asyncio.gather(*(one_after_the_other(nursery, witness, n, chance) for n in places))
