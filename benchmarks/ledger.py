@@ -35,9 +35,9 @@ from gateway.serve.valkey import EmbeddedValkey
 
 ACCOUNT, KEY = "default", "key_1"
 ROWS = (1, 4, 16)
-WINDOWS = ("month", "day", "lifetime", "week")
-SCOPES = ("key", "customer", "account", "feature")
-OF = Attribution(ACCOUNT, KEY, customer="acme", feature="summarize")
+WINDOWS = ("month", "day")
+SCOPES = ("key", "customer", "account", "feature", "customer_feature", "plan", "route", "workspace")
+OF = Attribution(ACCOUNT, KEY, "acme", "north", "summarize", plan="gold", route="gpt-5")
 HOLD = Hold(500_000, 300_000, 100_000, input_tokens=900, output_tokens=(4_096, 1_024, 256))
 SETTLED = Settled(300_000, input_tokens=300, output_tokens=150)
 PAYLOAD, EVENT = b"p" * 900, b"e" * 1_200  # as long as usual ones
@@ -59,7 +59,7 @@ class Cost:
 
 
 def limits_of(rows: int) -> tuple[Limit, ...]:
-    """So many hard limits, in four windows, then also on other things."""
+    """So many hard limits: by month and by day, on the key, on each customer, and so on."""
     made = []
     for number in range(rows):
         scope = SCOPES[number // len(WINDOWS)]
@@ -89,7 +89,7 @@ class Lane:
             await asyncio.gather(*(self._request() for _ in range(in_flight)))
         own_ns = time.thread_time_ns() - own_ns
         server_ns = cpu_ns(self._pid) - server_ns
-        said = self._server.info("commandstats")["cmdstat_evalsha"]  # type: ignore[index]
+        said = self._server.info("commandstats")["cmdstat_evalsha"]
         self._server.delete(names_of(ACCOUNT).outbox)
         done = requests // in_flight * in_flight
         return Cost(own_ns / done / 1_000, server_ns / done / 1_000, said["usec"] / done)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.dialects.exchange import Exchange
 from metering.money import pico_to_nano_up
@@ -34,8 +35,7 @@ IMAGE_TOKENS = 50_000
 """Above gpt-4o-mini's dearest image: 2,833 + 8 tiles x 5,667 = 48,169 tokens, the most OpenAI publishes."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBound:
+class TokenBound(NamedTuple):
     """The most tokens of one request: those given, those predicted for each choice, and its choices."""
 
     given: int

@@ -82,6 +82,7 @@ class Recorder:
         self._upkeep = upkeep
         self._held: list[Entry] = []
         self._held_since = 0.0
+        self._full = False
         self._recovering = True
         self._taken: TakenSegment | None = None
         self._segments = True
@@ -146,10 +147,10 @@ class Recorder:
             self._forget_held()  # and read again: it shows the others that we live, and us what they took
         if not self._held:
             self._read(None if self._segments else WAIT_MS)
-        full = len(self._held) >= BATCH_MAX
+            self._full = len(self._held) >= BATCH_MAX
         if self._held:
             self._record()
-            if not full and not self._recovering and not self._segments:
+            if not self._held and not self._full and not self._recovering and not self._segments:
                 stop.wait(GATHER_S)
 
     def _drained(self) -> None:

@@ -6,7 +6,8 @@
 
 Numbers are unsigned 32-bit integers, little-endian. A process killed in mid-write leaves a torn frame at
 the end, whose entry was not acknowledged yet and so is still in Redis. A bad frame with a good one after it
-is something else: what was on the disk has changed.
+is something else: what was on the disk has changed. What a client sends cannot pass for a frame: it lies here
+as JSON, which has no zero bytes, and every length has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ MARK = b"\x89TK1"
 _HEAD = struct.Struct("<4sII")
 _NUMBER = struct.Struct("<I")
 _ENTRY, _SEAL = b"E", b"Z"
+SEAL_BYTES = _HEAD.size + 1 + _NUMBER.size
+"""Length of a seal's frame."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,12 @@ def entry_frame(entry: Entry) -> bytes:
 def seal_frame(entries: int) -> bytes:
     """The last frame of a segment of so many entries."""
     return _frame(_SEAL + _NUMBER.pack(entries))
+
+
+def sealed_count(end: bytes) -> int | None:
+    """The number of entries, from the last SEAL_BYTES of a segment; None where it was not sealed."""
+    body = _body(end, 0)
+    return None if body is None or body[:1] != _SEAL else int(_NUMBER.unpack(body[1:])[0])
 
 
 def read_content(source: bytes) -> Content:

@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from gateway.entry import Entry
-from gateway.segment import Content, entry_frame, read_content, seal_frame
+from gateway.segment import SEAL_BYTES, Content, entry_frame, read_content, seal_frame, sealed_count
 
 FOLDER = "spill"
 SUFFIX = ".segment"
@@ -185,7 +185,7 @@ class Spill:
             try:
                 size, known = path.stat().st_size, self._counted.get(path)
                 if known is None or known[0] != size:
-                    known = (size, len(read_content(path.read_bytes()).entries))
+                    known = (size, _count(path, size))
             except FileNotFoundError:
                 continue
             except OSError:
@@ -263,6 +263,14 @@ def _take(path: Path) -> TakenSegment | None:
         raise
     os.close(descriptor)
     return None
+
+
+def _count(path: Path, size: int) -> int:
+    """Entries in the segment: what its seal says, else as many as can be read. A spill may be large."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - SEAL_BYTES))
+        counted = sealed_count(file.read(SEAL_BYTES))
+    return len(read_content(path.read_bytes()).entries) if counted is None else counted
 
 
 def _lock(descriptor: int) -> bool:
