@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
+from struct import pack
 from typing import Any, Literal, Protocol
 
 from hiredis import ReplyError
@@ -188,7 +190,7 @@ class Ledger:
             if asked:
                 keys.append(f"{names.customer}{of.account_id}:{of.customer}")
             plain = rows.fields == rows.ids
-            meters = rows.meters
+            amounts = [hold.of(meter) for meter in rows.meters]
             args: list[Argument] = [
                 request_id,
                 self._owner,
@@ -198,20 +200,17 @@ class Ledger:
                 versions.customer if asked else "",  # type: ignore[list-item]
                 self._connection.run_id_for(names.meta),
                 self._lease_ms,
-                rows.start_ms,
-                rows.end_ms,
+                rows.times,
                 "1" if again else "0",
                 payload,
                 rows.record,
-                hold.ample_factor,
-                meters,
+                rows.meters,
                 rows.shape,
-                18 + 3 * len(meters) + len(rows.hashes) + (0 if plain else len(rows.ids)),
+                _packed(hold.ample_factor, *chain.from_iterable(amounts)),
+                " ".join([str(full) for full, _, _ in amounts]),
+                18 if plain else 18 + len(rows.ids),
+                *rows.ids,
             ]
-            for meter in meters:
-                args += hold.of(meter)
-            args += rows.ends
-            args += rows.ids
             if not plain:
                 args += rows.fields
             try:
@@ -236,7 +235,8 @@ class Ledger:
         held = dict(zip(rows.meters, map(int, reply[1].split()), strict=True))
         lease = Lease(request_id, of.account_id, rows, held, at_ms, payload)
         over = tuple(rows.limits[int(place) - 1] for place in reply[4].split()) if reply[4] else ()
-        return Opened(lease, hold.step_of(held), at_ms, int(reply[3]) if reply[3] else None, over)
+        remaining = None if reply[3] == b"" else int(reply[3])
+        return Opened(lease, hold.step_of(held), at_ms, remaining, over)
 
     def uncovered(
         self, of: Attribution, request_id: str, rows: RowSet, hold: Hold, payload: bytes, now_ms: int
@@ -392,12 +392,18 @@ def close_call(
         rows.meters,
         rows.shape,
         rows.thresholds,
+        _packed(*chain.from_iterable([settled.of(meter) for meter in rows.meters])),
     ]
-    for meter in rows.meters:
-        args += settled.of(meter)
-    args += rows.ids
-    args += rows.fields
+    if rows.fields != rows.ids and (rows.thresholds or "k" in rows.meters):
+        args += (12 + len(rows.ids), *rows.ids, *rows.fields)
+    else:
+        args += (12, *rows.fields)
     return keys, args
+
+
+def _packed(*amounts: int) -> bytes:
+    """int64, little-endian, as the scripts unpack them."""
+    return pack(f"<{len(amounts)}q", *amounts)
 
 
 def _spaced(held: Mapping[str, int], meters: str) -> str:
@@ -416,7 +422,7 @@ def _refusal(reply: list[bytes], rows: RowSet) -> Refused:
         value=value,
         spent=spent,
         free=free,
-        retry_ms=int(reply[5]) if reply[5] else None,
+        retry_ms=None if reply[5] == b"" else int(reply[5]),
     )
 
 

@@ -15,7 +15,8 @@ t2:{NN}:w:<window id>      hash    counters of one window: row -> spent, reserve
                                    Expires 40 days after the window's end
 t2:{NN}:now                hash    the same for limits on concurrency, where only reserved moves
 t2:{NN}:trace:<account>:<trace>
-                           hash    the same for limits on one trace; expires 40 days after its last request
+                           hash    the same for all limits on one trace, also those on rates and concurrency;
+                                   expires 40 days after its last request
 t2:{NN}:rates              hash    rows of rates: row -> theoretical arrival time (us, Redis time), decimal
 t2:{NN}:open:<request id>  hash    owner, held (an amount for each meter, spaced), meters, rows, at, payload,
                                    after a heartbeat hb, ck;

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from struct import pack
 
 from budgets.limit import (
     LIMITS_MAX,
@@ -49,14 +50,16 @@ class RowSet:
     """Rows in the order of the scripts: sorted by the hash that holds them.
 
     `hashes`: names of those hashes; `ends`: for each, when its window ends (ms; 0 never, -1 it expires 40
-    days after its last use). `shape`: three characters a row, as open.lua describes. `ids` and `fields`:
-    each row's limit and name. `meters`: the letters in use. `record`: all of it as open records keep it.
-    `start_ms`, `end_ms`: the moments in which every row's window is the current one.
+    days after its last use); `times`: that and the bounds below, packed for open.lua. `shape`: three
+    characters a row, as open.lua describes. `ids` and `fields`: each row's limit and name. `meters`: the
+    letters in use. `record`: all of it as open records keep it. `start_ms`, `end_ms`: the moments in which
+    every row's window is the current one.
     """
 
     shard: str
     hashes: tuple[str, ...]
     ends: tuple[int, ...]
+    times: bytes
     shape: str
     ids: tuple[str, ...]
     fields: tuple[str, ...]
@@ -131,10 +134,14 @@ def build_row_set(limits: Sequence[LimitTerms], of: Attribution, now_ms: int) ->
     )
     fields = tuple(row.field for row in rows)
     relative = [name.removeprefix(names.base) for name in hashes]
+    ends = tuple(_end_of(next(row for row in rows if row.hash == name)) for name in hashes)
+    start_ms = max((row.window.start_ms for row in rows), default=0)
+    end_ms = min((row.window.end_ms for row in rows), default=FOREVER_MS)
     return RowSet(
         shard=names.shard,
         hashes=hashes,
-        ends=tuple(_end_of(next(row for row in rows if row.hash == name)) for name in hashes),
+        ends=ends,
+        times=_pack_times(start_ms, end_ms, ends),
         shape=shape,
         ids=tuple(row.limit.id for row in rows),
         fields=fields,
@@ -145,8 +152,8 @@ def build_row_set(limits: Sequence[LimitTerms], of: Attribution, now_ms: int) ->
             if row.limit.thresholds
         ),
         record=_BETWEEN.join((shape, str(len(relative)), *relative, *fields)) if rows else "",
-        start_ms=max((row.window.start_ms for row in rows), default=0),
-        end_ms=min((row.window.end_ms for row in rows), default=FOREVER_MS),
+        start_ms=start_ms,
+        end_ms=end_ms,
         limits=tuple(row.limit for row in rows),
         hard_meters=frozenset(
             letter for row, letter in zip(rows, letters, strict=True) if row.limit.enforcement == "hard"
@@ -171,6 +178,7 @@ def read_record(shard: str, rows: str, meters: str) -> RowSet:
         shard=shard,
         hashes=tuple(base + name for name in hashes),
         ends=(_NEVER,) * len(hashes),
+        times=b"",
         shape=shape,
         ids=tuple(field.partition(":")[0] for field in fields),
         fields=tuple(fields),
@@ -199,7 +207,7 @@ def _concern_of(scopes: Iterable[str]) -> Callable[[Attribution], Hashable]:
     return attrgetter(*parts) if parts else lambda of: None
 
 
-NO_ROWS = RowSet("00", (), (), "", (), (), "", "", "", 0, FOREVER_MS, (), frozenset())
+NO_ROWS = RowSet("00", (), (), b"", "", (), (), "", "", "", 0, FOREVER_MS, (), frozenset())
 
 
 class RowSets:
@@ -233,6 +241,13 @@ class RowSets:
         if len(self._known) > self._sets_max:
             self._known.popitem(last=False)
         return made
+
+
+def _pack_times(start_ms: int, end_ms: int, ends: Sequence[int]) -> bytes:
+    # All rows of a trace lie in one hash, the only one that expires after its last use.
+    used = ends.index(_FROM_LAST_USE) + 1 if _FROM_LAST_USE in ends else 0
+    numbers = (start_ms, end_ms, used, *(max(end, _NEVER) for end in ends))
+    return pack(f"<{len(numbers)}q", *numbers)
 
 
 def _end_of(row: Row) -> int:

@@ -4,18 +4,20 @@
 -- ARGV  1 request id  2 status  3 marker ms  4 event
 --       5 fence: the heartbeat count the reaper saw, '' from the worker  6 opened at (ms, Redis time)
 --       7 meters  8 shape (see open.lua)  9 thresholds: '' or, for each row that has some, its number, a colon and
---       rising percents with commas, spaced  10... for each meter: spent, doubted; each row's limit id; each row's name
+--       rising percents with commas, spaced  10 for each meter: spent, doubted (int64, little-endian)
+--       11 position of the first row's name  12... each row's limit id, where thresholds or rates ask for its value
+--       or it is the name; each row's name, where it is not the same
 -- Answers ok; closed (it had ended before, nothing changes); missing (the record was lost with the server's
 -- memory, or never was); ALIVE (only to a fence: the holder has shown itself since).
 local call, tonumber, KEYS, ARGV = redis.call, tonumber, KEYS, ARGV
 local byte, pack, unpacked = string.byte, struct.pack, struct.unpack
 local ROW, MINUTE_US = '<i8i8i8', 60000000
-local record = redis.pcall('HMGET', KEYS[1], 'held', 'hb')
-if record.err then return 'closed' end -- the marker is a string, so a hash command does not fit it
+local held = redis.pcall('HGET', KEYS[1], 'held')
+if type(held) == 'table' then return 'closed' end -- the marker is a string, so a hash command does not fit it
 
 local answer, settles = 'ok', true
-if record[1] then
-  if ARGV[5] ~= '' and ARGV[5] ~= (record[2] or '0') then return 'ALIVE' end
+if held then
+  if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', KEYS[1], 'hb') or '0') then return 'ALIVE' end
   call('ZREM', KEYS[2], ARGV[1])
 else
   if ARGV[5] ~= '' then return 'missing' end
@@ -30,53 +32,54 @@ else
   settles = since and (since > tonumber(ARGV[6]) or age < tonumber(ARGV[3]))
 end
 
-local meters, shape = ARGV[7], ARGV[8]
-local rows, M = #shape / 3, #meters
-local IDS = 9 + 2 * M
-local NAMES = IDS + rows
+local shape = {byte(ARGV[8], 1, -1)}
+local rows, M, NAMES = #shape / 3, #ARGV[7], tonumber(ARGV[11]) - 1
+local spent = ARGV[9] ~= '' and {}      -- of rows, where some have thresholds
 if settles and rows > 0 then
-  local place, freed, spending, doubting = {}, {}, {}, {}
-  local held = string.gmatch(record[1] or '', '%d+')
+  local place, freed, next_held = {}, {}, string.gmatch(held or '', '%d+')
   for m = 1, M do
-    place[byte(meters, m)] = m
-    freed[m] = tonumber(held() or '0') -- a record that is missing held nothing
-    spending[m], doubting[m] = tonumber(ARGV[8 + 2 * m]), tonumber(ARGV[9 + 2 * m])
+    place[byte(ARGV[7], m)] = m
+    freed[m] = tonumber(next_held() or '0') -- a record that is missing held nothing
   end
-  local first, spent = 1, {}
+  local known, came, doubting           -- the meter whose amounts these are
+  local first, written, n = 1, {}, 0
   while first <= rows do
-    local h = byte(shape, 3 * first - 2)
-    local last = first
-    while last < rows and byte(shape, 3 * last + 1) == h do last = last + 1 end
-    local found = call('HMGET', KEYS[h - 41], unpack(ARGV, NAMES + first, NAMES + last))
-    local written = {}
+    local h, last, only, found = shape[3 * first - 2], first, nil, nil
+    while shape[3 * last + 1] == h do last = last + 1 end
+    if last == first then only = call('HGET', KEYS[h - 41], ARGV[NAMES + first])
+    else found = call('HMGET', KEYS[h - 41], unpack(ARGV, NAMES + first, NAMES + last)) end
     for i = first, last do
-      local letter, row = byte(shape, 3 * i - 1), found[i - first + 1]
-      local m = place[letter]
+      local letter, row = shape[3 * i - 1], only or found and found[i - first + 1]
+      local m, content = place[letter], nil
+      if known ~= m then known, came, doubting = m, unpacked('<i8i8', ARGV[10], 16 * m - 15) end
       if letter == 107 then             -- k, tokens a minute: what was estimated makes way for what was used
-        local value = tonumber(call('HGET', KEYS[5], ARGV[IDS + i]) or nil)
+        local value = tonumber(call('HGET', KEYS[5], ARGV[11 + i]) or nil)
         if row and value then
-          local moved = spending[m] * MINUTE_US / value
+          local moved = came * MINUTE_US / value
             - math.min(math.ceil(freed[m] * MINUTE_US / value), MINUTE_US)
-          written[#written + 1] = ARGV[NAMES + i]
-          written[#written + 1] = string.format('%.0f', math.max(0, tonumber(row) + moved))
+          content = string.format('%.0f', math.max(0, row + moved))
         end
       elseif letter ~= 113 then         -- q, requests a minute: nothing comes back
         local s, r, d = 0, 0, 0
         if row then s, r, d = unpacked(ROW, row) end
-        spent[i] = s + spending[m]
-        written[#written + 1] = ARGV[NAMES + i]
+        s = s + came
+        if spent then spent[i] = s end
         -- Never below nothing: a row that lost holds must not give room away.
-        written[#written + 1] = pack(ROW, spent[i], math.max(0, r - freed[m]), d + doubting[m])
+        content = pack(ROW, s, math.max(0, r - freed[m]), d + doubting)
+      end
+      if content then
+        written[n + 1], written[n + 2] = ARGV[NAMES + i], content
+        n = n + 2
       end
     end
-    if written[1] then call('HSET', KEYS[h - 41], unpack(written)) end
-    first = last + 1
+    if n > 0 then call('HSET', KEYS[h - 41], unpack(written, 1, n)) end
+    first, n = last + 1, 0
   end
 
   for number, marks in string.gmatch(ARGV[9], '(%d+):(%S+)') do
     local i = tonumber(number)
-    local hash, name = KEYS[byte(shape, 3 * i - 2) - 41], ARGV[NAMES + i]
-    local value = tonumber(call('HGET', KEYS[5], ARGV[IDS + i]) or nil)
+    local hash, name = KEYS[shape[3 * i - 2] - 41], ARGV[NAMES + i]
+    local value = tonumber(call('HGET', KEYS[5], ARGV[11 + i]) or nil)
     local told, crossed = tonumber(call('HGET', hash, '!' .. name) or '0'), nil
     for mark in string.gmatch(marks, '%d+') do
       if value and tonumber(mark) > told and spent[i] * 100 >= tonumber(mark) * value then crossed = mark end
@@ -84,8 +87,9 @@ if settles and rows > 0 then
     if crossed then
       local time = call('TIME')
       call('HSET', hash, '!' .. name, crossed)
-      call('XADD', KEYS[6], '*', 'limit', ARGV[IDS + i], 'row', name, 'percent', crossed,
-        'spent', string.format('%.0f', spent[i]), 'value', string.format('%.0f', value), 'at', time[1] * 1000 + math.floor(time[2] / 1000))
+      call('XADD', KEYS[6], '*', 'limit', ARGV[11 + i], 'row', name, 'percent', crossed,
+        'spent', string.format('%.0f', spent[i]), 'value', string.format('%.0f', value),
+        'at', time[1] * 1000 + math.floor(time[2] / 1000))
     end
   end
 end

@@ -70,7 +70,10 @@ def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: b
     except RedisError as error:
         raise PreparationFailed(f"redis.url: no use can be made of that server: {error}") from None
     except (DatabaseError, StoreUnavailable) as error:
-        raise PreparationFailed(str(error)) from None
+        if first:
+            raise PreparationFailed(str(error)) from None
+        # The recorder waits for the database, and keeps what comes meanwhile.
+        return {"first_key": None, "model": welcome_model(settings), "warnings": [str(error)]}
     finally:
         redis.close()
     return {"first_key": first_key, "model": welcome_model(settings), "warnings": warnings}

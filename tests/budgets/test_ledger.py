@@ -60,7 +60,12 @@ async def test_a_key_without_limits_is_granted_the_full_hold(world: World) -> No
     assert len(world.outbox()) == 1
 
 
-async def test_counters_expire_forty_days_after_their_window_and_lifetimes_never(world: World) -> None:
+@pytest.mark.parametrize("more", [0, 1])
+async def test_counters_expire_forty_days_after_their_window_and_lifetimes_never(
+    world: World, more: int
+) -> None:
+    for _ in range(more):
+        world.limit(USD, window="day")
     day, life = world.limit(USD, window="day"), world.limit(USD, window="lifetime")
     for _ in range(2):
         await world.granted(1)

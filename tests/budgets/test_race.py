@@ -24,6 +24,12 @@ from tests.budgets.racer import Budget, Race, Told, race
 from tests.budgets.server import Server, engine_binary, running_server
 from tests.budgets.world import ACCOUNT, World
 
+on_a_server = pytest.mark.parametrize(
+    "shared_server",
+    ["valkey", pytest.param("redis", marks=[pytest.mark.debian, pytest.mark.slow])],
+    indirect=True,
+)
+
 PROCESSES = 4
 OPENINGS = 10_000
 USD = 10**9
@@ -126,6 +132,7 @@ def judge(what: str, arena: Arena, told: Told, began: float) -> None:
     assert world.redis.zcard(world.names.leases) == 0
 
 
+@on_a_server
 def test_ten_thousand_openings_at_once_do_not_overshoot_one_dollar(server: Server) -> None:
     stage, began = arena(server, 1), time.monotonic()
     (told,) = run([stage], lambda: watch(stage), together=True)
@@ -135,6 +142,8 @@ def test_ten_thousand_openings_at_once_do_not_overshoot_one_dollar(server: Serve
     assert stage.highest >= 0.99 * USD
 
 
+@pytest.mark.slow
+@on_a_server
 def test_one_dollar_is_spent_to_the_end_and_not_beyond(server: Server) -> None:
     stage, began = arena(server, 1), time.monotonic()
     (told,) = run([stage], lambda: watch(stage))
@@ -145,6 +154,7 @@ def test_one_dollar_is_spent_to_the_end_and_not_beyond(server: Server) -> None:
     assert told.spent + told.doubted >= 0.999 * USD
 
 
+@on_a_server
 def test_values_that_change_while_it_runs_hold_at_once(server: Server) -> None:
     stage, began = arena(server, 1), time.monotonic()
     changes = Changes([stage])
@@ -154,6 +164,7 @@ def test_values_that_change_while_it_runs_hold_at_once(server: Server) -> None:
     assert told.spent + told.doubted >= 0.999 * USD
 
 
+@on_a_server
 def test_two_nodes_keep_their_accounts_budgets_while_values_change(server: Server, tmp_path: Path) -> None:
     with running_server(engine_binary(), tmp_path) as second:
         race_on_two_nodes("two servers", [arena(server, 1), arena(second, 1, OTHER)])
@@ -181,6 +192,7 @@ def race_on_two_nodes(what: str, stages: list[Arena]) -> None:
     assert changes.made == 10
 
 
+@on_a_server
 def test_ten_thousand_calls_of_a_twenty_fifth_of_a_cent_exhaust_four_dollars_exactly(server: Server) -> None:
     stage, began = arena(server, 4), time.monotonic()
     (told,) = run([stage], lambda: watch(stage), cost_nano=400_000)  # and ask until nothing is left

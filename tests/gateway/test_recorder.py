@@ -15,6 +15,7 @@ from budgets.connection import RedisConnection
 from budgets.names import all_shards, names_of, names_on
 from gateway.outbox import GROUP
 from metering import database
+from metering.adjustment import Adjustment, encode_adjustment
 from metering.event import CostEvent
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, start_server
@@ -304,6 +305,47 @@ def test_process_ends_on_sigterm_and_leaves_its_counts_to_the_scrape_port(
     scraped = generate_latest(registry).decode()
     assert 'tollkeeper_recorder_entries_total{result="recorded"} 3.0' in scraped
     assert "tollkeeper_outbox_entries 0.0" in scraped
+    assert "tollkeeper_spilled_entries 0.0" in scraped
+    assert 'tollkeeper_recorder_state{state="recording"} 1.0' in scraped
+    assert 'tollkeeper_recorder_state{state="spilling"} 0.0' in scraped
+
+
+def test_recorder_waits_for_a_redis_that_is_not_there_yet(
+    tmp_path: Path, path: Path, store: EventStore
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    server = start_server(str(get_binary_path()), folder)
+    server.kill()
+    process = Forked(server, path)
+    try:
+        eventually(lambda: (tmp_path / "recorder-0.slot").exists())
+        server.start()
+        made = [event()]
+        put(server, made)
+        eventually(lambda: len(store.arrivals(0)[0]) == 1)
+        process.end()
+    finally:
+        process.kill()
+        server.stop()
+    assert_each_is_recorded_once(store, made)
+
+
+def test_adjustments_and_notices_are_recorded_beside_events(
+    server: Server, path: Path, store: EventStore
+) -> None:
+    made = event(cost_nano=1_000)
+    adjustment = Adjustment(
+        "adj1", made.id, made.account_id, made.started_ms, "operator", "why", cost_delta_nano=500
+    )
+    put(server, [made])
+    server.client.xadd(SHARD.outbox, {"a": encode_adjustment(adjustment)})
+    notice = {"limit": "l1", "row": "l1", "percent": 80, "spent": 8, "value": 10, "at": made.started_ms}
+    server.client.xadd(SHARD.notices, notice)
+    with recording(server, path) as running:
+        running.until(lambda counters: counters.adjustments == counters.notices == 1)
+    assert [row.cost_nano for row in store.cost_by(())] == [1_500]
+    assert server.client.xlen(SHARD.outbox) == server.client.xlen(SHARD.notices) == 0
 
 
 def _group_exists(server: Server) -> bool:

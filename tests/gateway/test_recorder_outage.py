@@ -22,7 +22,7 @@ from gateway.spill import FOLDER, spilled_events
 from metering.event import CostEvent, decode, encode
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, engine_binary, start_server
-from tests.gateway.recorders import OUTBOXES, Forked, eventually, put_documents, spilled, waiting
+from tests.gateway.recorders import OUTBOXES, Forked, eventually, make_whole, put_documents, spilled, waiting
 from tests.metering.events import event
 
 DRAINED_PER_S = 5_000
@@ -91,6 +91,7 @@ Away = Callable[[Path, Forked], AbstractContextManager[None]]
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = start_server(engine_binary(), tmp_path_factory.mktemp("valkey"))
+    make_whole(server)
     yield server
     server.stop()
 

@@ -18,6 +18,7 @@ from tests.gateway.recorders import (
     Forked,
     assert_each_is_recorded_once,
     eventually,
+    make_whole,
     pending,
     put,
     recording,
@@ -32,6 +33,7 @@ IDLE_MS = 1_500
 @pytest.fixture
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = start_server(engine_binary(), tmp_path_factory.mktemp("valkey"))
+    make_whole(server)
     yield server
     server.stop()
 

@@ -186,6 +186,23 @@ def test_spilled_entry_that_can_never_be_stored_becomes_a_dead_letter_once(
     assert_each_is_recorded_once(store, made)
 
 
+def test_recorder_that_starts_while_the_database_is_away_spills_and_waits_for_it(
+    server: Server, path: Path
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database" * 500)
+    made = make(1_000)
+    put_everywhere(server, made)
+    with recording_to(server, path, high_water=HIGH_WATER) as running:
+        running.until(lambda counters: counters.state == "spilling")
+        path.unlink()
+        EventStore(path).close()
+        running.until(lambda counters: counters.recorded == 1_000)
+    store = EventStore(path)
+    assert_each_is_recorded_once(store, made)
+    store.close()
+
+
 def test_disk_that_is_full_leaves_entries_in_redis_and_is_told(
     server: Server, path: Path, store: EventStore, capfd: pytest.CaptureFixture[str]
 ) -> None:

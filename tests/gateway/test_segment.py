@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.entry import Entry
-from gateway.segment import MARK, entry_frame, read_content, seal_frame
+from gateway.segment import MARK, SEAL_BYTES, entry_frame, read_content, seal_frame, sealed_count
 
 STREAM = b"t2:{07}:outbox"
 
@@ -73,3 +73,11 @@ def test_entry_missing_before_the_seal_is_damage() -> None:
     content = read_content(b"".join(map(entry_frame, entries[1:])) + seal_frame(3))
     assert content.entries == entries[1:]
     assert content.damaged > 0
+
+
+@given(_entries)
+def test_seal_alone_tells_the_number_of_entries(entries: list[Entry]) -> None:
+    source = sealed(entries)
+    assert sealed_count(source[-SEAL_BYTES:]) == len(entries)
+    assert sealed_count(source[:-1][-SEAL_BYTES:]) is None
+    assert sealed_count(b"") is None

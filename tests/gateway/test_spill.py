@@ -102,6 +102,8 @@ def test_waiting_counts_what_anybody_wrote(spill: Spill, folder: Path) -> None:
     other.put(entries(7, 1))
     assert spill.waiting().entries == 8
     other.seal()
+    assert spill.waiting().entries == 8
+    assert Spill(folder).waiting().entries == 8
 
 
 def test_segment_that_is_written_or_drained_by_another_is_not_taken(spill: Spill, folder: Path) -> None:

@@ -98,6 +98,7 @@ async def hunt(build: Build, kills: int, ledger: str, *, lives: int) -> str:
         crowd.check()
         streams, victim = one.busiest(crowd.ports())
         kill(victim)
+        await until(lambda: victim not in one.children("worker"))  # noqa: B023
         hit += streams
     await crowd.rest()
     killing_s = monotonic() - began
