@@ -46,7 +46,7 @@ class Leases:
                     self._log.warning(
                         "heartbeat_failed", error=str(error), open_requests=len(self._parts.running)
                     )
-                due = min(due, loop.time() + LOOK_S)
+                due = loop.time() + LOOK_S
                 self._epochs.clear()
 
     async def _made_whole_anew(self) -> bool:

@@ -78,12 +78,14 @@ async def use_up(
     assert sum(demand.waited.values()) > 0, "holds were in each other's way"
     assert demand.samples >= 5
 
-    # What a stream of each length may cost: the least that was ever held for one, and was enough.
-    ceilings: dict[int, int] = {}
+    # What a stream of each length may cost: the least that was ever held for one, and was enough. Those that
+    # name no maximum are alike, whatever they will come to.
+    least_held: dict[int, int] = {}
     for event in one.events():
         if (tokens := demand.granted.get(event.id)) is not None and event.held_nano is not None:
-            ceilings[tokens] = min(ceilings.get(tokens, event.held_nano), event.held_nano)
-    assert ceilings.keys() == set(LENGTHS)
+            kind = tokens if bounded else 0
+            least_held[kind] = min(least_held.get(kind, event.held_nano), event.held_nano)
+    ceilings = {tokens: least_held[tokens if bounded else 0] for tokens in LENGTHS}
     wrong = [
         (tokens, left)
         for tokens, left in demand.refused
