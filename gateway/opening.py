@@ -206,14 +206,18 @@ def _estimate_open(event: CostEvent, found: list[Candidate]) -> None:
 
 
 def _prompt_matters(first: Candidate, answer: Refused) -> bool:
-    """Whether a smaller prompt could still fit: not where the least useful output alone is too much."""
+    """Whether a smaller prompt could still fit: not where the least useful output alone is too much.
+
+    What others hold now does not count: it may be free again when this request has waited.
+    """
     bound, limit = first.ceiling, answer.limit
     if bound is None or limit is None:
         return False
+    unspent = (answer.value or 0) - (answer.spent or 0)
     if limit.kind == "money":
-        return bound.least * bound.output_pico <= (answer.free or 0) * PICO_PER_NANO
+        return bound.least * bound.output_pico <= unspent * PICO_PER_NANO
     if limit.kind == "tokens":
-        return bound.tokens.output(bound.least) <= (answer.free or 0)
+        return bound.tokens.output(bound.least) <= unspent
     return limit.kind == "input_tokens"
 
 

@@ -41,7 +41,7 @@ rollups: at 1,000 events a second an event of a batch of 250 takes two thirds of
 CLAIM_EVERY_S = 30.0
 DRAIN_S = 5.0
 """After the stop signal, the time for what is still in the outbox; what remains is read at the next start."""
-PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 5.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 0.5
 SPILL_S = 10.0
 """After so long the database is asked again."""
 

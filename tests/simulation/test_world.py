@@ -12,7 +12,7 @@ from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.world import run_seed
 
 PORTION = 25
-SOME, MANY = range(0, 125, PORTION), range(1_000, 6_000, PORTION)
+SOME, MANY = range(0, 200, PORTION), range(1_000, 6_500, PORTION)
 SEEDS_MAX = 400
 """In so many seeds a mutant must be found."""
 ROOT = Path(__file__).parents[2]
@@ -47,16 +47,10 @@ def test_a_seed_is_the_same_story_each_time_it_is_told() -> None:
 
 def test_a_seed_is_the_same_story_in_another_process() -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seed", "3"]
-    for hash_seed in ("1", "2"):
-        told = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={"PYTHONHASHSEED": hash_seed, "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert told.stdout.split()[-1] == run_seed(3).trace
+    told = subprocess.run(
+        command, cwd=ROOT, env={"PYTHONHASHSEED": "1"}, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split()[-1] == run_seed(3).trace
 
 
 @pytest.mark.parametrize(
