@@ -1,0 +1,25 @@
+"""What an operator may set: a file for each part, and `whole` that joins and loads them."""
+
+from gateway.settings.price import PriceOverride
+from gateway.settings.provider import ProviderSettings, TimeoutSettings
+from gateway.settings.route import RouteSettings, TargetSettings
+from gateway.settings.section import ConfigError
+from gateway.settings.server import DATABASE, LedgerSettings, RecorderSettings, ServerSettings
+from gateway.settings.whole import Settings, load_settings, settings_document, settings_from_document
+
+__all__ = [
+    "DATABASE",
+    "ConfigError",
+    "LedgerSettings",
+    "PriceOverride",
+    "ProviderSettings",
+    "RecorderSettings",
+    "RouteSettings",
+    "ServerSettings",
+    "Settings",
+    "TargetSettings",
+    "TimeoutSettings",
+    "load_settings",
+    "settings_document",
+    "settings_from_document",
+]
