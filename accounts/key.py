@@ -19,7 +19,6 @@ CHECK_CHARS = 6
 """62**6 > 2**32: room for a CRC-32, which tells mistyped and invented keys without a look-up."""
 SECRET_CHARS = len(PREFIX) + BODY_CHARS + CHECK_CHARS
 
-DEFAULT_SCOPES = ("proxy.chat", "proxy.embeddings", "models.read")
 ASSERTIONS = ("none", "listed", "any")
 ON_LEDGER_DOWN = ("closed", "open", "allowance")
 _DOCUMENT_PREFIX = "t2:key:"

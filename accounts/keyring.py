@@ -15,8 +15,9 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
-from accounts.key import ASSERTIONS, DEFAULT_SCOPES, ON_LEDGER_DOWN, KeyRecord, mint
+from accounts.key import ASSERTIONS, ON_LEDGER_DOWN, KeyRecord, mint
 from accounts.publishing import ACCOUNT, EnforcedCopy, KeyNotFound, Publisher, wall_ms
+from accounts.scope import DEFAULT_SCOPES, check_scopes
 from accounts.tables import KEYS, LIMITS, new_id, new_limit, records_of, row_of, select_keys
 from accounts.terms import NewLimit
 from metering.database import writing
@@ -58,6 +59,7 @@ class Keyring:
         if assertion is None:
             bound = customer is not None or feature is not None
             assertion = "none" if bound and not customers and not features else "listed"
+        check_scopes(scopes)
         if assertion not in ASSERTIONS:
             raise ValueError(f"assertion {assertion!r} is unknown; known: {', '.join(ASSERTIONS)}")
         if (customers or features) and assertion != "listed":

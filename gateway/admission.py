@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from accounts.key import KeyRecord, looks_valid
+from accounts.scope import allows
 from gateway.errors import BadKey, BadRequest, Forbidden
 
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"observe-key"})
@@ -197,5 +198,5 @@ def _settle(
 
 def require_scope(key: KeyRecord, scope: str) -> None:
     """Forbidden unless the key has the scope."""
-    if scope not in key.scopes:
+    if not allows(key.scopes, scope):
         raise Forbidden(f"This key lacks the scope {scope!r}.", code="insufficient_scope")

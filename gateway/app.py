@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import MutableMapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,11 +26,13 @@ from gateway.call import serve
 from gateway.closer import Closer
 from gateway.leases import Leases
 from gateway.metrics import Metrics
+from gateway.opening import SCOPES
 from gateway.parts import Parts
 from gateway.prices import price_book
 from gateway.relay import Receive
+from gateway.serve.scrape import collect
 from gateway.settings import Settings
-from gateway.surfaces import build_surfaces
+from gateway.surfaces import Endpoint, build_surfaces
 from gateway.uncovered import Uncovered
 from gateway.upstream import build_upstream
 from metering import tokens
@@ -41,13 +44,18 @@ PROXIED = {"/v1/chat/completions": "chat.completions", "/v1/embeddings": "embedd
 
 
 class Gateway:
-    """The ASGI application, and the upkeep that runs beside it."""
+    """The ASGI application, and the upkeep that runs beside it. `endpoints`: everything it serves."""
 
     def __init__(self, parts: Parts, leases: Leases, journal: Journal | None) -> None:
         self.parts = parts
         self.leases = leases
         self.journal = journal
-        self._rest = build_surfaces(parts, frozenset(PROXIED))
+        surfaces = build_surfaces(parts, frozenset(PROXIED))
+        self._rest = surfaces.application
+        self.endpoints = (
+            *(Endpoint("POST", path, SCOPES[surface]) for path, surface in PROXIED.items()),
+            *surfaces.endpoints,
+        )
         self._log = structlog.get_logger("gateway")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -126,8 +134,10 @@ def build_gateway(
     *,
     owner: str,
     journal: Journal | None = None,
+    metrics_dir: Path | None = None,
 ) -> Gateway:
-    """One worker's gateway over an open connection. `owner` names the worker to the ledger.
+    """One worker's gateway over an open connection. `owner` names the worker to the ledger, `metrics_dir`
+    has the value files of all processes (None: this one counts for itself).
 
     Without a journal nothing runs while the ledger is away, and a client waits for its close.
     """
@@ -161,6 +171,7 @@ def build_gateway(
         metrics=metrics,
         count_tokens=_count_tokens,
         ping=lambda: connection.command("PING"),
+        scrape=lambda: asyncio.to_thread(collect, metrics_dir),
         body_bytes_max=settings.server.body_bytes_max,
     )
     leases = Leases(

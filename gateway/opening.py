@@ -7,6 +7,7 @@ from functools import partial
 from time import time
 
 from accounts.key import KeyRecord
+from accounts.scope import PROXY
 from budgets.hold import Hold
 from budgets.ledger import LedgerUnavailable, Opened, Refused
 from gateway.admission import Caller, Headers, attribute, credential, require_scope
@@ -35,7 +36,8 @@ from metering.money import PICO_PER_NANO, pico_to_nano_up
 from routing.table import Route
 
 Ask = Callable[[], Awaitable[Opened | Refused]]
-SCOPES = {"chat.completions": "proxy.chat", "embeddings": "proxy.embeddings"}
+SCOPES = {"chat.completions": PROXY, "embeddings": PROXY}
+"""The scope that a key needs on each proxied surface."""
 
 
 async def find_caller(parts: Parts, headers: Headers, surface: str) -> Caller:

@@ -27,7 +27,7 @@ class Parts:
 
     `running`: accepted requests by id. `room`: where requests wait for money that others hold.
     `count_tokens`: (text, model) -> tokens, off the event loop. `ping`: asks whether the ledger's server
-    answers; raises LedgerUnavailable.
+    answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
     """
 
     routes: RouteTable
@@ -41,6 +41,7 @@ class Parts:
     metrics: Metrics
     count_tokens: Callable[[str, str], Awaitable[int]]
     ping: Callable[[], Awaitable[object]]
+    scrape: Callable[[], Awaitable[bytes]]
     body_bytes_max: int
     answer_bytes_max: int = 64 * 1024 * 1024
     draining: bool = False

@@ -1,8 +1,13 @@
-"""Everything clients may call besides the proxied paths: models, health, and a clear 404."""
+"""Everything clients may call besides the proxied paths: models, metrics, health, and a clear 404.
+
+Each endpoint stands in one table with the scope that its callers need, so that none can be without one by
+mistake: `None` is written out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +16,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from accounts.key import KeyRecord
+from accounts.scope import METRICS_READ, MODELS_READ
 from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, read_headers, require_scope
 from gateway.answers import refusal
@@ -18,27 +25,59 @@ from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMet
 from gateway.parts import Parts
 from metering.ids import new_id
 
-MODELS_SCOPE = "models.read"
 PUBLISHED = 1_735_689_600
 """`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Starlette:
-    """The Starlette application for what is not proxied."""
+Public = Callable[[HttpRequest], Awaitable[Response]]
+ForKey = Callable[[HttpRequest, KeyRecord], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method and a path, and the scope that a key needs there; None: no key is asked for."""
+
+    method: str
+    path: str
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surfaces:
+    """The application for what is not proxied, and the endpoints that it serves."""
+
+    application: Starlette
+    endpoints: tuple[Endpoint, ...]
+
+
+def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Surfaces:
+    """What is not proxied, over the worker's parts."""
     surfaces = _Surfaces(parts)
-    return Starlette(
-        routes=[
-            Route("/health/live", surfaces.live, methods=["GET"]),
-            Route("/health/ready", surfaces.ready, methods=["GET"]),
-            Route("/v1/models", surfaces.models, methods=["GET"]),
-            Route("/v1/models/{model:path}", surfaces.model, methods=["GET"]),
-        ],
+    open_to_all: dict[Endpoint, Public] = {
+        Endpoint("GET", "/health/live", None): surfaces.live,
+        Endpoint("GET", "/health/ready", None): surfaces.ready,
+    }
+    with_a_key: dict[Endpoint, ForKey] = {
+        Endpoint("GET", "/v1/models", MODELS_READ): surfaces.models,
+        Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): surfaces.model,
+        Endpoint("GET", "/metrics", METRICS_READ): surfaces.metrics,
+    }
+    routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
+    routes += [
+        Route(each.path, surfaces.guarded(each.scope, answer), methods=[each.method])
+        for each, answer in with_a_key.items()
+        if each.scope is not None
+    ]
+    application = Starlette(
+        routes=routes,
         exception_handlers={
             GatewayError: _told(lambda _request, error: error),
             404: _told(lambda request, _error: _not_found(request, proxied)),
             405: _told(lambda request, _error: WrongMethod(_wrong_method(request))),
         },
     )
+    return Surfaces(application, (*open_to_all, *with_a_key))
 
 
 def _json(document: Any, status: int = 200) -> Response:
@@ -93,23 +132,33 @@ class _Surfaces:
             raise Unavailable(f"The ledger cannot be reached: {error}.") from None
         return _json({"status": "ready"})
 
-    async def models(self, request: HttpRequest) -> Response:
+    async def models(self, _request: HttpRequest, _key: KeyRecord) -> Response:
         """What this key may ask for."""
-        await self._authenticate(request)
         return _json(
             {"object": "list", "data": [_model(name, owner) for name, owner in self._parts.routes.names()]}
         )
 
-    async def model(self, request: HttpRequest) -> Response:
+    async def model(self, request: HttpRequest, _key: KeyRecord) -> Response:
         """One model by name."""
-        await self._authenticate(request)
         name = request.path_params["model"]
         route = self._parts.routes.find(name)
         if route is None:
             raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
         return _json(_model(name, route.targets[0].provider))
 
-    async def _authenticate(self, request: HttpRequest) -> None:
+    async def metrics(self, _request: HttpRequest, _key: KeyRecord) -> Response:
+        """What all workers and the recorder count, in Prometheus' text format."""
+        return Response(await self._parts.scrape(), 200, {"content-type": METRICS_TYPE})
+
+    def guarded(self, scope: str, answer: ForKey) -> Public:
+        """An endpoint for keys with this scope only."""
+
+        async def ask(request: HttpRequest) -> Response:
+            return await answer(request, await self._authenticate(request, scope))
+
+        return ask
+
+    async def _authenticate(self, request: HttpRequest, scope: str) -> KeyRecord:
         found = read_headers(request.headers.raw)
         try:
             record = await self._parts.keys.find_fresh(credential(found))
@@ -117,7 +166,8 @@ class _Surfaces:
             raise Unavailable("The key store cannot be reached; try again.") from None
         if record is None:
             raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
-        require_scope(record, MODELS_SCOPE)
+        require_scope(record, scope)
+        return record
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:

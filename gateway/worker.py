@@ -59,11 +59,11 @@ def run_worker(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, then drain.
 
-    `metrics_dir` only says that value files are in use (the caller must have arranged for them before this
-    module was imported). `ready` is called once requests are accepted.
+    `metrics_dir` is where value files lie (the caller must have arranged for them before this module was
+    imported). `ready` is called once requests are accepted.
     """
     with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(settings, redis_url, slot, listener, ready))
+        runner.run(_serve(settings, redis_url, slot, listener, metrics_dir, ready))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -76,12 +76,17 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(
-    settings: Settings, redis_url: str, slot: int, listener: socket.socket, ready: Callable[[], Any] | None
+    settings: Settings,
+    redis_url: str,
+    slot: int,
+    listener: socket.socket,
+    metrics_dir: Path | None,
+    ready: Callable[[], Any] | None,
 ) -> None:
     connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
     journal = _take_journal(settings.server.data_dir / FOLDER / f"slot-{slot}{SUFFIX}")
     owner = f"{slot}-{os.getpid()}-{os.urandom(4).hex()}"
-    gateway = build_gateway(settings, connection, owner=owner, journal=journal)
+    gateway = build_gateway(settings, connection, owner=owner, journal=journal, metrics_dir=metrics_dir)
     if journal is not None:
         await replay_own(journal, gateway.parts.ledger, int(time() * 1_000))
     server = _Server(server_config(settings, gateway))

@@ -8,8 +8,9 @@ from typing import Any
 import click
 import orjson
 
-from accounts.key import ASSERTIONS, DEFAULT_SCOPES, ON_LEDGER_DOWN, KeyRecord
+from accounts.key import ASSERTIONS, ON_LEDGER_DOWN, KeyRecord
 from accounts.keyring import NewLimit
+from accounts.scope import DEFAULT_SCOPES
 from budgets.limit import ENFORCEMENTS, check_amount
 from budgets.window import CALENDAR_WINDOWS
 from gateway.cli.control import (

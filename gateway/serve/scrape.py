@@ -61,11 +61,13 @@ class ScrapePort:
         return "200 OK", collected + self._own().encode()
 
 
-def collect(directory: Path) -> bytes:
-    """All value files of the directory, added up, in Prometheus' text format."""
-    from prometheus_client import CollectorRegistry, generate_latest
+def collect(directory: Path | None) -> bytes:
+    """The value files of the directory, added up, in Prometheus' text format; None: this process alone."""
+    from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
+    if directory is None:
+        return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
     return generate_latest(registry)

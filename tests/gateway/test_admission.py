@@ -106,5 +106,6 @@ def test_a_listed_key_speaks_for_those_on_its_list() -> None:
 
 
 def test_a_missing_scope_is_named() -> None:
-    with pytest.raises(Forbidden, match=r"proxy\.embeddings"):
-        require_scope(record(), "proxy.embeddings")
+    with pytest.raises(Forbidden, match=r"metrics\.read") as told:
+        require_scope(record(), "metrics.read")
+    assert told.value.code == "insufficient_scope"

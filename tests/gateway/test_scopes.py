@@ -1,0 +1,88 @@
+"""Every endpoint with every scope, as the router itself tells them: none is open by mistake."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+
+from accounts.scope import ADMIN, SCOPES
+from tests.stack import Stack
+
+BODIES = {
+    "/v1/chat/completions": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]},
+    "/v1/embeddings": {"model": "text-embedding-3-small", "input": "hello"},
+}
+PARTS = {"{model:path}": "gpt-4o-mini"}
+PUBLIC = {"/health/live", "/health/ready"}
+
+
+@pytest.fixture(scope="module")
+def keys(stack: Stack) -> dict[str, str]:
+    """A secret for each scope, with nothing but that scope."""
+    return {scope: stack.key(scopes=(scope,)) for scope in SCOPES}
+
+
+@contextmanager
+def client(stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=stack.base_url.removesuffix("/v1")) as opened:
+        yield opened
+
+
+def address(path: str) -> str:
+    for part, value in PARTS.items():
+        path = path.replace(part, value)
+    assert "{" not in path, f"give {path} an example above"
+    return path
+
+
+def test_each_endpoint_serves_the_scope_it_names_and_no_other(stack: Stack, keys: dict[str, str]) -> None:
+    walked = 0
+    with client(stack) as http:
+        for endpoint in stack.gateway.endpoints:
+            if endpoint.scope is None:
+                continue
+            assert endpoint.scope in SCOPES
+            for scope, secret in keys.items():
+                answer = http.request(
+                    endpoint.method,
+                    address(endpoint.path),
+                    json=BODIES.get(endpoint.path, {}) if endpoint.method == "POST" else None,
+                    headers={"authorization": f"Bearer {secret}"},
+                )
+                where = (endpoint, scope, answer.text)
+                if scope in (endpoint.scope, ADMIN):
+                    assert answer.status_code < 400, where
+                else:
+                    assert answer.status_code == 403, where
+                    assert answer.json()["error"]["code"] == "insufficient_scope", where
+                    assert answer.headers["x-should-retry"] == "false"
+                walked += 1
+    assert walked >= len(SCOPES) * 5
+
+
+def test_no_endpoint_with_a_scope_answers_without_a_key(stack: Stack) -> None:
+    with client(stack) as http:
+        for endpoint in stack.gateway.endpoints:
+            answer = http.request(endpoint.method, address(endpoint.path), json={})
+            if endpoint.scope is None:
+                assert endpoint.path in PUBLIC
+                assert answer.status_code == 200
+            else:
+                assert answer.status_code == 401, endpoint
+                assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_whatever_the_router_knows_is_in_the_table(stack: Stack) -> None:
+    """A route that was added beside the table would escape the tests above."""
+    table = {(endpoint.method, endpoint.path) for endpoint in stack.gateway.endpoints}
+    for route in stack.gateway._rest.routes:
+        for method in set(route.methods) - {"HEAD"}:  # type: ignore[attr-defined]
+            assert (method, route.path) in table  # type: ignore[attr-defined]
+
+
+def test_metrics_are_served_to_those_who_may_read_them(stack: Stack, keys: dict[str, str]) -> None:
+    with client(stack) as http:
+        answer = http.get("/metrics", headers={"authorization": f"Bearer {keys['metrics.read']}"})
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "tollkeeper_requests_total" in answer.text
