@@ -3,7 +3,7 @@
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import ProviderSettings, TimeoutSettings
 from gateway.settings.route import RouteSettings, TargetSettings
-from gateway.settings.section import ConfigError
+from gateway.settings.section import ConfigError, Section
 from gateway.settings.server import DATABASE, LedgerSettings, RecorderSettings, ServerSettings
 from gateway.settings.whole import Settings, load_settings, settings_document, settings_from_document
 
@@ -16,6 +16,7 @@ __all__ = [
     "RecorderSettings",
     "RouteSettings",
     "ServerSettings",
+    "Section",
     "Settings",
     "TargetSettings",
     "TimeoutSettings",

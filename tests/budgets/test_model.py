@@ -524,8 +524,13 @@ def compare(server: Server | Servers, *, examples: int, steps: int) -> None:
 
 
 def test_the_ledger_agrees_with_its_model(server: Server) -> None:
+    compare(server, examples=40, steps=20)
+
+
+@pytest.mark.wide
+def test_the_ledger_agrees_with_its_model_in_more_runs(server: Server) -> None:
     usual = isinstance(server, Server) and "valkey" in server.command[0]
-    compare(server, examples=200 if usual else 60, steps=20)
+    compare(server, examples=200 if usual else 60, steps=50 if usual else 20)
 
 
 @pytest.mark.slow

@@ -219,6 +219,7 @@ def amount(row: str, place: int) -> int:
     return usd_to_nano(re.findall(r"-?\d+\.\d+", row)[place])
 
 
+@pytest.mark.wide
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_short_demo_agrees_with_the_bill_and_leaves_nothing_running(start: Start) -> None:
     run = await start("--seconds", "4", "--rate", "12")

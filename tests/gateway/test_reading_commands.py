@@ -122,7 +122,12 @@ def test_tail_as_json_gives_whole_events_of_those_asked_for(
 
 def follower(folder: Path, out: int | IO[bytes]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from gateway.cli import main; main()", "events", "tail", "--follow"]
-    return subprocess.Popen([*command, "--customer", "acme", "--data-dir", str(folder)], stdout=out)
+    # Where this run's own interrupts are ignored (a job in the background), a child would inherit that.
+    return subprocess.Popen(
+        [*command, "--customer", "acme", "--data-dir", str(folder)],
+        stdout=out,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def test_following_tail_shows_what_is_recorded_later_also_with_an_older_id(
