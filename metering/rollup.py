@@ -84,6 +84,7 @@ def _rollup(
 ROLLUPS = (
     _rollup("costs_by_feature_day", DAY_MS, "feature", "plan"),
     _rollup("costs_by_customer_day", DAY_MS, "customer", "feature"),
+    _rollup("costs_by_plan_day", DAY_MS, "customer", "feature", "plan", only="plan"),
     _rollup("costs_by_workspace_day", DAY_MS, "customer", "workspace", only="workspace"),
     _rollup("costs_by_model_hour", HOUR_MS, "provider", "model", "route"),
     _rollup("costs_by_key_hour", HOUR_MS, "key_id", together=True),
