@@ -23,6 +23,11 @@ ASSERTIONS = ("none", "listed", "any")
 ON_LEDGER_DOWN = ("closed", "open", "allowance")
 _DOCUMENT_PREFIX = "t2:key:"
 _ALLOWED = frozenset(ALPHABET)
+_FIRST = (*("id", "account_id", "name", "version", "status", "expires_ms", "scopes", "assertion"), "limits")
+"""Of what every document tells; what came later has a default."""
+_TUPLES = frozenset({"scopes", "customers", "features", "routes", "models", "sources", "required"})
+CHILD = "."
+"""Between a key's id and what makes its child's: an event's key names the keys above it, too."""
 
 
 def mint() -> tuple[str, str]:
@@ -99,9 +104,12 @@ class KeyRecord:
 
     customer, feature: whom the key is bound to; nothing a client says overrides it. assertion: what a client
     may say otherwise: nothing, what is listed in customers and features, or anything. limits: those on this
-    one key. on_ledger_down: closed refuses when the ledger is away, open goes on, allowance goes on up to
-    allowance_nano; without a choice of its own (`ledger_down_chosen` False) a key with limits is closed.
-    display: the secret's last four characters.
+    one key and on the keys above it, whose ids begin this one's. on_ledger_down: closed refuses when the
+    ledger is away, open goes on, allowance goes on up to allowance_nano; without a choice of its own
+    (`ledger_down_chosen` False) a key with limits is closed. display: the secret's last four characters.
+    routes: what it may ask for, models: which may serve it, as names or beginnings with a `*`; empty for all.
+    sources: where else than in headers it may be told for whom it calls; required: the headers that it must
+    tell. secret_ends_ms: for one of its earlier secrets, until when that one works.
     """
 
     id: str
@@ -123,10 +131,33 @@ class KeyRecord:
     display: str
     allowance_nano: int = 0
     ledger_down_chosen: bool = False
+    routes: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    secret_ends_ms: int | None = None
+
+    @property
+    def parent_id(self) -> str | None:
+        """The key that this one is a child of."""
+        return self.id.rpartition(CHILD)[0] or None
+
+    @property
+    def own_limits(self) -> tuple[KeyLimit, ...]:
+        """Those on this very key."""
+        return tuple(limit for limit in self.limits if limit.scope_id == self.id)
 
     def usable(self, now_ms: int) -> bool:
         """Active and not expired: for calls that do not go through the ledger, which checks it itself."""
-        return self.status == "active" and (self.expires_ms is None or now_ms < self.expires_ms)
+        return (
+            self.status == "active"
+            and (self.expires_ms is None or now_ms < self.expires_ms)
+            and not self.secret_ended(now_ms)
+        )
+
+    def secret_ended(self, now_ms: int) -> bool:
+        """Whether the secret that led here is an earlier one whose time is over."""
+        return self.secret_ends_ms is not None and now_ms >= self.secret_ends_ms
 
     def when_ledger_down(self, *, limited: bool) -> str:
         """closed, open or allowance, for a request on which limits of any scope apply (`limited`) or none.
@@ -146,10 +177,10 @@ class KeyRecord:
         """The record in a document; unknown fields are ignored. ValueError: not a key's document."""
         fields = orjson.loads(document) if isinstance(document, bytes) else document
         try:
-            values = {name: fields[name] for name in cls.__slots__}
-            for name in ("scopes", "customers", "features"):
+            values = {name: fields[name] for name in cls.__slots__ if name in fields or name in _FIRST}
+            for name in _TUPLES & values.keys():
                 values[name] = tuple(values[name])
             values["limits"] = tuple(KeyLimit.from_fields(limit) for limit in values["limits"])
+            return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a key's document: {error!r}") from None
-        return cls(**values)

@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from benchmarks.lane import LANES
-from gateway.admission import read_headers
+from gateway.attribution import HeaderTable
 from gateway.ceiling import ceiling
 from gateway.dialects import openai_chat
 from gateway.dialects.exchange import parse_object
+from gateway.settings.attribution import AttributionSettings
 from gateway.tap import StreamTap
 from metering.event import Attempt, CostEvent, encode
 from metering.pricebook import PriceBook
@@ -83,6 +84,7 @@ def steps() -> Mapping[str, Step]:
     price = PriceBook.load().find("openai", MODEL, NOW_MS)
     assert price is not None, f"{MODEL} has no price"
     pieces = streamed_answer()
+    table = HeaderTable(AttributionSettings())
     usage = openai_chat.read_usage(REPORTED)
     assert isinstance(usage, Usage)
     cost = price.cost_of(usage)
@@ -98,7 +100,7 @@ def steps() -> Mapping[str, Step]:
         return tap.usage
 
     return {
-        "headers": lambda: read_headers(HEADERS),
+        "headers": lambda: table.read(HEADERS),
         "body": lambda: openai_chat.read_call(parse_object(raw)),
         "forward": lambda: call.forwarded(MODEL, maximum=None, ask_usage=True),
         "ceiling": lambda: ceiling(call, forwarded, price),

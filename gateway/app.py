@@ -22,6 +22,7 @@ from budgets.journal import Journal
 from budgets.ledger import Ledger
 from budgets.names import names_of
 from gateway.answers import Send
+from gateway.attribution import HeaderTable
 from gateway.call import serve
 from gateway.closer import Closer
 from gateway.leases import Leases
@@ -156,6 +157,7 @@ def build_gateway(
             for name, provider in settings.providers.items()
         },
         prices=prices,
+        headers=HeaderTable(settings.attribution),
         keys=KeyCache(lambda name: connection.command("GET", name)),
         terms=TermsCache(
             lambda account: connection.command("GET", names_of(account).account + account),

@@ -15,15 +15,16 @@ from typing import Any
 
 from budgets.ledger import Opened
 from gateway import answers
-from gateway.admission import Caller, Headers, read_headers
+from gateway.admission import Caller, allowed_targets, attribute, require_route
 from gateway.answers import RawHeaders, Send
 from gateway.attempts import Reached, reach
+from gateway.attribution import Headers
 from gateway.candidates import candidates
 from gateway.dialects import READERS, Exchange
 from gateway.dialects.exchange import parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
 from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
-from gateway.opening import find_caller, open_request
+from gateway.opening import find_key, open_request
 from gateway.parts import Parts
 from gateway.relay import Receive
 from gateway.request import Request
@@ -64,8 +65,8 @@ async def _accept(
     """Everything that may still refuse the request without a cost event."""
     if parts.draining:
         raise Unavailable("This gateway is shutting down; try again.", code="draining")
-    headers = read_headers(scope["headers"])
-    caller = await find_caller(parts, headers, surface)
+    headers = parts.headers.read(scope["headers"])
+    key = await find_key(parts, headers, surface)
     raw = await _read_body(headers, receive, parts.body_bytes_max)
     call = READERS[surface](parse_object(raw))
     route = parts.routes.find(call.model)
@@ -75,7 +76,10 @@ async def _accept(
             code="model_not_found",
             param="model",
         )
+    require_route(key, call.model)
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms)
+    found = allowed_targets(key, call.model, found)
+    caller = attribute(key, headers, parts.headers, call.body)
     _describe(event, caller, headers, call, route)
     return await open_request(parts, event, caller, headers, call, route, found)
 

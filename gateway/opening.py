@@ -10,7 +10,8 @@ from accounts.key import KeyRecord
 from accounts.scope import PROXY
 from budgets.hold import Hold
 from budgets.ledger import LedgerUnavailable, Opened, Refused
-from gateway.admission import Caller, Headers, attribute, credential, require_scope
+from gateway.admission import Caller, attribute, credential, require_scope
+from gateway.attribution import Headers
 from gateway.candidates import (
     NOTHING_NEEDED,
     Candidate,
@@ -40,8 +41,8 @@ SCOPES = {"chat.completions": PROXY, "embeddings": PROXY}
 """The scope that a key needs on each proxied surface."""
 
 
-async def find_caller(parts: Parts, headers: Headers, surface: str) -> Caller:
-    """Who calls, and for whom; refused before the body is read."""
+async def find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
+    """Who calls; refused before the body is read."""
     secret = credential(headers)
     try:
         key: KeyRecord | None = await parts.keys.find(secret)
@@ -50,7 +51,7 @@ async def find_caller(parts: Parts, headers: Headers, surface: str) -> Caller:
     if key is None:
         raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
     require_scope(key, SCOPES[surface])
-    return attribute(key, headers)
+    return key
 
 
 async def open_request(
@@ -111,7 +112,8 @@ async def _reload(
     """The caller's standing by fresh copies of its key and limits."""
     parts.keys.invalidate(credential(headers))
     parts.terms.invalidate(caller.key.account_id, caller.customer)
-    caller = await find_caller(parts, headers, call.surface)
+    key = await find_key(parts, headers, call.surface)
+    caller = attribute(key, headers, parts.headers, call.body)
     event.customer, event.feature = caller.customer, caller.feature
     parts.terms.invalidate(caller.key.account_id, caller.customer)
     return await find_standing(parts, caller, headers, route, event.started_ms)

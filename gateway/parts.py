@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from accounts.keycache import KeyCache
 from accounts.termscache import TermsCache
 from budgets.ledger import Ledger
+from gateway.attribution import HeaderTable
 from gateway.metrics import Metrics
 from gateway.waiting import WaitingRoom
 from metering.pricebook import PriceBook
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
 class Parts:
     """The worker's parts.
 
-    `running`: accepted requests by id. `room`: where requests wait for money that others hold.
-    `count_tokens`: (text, model) -> tokens, off the event loop. `ping`: asks whether the ledger's server
-    answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
+    `headers`: what each header means. `running`: accepted requests by id. `room`: where requests wait for
+    money that others hold. `count_tokens`: (text, model) -> tokens, off the event loop. `ping`: asks whether
+    the ledger's server answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
     """
 
     routes: RouteTable
     upstreams: dict[str, Upstream]
     prices: PriceBook
+    headers: HeaderTable
     keys: KeyCache
     terms: TermsCache
     ledger: Ledger

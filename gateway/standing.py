@@ -9,7 +9,8 @@ from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
 from budgets.rowset import RowSet, TooManyLimits
-from gateway.admission import Caller, Headers
+from gateway.admission import Caller
+from gateway.attribution import Headers
 from gateway.errors import Misconfigured, Unavailable
 from gateway.parts import Parts
 from routing.table import Route

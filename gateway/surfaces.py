@@ -19,7 +19,7 @@ from starlette.routing import Route
 from accounts.key import KeyRecord
 from accounts.scope import METRICS_READ, MODELS_READ
 from budgets.ledger import LedgerUnavailable
-from gateway.admission import credential, read_headers, require_scope
+from gateway.admission import credential, may_ask_for, require_route, require_scope
 from gateway.answers import refusal
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.parts import Parts
@@ -132,15 +132,16 @@ class _Surfaces:
             raise Unavailable(f"The ledger cannot be reached: {error}.") from None
         return _json({"status": "ready"})
 
-    async def models(self, _request: HttpRequest, _key: KeyRecord) -> Response:
+    async def models(self, _request: HttpRequest, key: KeyRecord) -> Response:
         """What this key may ask for."""
-        return _json(
-            {"object": "list", "data": [_model(name, owner) for name, owner in self._parts.routes.names()]}
-        )
+        names = self._parts.routes.names()
+        listed = [_model(name, owner) for name, owner in names if may_ask_for(key, name)]
+        return _json({"object": "list", "data": listed})
 
-    async def model(self, request: HttpRequest, _key: KeyRecord) -> Response:
+    async def model(self, request: HttpRequest, key: KeyRecord) -> Response:
         """One model by name."""
         name = request.path_params["model"]
+        require_route(key, name)
         route = self._parts.routes.find(name)
         if route is None:
             raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
@@ -159,7 +160,7 @@ class _Surfaces:
         return ask
 
     async def _authenticate(self, request: HttpRequest, scope: str) -> KeyRecord:
-        found = read_headers(request.headers.raw)
+        found = self._parts.headers.read(request.headers.raw)
         try:
             record = await self._parts.keys.find_fresh(credential(found))
         except LedgerUnavailable:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from gateway.settings.attribution import AttributionSettings
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import ProviderSettings
 from gateway.settings.route import RouteSettings
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     providers: dict[str, ProviderSettings] = Field(default_factory=_environment_providers)
     routes: dict[str, RouteSettings] = {}
     prices: list[PriceOverride] = []
+    attribution: AttributionSettings = AttributionSettings()
 
     @model_validator(mode="after")
     def routes_name_known_providers(self) -> Settings:

@@ -1,8 +1,22 @@
+from typing import Any
+
 import pytest
 
 from accounts.key import KeyRecord, mint
-from gateway.admission import attribute, credential, read_headers, require_scope
+from gateway.admission import Caller, credential, require_scope
+from gateway.admission import attribute as attributed
+from gateway.attribution import Headers, HeaderTable
 from gateway.errors import BadKey, BadRequest, Forbidden
+from gateway.settings.attribution import AttributionSettings
+
+TABLE = HeaderTable(AttributionSettings())
+read_headers = TABLE.read
+
+
+def attribute(
+    key: KeyRecord, found: Headers, body: dict[str, Any] | None = None, table: HeaderTable = TABLE
+) -> Caller:
+    return attributed(key, found, table, body or {})
 
 
 def record(**changes: object) -> KeyRecord:
