@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import MutableMapping
 from importlib.metadata import version
 from pathlib import Path
+from time import time
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ from gateway.answers import Send
 from gateway.attribution import HeaderTable
 from gateway.call import serve
 from gateway.closer import Closer
+from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.leases import Leases
 from gateway.metrics import Metrics
 from gateway.opening import SCOPES
@@ -41,7 +43,12 @@ from metering.pricebook import PriceBook
 from routing.table import Route, RouteTable
 from routing.target import Target
 
-PROXIED = {"/v1/chat/completions": "chat.completions", "/v1/embeddings": "embeddings"}
+PROXIED = {
+    "/v1/chat/completions": "chat.completions",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/moderations": "moderations",
+}
 
 
 class Gateway:
@@ -119,6 +126,8 @@ def build_routes(settings: Settings, prices: PriceBook) -> RouteTable:
     for name, provider in settings.providers.items():
         if provider.models == "priced":
             models = [model.id for model in prices.models(price_lists[name])]
+            if prices.find(price_lists[name], MODERATION_MODEL, int(time() * 1_000)):
+                models.append(MODERATION_MODEL)  # listed by a pattern, not by the name that clients leave out
         else:
             models = list(provider.models)
         offered[name] = (price_lists[name], models)

@@ -176,7 +176,7 @@ def maximum_within(bound: Ceiling, held: Mapping[str, int]) -> int:
 
 def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
     """Make the candidate's body ask for at most this many output tokens."""
-    candidate.maximum = (candidate.upstream.maximum_field, output)
+    candidate.maximum = (call.only_maximum_field or candidate.upstream.maximum_field, output)
     candidate.body = call.forwarded(
         candidate.target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage
     )

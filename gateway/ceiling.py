@@ -95,7 +95,7 @@ def input_bound(call: Exchange, body: bytes) -> int:
 
 def counted_bound(call: Exchange, tokens: int) -> int:
     """The same bound from an exact count of the prompt's text."""
-    bound = tokens + call.messages * MESSAGE_TOKENS
+    bound = call.counted_prompt(tokens) + call.messages * MESSAGE_TOKENS
     return bound + BASE_TOKENS + call.tools * TOOL_TOKENS if call.tools else bound
 
 
@@ -128,7 +128,8 @@ def ceiling(
     if call.maximum is not None:
         maximum = min(call.maximum, known) if known else call.maximum
         return Ceiling(fixed, output_pico, maximum, maximum, maximum, tokens)
-    assumed = assumed_output or (ASSUMED_OUTPUT_REASONING if price.reasoning else ASSUMED_OUTPUT)
+    assumed = assumed_output or call.usual_maximum
+    assumed = assumed or (ASSUMED_OUTPUT_REASONING if price.reasoning else ASSUMED_OUTPUT)
     least = least_output or (LEAST_OUTPUT_REASONING if price.reasoning else LEAST_OUTPUT)
     assumed = min(assumed, maximum)
     least = min(least, assumed)
@@ -148,7 +149,7 @@ def without_price(
     tokens = TokenBound(given, call.predicted_bytes, call.choices)
     if call.maximum is not None:
         return Ceiling(0, 0, call.maximum, call.maximum, call.maximum, tokens)
-    assumed = assumed_output or ASSUMED_OUTPUT
+    assumed = assumed_output or call.usual_maximum or ASSUMED_OUTPUT
     return Ceiling(0, 0, UNKNOWN_MAXIMUM, assumed, min(least_output or LEAST_OUTPUT, assumed), tokens)
 
 

@@ -25,10 +25,6 @@ from metering.event import Attempt
 from metering.usage import Usage
 from routing.outcome import PASSED_ON
 
-CHAT_PRIMING_TOKENS = 3
-CHAT_MESSAGE_TOKENS = 4
-"""What OpenAI's chat format adds to a prompt's text; good enough for an estimate anywhere."""
-
 
 async def end_without_answer(parts: Parts, request: Request, error: GatewayError, send: Send) -> None:
     """No target answered: estimate what may have been billed, settle, and say so."""
@@ -46,7 +42,8 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
     for attempt in request.attempts:
         if attempt.status == "unknown" and attempt.cost_nano is None:
             candidate = targets[attempt.provider or "", attempt.model or ""]
-            usage = Usage(input_tokens=await _likely_input(parts, request, candidate))
+            counted = await parts.count_tokens(request.call.prompt_text(), candidate.target.model)
+            usage = Usage(input_tokens=request.call.likely_input(counted))
             price_attempt(
                 attempt,
                 candidate,
@@ -57,12 +54,6 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
                 service_tier=None,
                 most_nano=request.most_nano(attempt),
             )
-
-
-async def _likely_input(parts: Parts, request: Request, candidate: Candidate) -> int:
-    call = request.call
-    counted = await parts.count_tokens(call.prompt_text(), candidate.target.model)
-    return counted + CHAT_PRIMING_TOKENS + CHAT_MESSAGE_TOKENS * call.messages
 
 
 async def end_refused(parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send) -> None:
@@ -154,10 +145,10 @@ async def _price(
     source = "provider"
     if usage is None:
         source = "estimated"
-        output = await parts.count_tokens(text, reached.candidate.target.model) if text else 0
-        usage = Usage(
-            input_tokens=await _likely_input(parts, request, reached.candidate), output_tokens=output
-        )
+        call, model_asked = request.call, reached.candidate.target.model
+        given = await parts.count_tokens(call.prompt_text(), model_asked)
+        made = await parts.count_tokens(text, model_asked) if text else 0
+        usage = Usage(input_tokens=call.likely_input(given), output_tokens=call.likely_output(made, given))
     price_attempt(
         reached.attempt,
         reached.candidate,

@@ -37,7 +37,7 @@ from metering.money import PICO_PER_NANO, pico_to_nano_up
 from routing.table import Route
 
 Ask = Callable[[], Awaitable[Opened | Refused]]
-SCOPES = {"chat.completions": PROXY, "embeddings": PROXY}
+SCOPES = {"chat.completions": PROXY, "completions": PROXY, "embeddings": PROXY, "moderations": PROXY}
 """The scope that a key needs on each proxied surface."""
 
 

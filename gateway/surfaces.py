@@ -102,8 +102,8 @@ def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
     if request.url.path in proxied:
         return WrongMethod(f"{_wrong_method(request)} Use POST.")
     return NotFound(
-        f"Unknown request URL: {request.method} {request.url.path}. Tollkeeper serves "
-        "POST /v1/chat/completions, POST /v1/embeddings and GET /v1/models.",
+        f"Unknown request URL: {request.method} {request.url.path}. Tollkeeper serves POST to "
+        f"{', '.join(sorted(proxied))}, and GET /v1/models.",
         code="unknown_url",
     )
 

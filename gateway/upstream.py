@@ -9,7 +9,12 @@ from gateway.settings import ProviderSettings
 from gateway.transport import TransportOptions, build_transport
 from gateway.transport.port import Answer, Timeouts, Transport
 
-PATHS = {"chat.completions": b"/chat/completions", "embeddings": b"/embeddings"}
+PATHS = {
+    "chat.completions": b"/chat/completions",
+    "completions": b"/completions",
+    "embeddings": b"/embeddings",
+    "moderations": b"/moderations",
+}
 _MAX_COMPLETION_PRICES = frozenset({"openai", "azure"})
 
 

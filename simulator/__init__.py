@@ -1,14 +1,16 @@
 """A simulated provider: a real server on a real socket that speaks OpenAI's dialect and keeps its own bill.
 
 It exists so that a gateway can be tried, measured and proved right without an account anywhere: it answers
-`/v1/chat/completions` (streamed and not), `/v1/embeddings` and `/v1/models` in OpenAI's shapes, and charges
-for the token pieces that it really sent, at prices typed by hand as fractions in `models.py`. It shares no
-code with what it checks: no import of ours, no price data, no tokenizer of anybody else.
+`/v1/chat/completions` and `/v1/completions` (streamed and not), `/v1/embeddings`, `/v1/moderations` and
+`/v1/models` in OpenAI's shapes, and charges for the token pieces that it really sent, at prices typed by hand
+as fractions in `models.py`. It shares no code with what it checks: no import of ours, no price data, no
+tokenizer of anybody else.
 
 Reading order: `provider` (the server) -> `connection` (one socket; `wire` is HTTP as bytes) -> `service`
-(which answer; `replies` need no model) -> `chat` and `embeddings` (what is asked) -> `prompt`, `tokens`,
-`answer`, `schema`, `cache` (what is said and how much it is) -> `events` (how it looks as a stream) ->
-`delivery`, `outlet` (how it leaves, or fails to) -> `bill`. `process` runs it beside tests or as a child.
+(which answer; `replies` need no model) -> `chat`, `completions`, `embeddings` and `moderations` (what is
+asked) -> `prompt`, `tokens`, `answer`, `schema`, `cache` (what is said and how much it is) -> `events` (how
+it looks as a stream) -> `delivery`, `outlet` (how it leaves, or fails to) -> `bill`. `process` runs it beside
+tests or as a child.
 
 Its own paths (no key needed)
     GET    /_simulator/bill       {total_nano, total_exact, requests: [{id, model, attempts, prompt_tokens,
@@ -36,16 +38,17 @@ How it counts
     A stream that the client leaves is billed for its prompt and what was generated until that was noticed;
     with `bill_full_on_hangup` for what it would have become. An answer that is not streamed is generated
     before it is sent, so a connection lost while sending changes nothing. A call that hangs is billed for
-    its prompt; refusals cost nothing.
+    its prompt; refusals cost nothing. A text completion is billed for each prompt once and for every answer
+    made: `best_of` for each prompt, of which `n` are shown. Moderations cost nothing.
 
 What it refuses, as OpenAI does: a maximum above the model's, `max_tokens` for reasoning models, prompts
-beyond the context. `n` and `stop` are ignored. A service tier that a model is not sold at is served, billed
-and echoed as `default`.
+beyond the context. In chats `n` is ignored; `stop` everywhere. A service tier that a model is not sold at is
+served, billed and echoed as `default`.
 
 Directives
-    `[[simulate: NAME=VALUE NAME ...]]` in the last user message (or the last embedding input), or the same
-    without brackets in the body's `metadata.simulate`. Values with spaces go in quotes. A name or value that
-    is not known is a 400, so that a misspelt test cannot pass.
+    `[[simulate: NAME=VALUE NAME ...]]` in the last user message (or the last input or prompt), or the same
+    without brackets in the body's `metadata.simulate` (chats and text completions). Values with spaces go in
+    quotes. A name or value that is not known is a 400, so that a misspelt test cannot pass.
 
     tokens=N              visible output tokens, before the maximum is applied
     pace_ms=X             time for each token, hidden ones too; 0 sends at once

@@ -54,7 +54,7 @@ def read_model(body: dict[str, Any], kind: str) -> Model:
     if model is None:
         raise unknown_model(name)
     if model.kind != kind:
-        what = "a chat model" if kind == "chat" else "an embedding model"
+        what = "an embedding model" if kind == "embedding" else f"a {kind} model"
         raise Refusal(404, f"This is not {what} and thus not supported here: {name}", param="model")
     return model
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from simulator.answer import Answer
 from simulator.bill import Bill, Charge
 from simulator.directive import Directive
 from simulator.events import Event
@@ -18,6 +17,16 @@ if TYPE_CHECKING:
 
 BURST = 16
 """Events sent in one write when nothing paces them; then other connections get their turn."""
+
+
+class Paid(Protocol):
+    """What an answer costs in output tokens, of which `reasoning` come first and are not seen."""
+
+    @property
+    def reasoning(self) -> int: ...
+
+    @property
+    def completion_tokens(self) -> int: ...
 
 
 class Delivery:
@@ -103,7 +112,7 @@ class WholeDelivery(Delivery):
         reply: Reply,
         first_s: float = 0.0,
         pace_s: float = 0.0,
-        answer: Answer | None = None,
+        answer: Paid | None = None,
         bill_full: bool = False,
     ) -> None:
         super().__init__(connection, request, request_id, wish, bill, charge)
@@ -132,7 +141,7 @@ class WholeDelivery(Delivery):
             self._charge_for(self._answer, max(0, int(elapsed / self._pace_s)))
         super().lost()
 
-    def _charge_for(self, answer: Answer, made: int) -> None:
+    def _charge_for(self, answer: Paid, made: int) -> None:
         if self._charge is not None:
             made = min(made, answer.completion_tokens)
             self._charge.completion_tokens = made
@@ -181,7 +190,7 @@ class StreamDelivery(Delivery):
         bill: Bill,
         charge: Charge,
         *,
-        answer: Answer,
+        answer: Paid,
         events: Iterator[Event],
         first_s: float,
         pace_s: float,

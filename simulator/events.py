@@ -25,23 +25,41 @@ def events(answer: Answer, wish: Directive, *, include_usage: bool, obfuscate: b
     """Every event of the stream."""
     frame = _Frame(answer, include_usage=include_usage, obfuscate=obfuscate)
     yield frame.of({"role": "assistant", "content": None if answer.tool else "", "refusal": None}), 0
-    content = _content(answer, frame)
-    half = (len(answer.pieces) + 1) // 2
+    yield from told(
+        _content(answer, frame),
+        len(answer.pieces),
+        wish,
+        broken=frame.of({"content": " broken"}),
+        closing=[(frame.of({}, finish=answer.finish), 0)],
+        usage=frame.usage(answer) if include_usage else None,
+    )
+
+
+def told(
+    content: Iterator[Event],
+    pieces: int,
+    wish: Directive,
+    *,
+    broken: bytes,
+    closing: list[Event],
+    usage: bytes | None,
+) -> Iterator[Event]:
+    """`content`, of so many pieces, and the stream's end, with the faults that the directive asks for."""
+    half = (pieces + 1) // 2
     fail_after = half if wish.error_in_stream == HALFWAY else wish.error_in_stream
     break_after = half if wish.malformed == "sse" else None
     for number, event in enumerate(content):
         if number == fail_after:
             break
         if number == break_after:
-            yield frame.of({"content": " broken"})[:-20] + b"\n\n", 0
+            yield broken[:-20] + b"\n\n", 0
         yield event
     if fail_after is not None:
         error = error_document("The server had an error while processing your request.", kind="server_error")
         yield b"data: " + error + b"\n\n", 0
         return
-    yield frame.of({}, finish=answer.finish), 0
-    if include_usage and not wish.no_usage:
-        usage = frame.usage(answer)
+    yield from closing
+    if usage is not None and not wish.no_usage:
         yield usage, 0
         if wish.usage_twice:
             yield usage, 0

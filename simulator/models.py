@@ -207,6 +207,42 @@ _ALL = (
         dimensions=3_072,
         tiers={"default": per_million("0.13", "0.13", "0")},
     ),
+    Model(
+        id="gpt-3.5-turbo-instruct",
+        snapshot="gpt-3.5-turbo-instruct:20230824-v2",
+        kind="completion",
+        created=1692901427,
+        context=4_096,
+        max_output=4_096,
+        tiers={"default": per_million("1.50", "1.50", "2.00")},
+    ),
+    Model(
+        id="davinci-002",
+        snapshot="davinci-002",
+        kind="completion",
+        created=1692634301,
+        context=16_384,
+        max_output=16_384,
+        tiers={"default": per_million("2.00", "2.00", "2.00")},
+    ),
+    Model(
+        id="babbage-002",
+        snapshot="babbage-002",
+        kind="completion",
+        created=1692634615,
+        context=16_384,
+        max_output=16_384,
+        tiers={"default": per_million("0.40", "0.40", "0.40")},
+    ),
+    Model(
+        id="omni-moderation-latest",
+        snapshot="omni-moderation-2024-09-26",
+        kind="moderation",
+        created=1731689265,
+        context=32_768,
+        max_output=0,
+        tiers={"default": FREE},
+    ),
 )
 
 MODELS: dict[str, Model] = {model.id: model for model in _ALL}

@@ -12,6 +12,11 @@ from simulator.errors import Refusal, unknown_model, wanted_refusal
 from simulator.models import KNOWN, MODELS
 from simulator.wire import HTML, Reply, Request
 
+KNOWN_PATHS = (
+    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/models",
+    "/_simulator/bill", "/_simulator/open",
+)  # fmt: skip
+
 
 def json_reply(document: Any) -> Reply:
     """A JSON document with status 200."""
@@ -64,8 +69,7 @@ def _model(name: str) -> dict[str, Any]:
 
 def no_such_path(request: Request) -> Refusal:
     """404 for a path, or 405 for a method, that is not served."""
-    known = ("/v1/chat/completions", "/v1/embeddings", "/v1/models", "/_simulator/bill", "/_simulator/open")
-    if request.path in known:
+    if request.path in KNOWN_PATHS:
         message = (
             f"Not allowed to {request.method} on {request.path}. "
             "(HINT: Perhaps you meant to use a different HTTP method?)"

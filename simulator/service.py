@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,18 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from simulator.answer import compose
+from simulator import completions
+from simulator.answer import Answer, compose
 from simulator.bill import Bill, Charge
 from simulator.cache import PromptCache
 from simulator.chat import read_chat
-from simulator.delivery import Delivery, StreamDelivery, WholeDelivery
+from simulator.completions import Completion
+from simulator.delivery import Delivery, Paid, StreamDelivery, WholeDelivery
 from simulator.directive import NONE, Directive
 from simulator.embeddings import read_embedding
 from simulator.errors import Refusal, error_document
-from simulator.events import events
+from simulator.events import Event, events
+from simulator.moderations import read_moderation
 from simulator.replies import json_reply, masked, models_reply, no_such_path, refused, shown, wanted_reply
 from simulator.wire import Reply, Request
 
@@ -57,6 +61,12 @@ class Service:
         self._misbehaved: OrderedDict[str, int] = OrderedDict()
         self._boot = os.urandom(8).hex()
         self._serial = count(1)
+        self._answering = {
+            "/v1/chat/completions": self._chat,
+            "/v1/completions": self._complete,
+            "/v1/embeddings": self._embed,
+            "/v1/moderations": self._moderate,
+        }
 
     def request_id(self) -> str:
         """A new id in OpenAI's form."""
@@ -69,17 +79,16 @@ class Service:
             return self._plain(connection, request, request_id, self._own(request, connection))
         self._remember(request)
         charge: Charge | None = None
-        if request.method == "POST" and request.path in ("/v1/chat/completions", "/v1/embeddings"):
+        answering = self._answering.get(request.path) if request.method == "POST" else None
+        if answering is not None:
             charge = self.bill.open(request.header(b"x-client-request-id") or request_id)
         try:
             credential = _credential(request)
-            if charge is None:
+            if charge is None or answering is None:
                 return self._plain(connection, request, request_id, models_reply(request))
             body = _document(request.body)
             charge.model = str(body.get("model") or "")
-            if request.path == "/v1/embeddings":
-                return self._embed(connection, request, request_id, charge, body)
-            return self._chat(connection, request, request_id, charge, body, credential)
+            return answering(connection, request, request_id, charge, body, credential)
         except Refusal as refusal:
             return self._plain(connection, request, request_id, refused(refusal), charge=charge)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -113,43 +122,105 @@ class Service:
         charge.rates = answer.rates
         charge.prompt_tokens = answer.prompt_tokens
         charge.cached = answer.cached
+        said: Reply | Iterator[Event]
+        if call.stream:
+            said = events(answer, wish, include_usage=call.include_usage, obfuscate=call.obfuscate)
+        else:
+            said = _whole(answer, wish)
+        return self._spoken(connection, request, request_id, charge, wish, answer, said)
+
+    def _complete(
+        self,
+        connection: Connection,
+        request: Request,
+        request_id: str,
+        charge: Charge,
+        body: dict[str, Any],
+        _credential: str,
+    ) -> Delivery:
+        call = completions.read_completion(body, may_direct=b"simulate" in request.body)
+        wish = self._in_force(call.directive)
+        if (wanted := wanted_reply(wish)) is not None:
+            return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
+        answer = completions.compose(
+            call,
+            wish,
+            answer_id=f"cmpl-{request_id[-28:]}",
+            created=int(time.time()),
+            tokens_wanted=self.habits.tokens,
+        )
+        charge.model, charge.rates = call.model.snapshot, answer.rates
+        charge.prompt_tokens = call.prompt_tokens
+        said = answer.events(wish) if call.stream else _whole(answer, wish)
+        return self._spoken(connection, request, request_id, charge, wish, answer, said)
+
+    def _spoken(
+        self,
+        connection: Connection,
+        request: Request,
+        request_id: str,
+        charge: Charge,
+        wish: Directive,
+        answer: Paid,
+        said: Reply | Iterator[Event],
+    ) -> Delivery:
+        """An answer at the pace of its tokens: whole, or as a stream of events."""
         first_s, pace_s = self._times(wish)
         bill_full = wish.bill_full or self.habits.bill_full_on_hangup
-        if call.stream:
-            return StreamDelivery(
+        if isinstance(said, Reply):
+            return WholeDelivery(
                 connection,
                 request,
                 request_id,
                 wish,
                 self.bill,
                 charge,
-                answer=answer,
-                events=events(answer, wish, include_usage=call.include_usage, obfuscate=call.obfuscate),
+                reply=said,
                 first_s=first_s,
                 pace_s=pace_s,
+                answer=answer,
                 bill_full=bill_full,
             )
-        document = answer.document(usage=not wish.no_usage)
-        if wish.error_in_stream is not None:
-            document = error_document(
-                "The server had an error while processing your request.", kind="server_error"
-            )
-        return WholeDelivery(
+        return StreamDelivery(
             connection,
             request,
             request_id,
             wish,
             self.bill,
             charge,
-            reply=Reply(200, document),
+            answer=answer,
+            events=said,
             first_s=first_s,
             pace_s=pace_s,
-            answer=answer,
             bill_full=bill_full,
         )
 
+    def _moderate(
+        self,
+        connection: Connection,
+        request: Request,
+        request_id: str,
+        charge: Charge,
+        body: dict[str, Any],
+        _credential: str,
+    ) -> Delivery:
+        call = read_moderation(body, may_direct=b"simulate" in request.body)
+        wish = self._in_force(call.directive)
+        if (wanted := wanted_reply(wish)) is not None:
+            return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
+        charge.model, charge.rates = call.model.snapshot, call.model.tiers["default"]
+        charge.prompt_tokens = call.prompt_tokens
+        reply = Reply(200, call.document(f"modr-{request_id[-28:]}"))
+        return self._plain(connection, request, request_id, reply, charge=charge, wish=wish)
+
     def _embed(
-        self, connection: Connection, request: Request, request_id: str, charge: Charge, body: dict[str, Any]
+        self,
+        connection: Connection,
+        request: Request,
+        request_id: str,
+        charge: Charge,
+        body: dict[str, Any],
+        _credential: str,
     ) -> Delivery:
         call = read_embedding(body, may_direct=b"simulate" in request.body)
         wish = self._in_force(call.directive)
@@ -222,6 +293,14 @@ class Service:
         if what == "received" and request.method == "GET":
             return json_reply({"received": [shown(each) for each in self._received]})
         return refused(no_such_path(request))
+
+
+def _whole(answer: Answer | Completion, wish: Directive) -> Reply:
+    """The answer as one document, or the error that stands in its place."""
+    if wish.error_in_stream is not None:
+        fault = "The server had an error while processing your request."
+        return Reply(200, error_document(fault, kind="server_error"))
+    return Reply(200, answer.document(usage=not wish.no_usage))
 
 
 def _credential(request: Request) -> str:

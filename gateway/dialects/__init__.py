@@ -7,12 +7,14 @@ subsets, normalised here and nowhere else. Deciding code only: no I/O.
 
 from __future__ import annotations
 
-from gateway.dialects import openai_chat, openai_embeddings
+from gateway.dialects import openai_chat, openai_completions, openai_embeddings, openai_moderations
 from gateway.dialects.exchange import Exchange
 
 READERS = {
     "chat.completions": openai_chat.read_call,
+    "completions": openai_completions.read_call,
     "embeddings": openai_embeddings.read_call,
+    "moderations": openai_moderations.read_call,
 }
 """Surface name -> function that reads a parsed body into an Exchange, or raises BadRequest."""
 

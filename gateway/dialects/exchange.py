@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -22,6 +22,15 @@ class Exchange:
     `body` is the parsed JSON object. What is forwarded is its serialisation, never the bytes received, so
     that admission and the provider cannot read two different requests out of one (duplicate keys, say).
     """
+
+    prompt_fields: ClassVar[tuple[str, ...]] = ("messages", "input")
+    """Where the texts are that the model reads."""
+    usual_maximum: ClassVar[int | None] = None
+    """The output that the format itself says applies where the client names no maximum."""
+    only_maximum_field: ClassVar[str | None] = None
+    """The one field that bounds the output, where the format leaves no choice to the provider."""
+    frame_tokens: ClassVar[tuple[int, int]] = (3, 4)
+    """What is likely to stand around a prompt's texts: once, and for each message. OpenAI's chat figures."""
 
     surface: str
     body: dict[str, Any]
@@ -61,11 +70,37 @@ class Exchange:
     def prompt_text(self) -> str:
         """Every text the model reads, joined: what a tokenizer counts. Schemas count as their JSON."""
         found: list[str] = []
-        _collect_text(self.body.get("messages"), found)
-        _collect_text(self.body.get("input"), found)
+        for name in self.prompt_fields:
+            _collect_text(self.body.get(name), found)
         schemas = (self.body.get(name) for name in ("tools", "functions", "response_format"))
         found += [orjson.dumps(schema).decode() for schema in schemas if schema is not None]
         return "\n".join(found)
+
+    def counted_prompt(self, counted: int) -> int:
+        """Tokens of the prompt, of which `counted` are those of its texts."""
+        return counted
+
+    def likely_input(self, counted: int) -> int:
+        """Input tokens to expect on the bill, by a count of the prompt's texts."""
+        once, each = self.frame_tokens
+        return self.counted_prompt(counted) + once + each * self.messages
+
+    def likely_output(self, counted: int, _prompt: int) -> int:
+        """Output tokens to expect on the bill, by counts of the text that came and of the prompt's texts."""
+        return counted
+
+
+@dataclass(slots=True)
+class TokenExchange(Exchange):
+    """A request whose prompt may come as token numbers, so many of them, and goes without a frame."""
+
+    frame_tokens: ClassVar[tuple[int, int]] = (0, 0)
+
+    given_tokens: int = 0
+
+    def counted_prompt(self, counted: int) -> int:
+        """Texts and numbers together."""
+        return counted + self.given_tokens
 
 
 def _collect_text(value: Any, found: list[str]) -> None:
@@ -165,17 +200,38 @@ def read_bool(body: dict[str, Any], name: str) -> bool:
     return value
 
 
-def read_count(body: dict[str, Any], name: str, *, most: int) -> int | None:
-    """A whole number from 1 to `most`, None when absent or null."""
+def read_count(body: dict[str, Any], name: str, *, most: int, least: int = 1) -> int | None:
+    """A whole number from `least` to `most`, None when absent or null."""
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong_type(name, value, "an integer")
-    if not 1 <= value <= most:
+    if not least <= value <= most:
         raise BadRequest(
-            f"Invalid value for '{name}': expected 1 to {most}, but got {value} instead.",
+            f"Invalid value for '{name}': expected {least} to {most}, but got {value} instead.",
             param=name,
             code="invalid_value",
         )
     return value
+
+
+def read_stream_options(body: dict[str, Any], call: Exchange) -> None:
+    """Whether the client asked for usage at the end of its stream."""
+    options = body.get("stream_options")
+    if options is None:
+        return
+    if not isinstance(options, dict):
+        raise wrong_type("stream_options", options, "an object")
+    if not call.stream:
+        raise BadRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            param="stream_options",
+            code="invalid_value",
+        )
+    call.include_usage = options.get("include_usage") is True
+
+
+def is_token(value: Any) -> bool:
+    """True for a token number: a whole number that is no boolean."""
+    return isinstance(value, int) and not isinstance(value, bool)

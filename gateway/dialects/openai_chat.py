@@ -14,12 +14,15 @@ from gateway.dialects.exchange import (
     read_bool,
     read_count,
     read_model,
+    read_stream_options,
     wrong_type,
 )
 from gateway.errors import BadRequest
 from metering.usage import Usage
 
 CHOICES_MAX = 128
+TOKENS_MAX = 10**9
+"""A reported count above this is a mistake, and what it costs would be beyond what can be counted."""
 _JSON_FORMATS = ("json_object", "json_schema")
 _TEXT_PARTS = ("text", "refusal", "input_text", "output_text", "thinking", "reasoning")
 
@@ -110,17 +113,7 @@ def _read_tools(body: dict[str, Any], call: Exchange) -> None:
 
 
 def _read_options(body: dict[str, Any], call: Exchange) -> None:
-    options = body.get("stream_options")
-    if options is not None:
-        if not isinstance(options, dict):
-            raise wrong_type("stream_options", options, "an object")
-        if not call.stream:
-            raise BadRequest(
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-                param="stream_options",
-                code="invalid_value",
-            )
-        call.include_usage = options.get("include_usage") is True
+    read_stream_options(body, call)
     modalities = body.get("modalities")
     if modalities is not None and not isinstance(modalities, list):
         raise wrong_type("modalities", modalities, "an array of strings")
@@ -182,10 +175,10 @@ def read_usage(reported: dict[str, Any]) -> Usage | None:
 
 
 def _count(value: Any) -> int:
-    """A token count: whole and not negative, however it is spelt; anything else counts nothing."""
+    """A token count: whole, not negative and not absurd, however it is spelt; else it counts nothing."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
-    return max(0, int(value))
+    return int(min(max(0, value), TOKENS_MAX))
 
 
 def usage_object(answer: dict[str, Any]) -> dict[str, Any] | None:
@@ -200,18 +193,23 @@ def usage_object(answer: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def delta_text(chunk: dict[str, Any]) -> str:
-    """All text one chunk (or a whole answer) carries: content, reasoning, refusals, tool arguments."""
+    """All text one chunk (or a whole answer) carries: content, reasoning, refusals, tool arguments.
+
+    A text completion carries its text in the choice itself.
+    """
     found: list[str] = []
-    for choice in chunk.get("choices") or ():
-        delta = choice.get("delta") or choice.get("message") if isinstance(choice, dict) else None
+    for choice in _choices(chunk):
+        delta = choice.get("delta") or choice.get("message")
         if not isinstance(delta, dict):
+            if isinstance(text := choice.get("text"), str):
+                found.append(text)
             continue
         for name in ("content", "reasoning_content", "reasoning", "refusal"):
             value = delta.get(name)
             if isinstance(value, str):
                 found.append(value)
-        for call in delta.get("tool_calls") or ():
-            function = call.get("function") if isinstance(call, dict) else None
+        for call in _objects(delta.get("tool_calls")):
+            function = call.get("function")
             if isinstance(function, dict):
                 found += [v for v in (function.get("name"), function.get("arguments")) if isinstance(v, str)]
     return "".join(found)
@@ -219,8 +217,13 @@ def delta_text(chunk: dict[str, Any]) -> str:
 
 def finish_reasons(chunk: dict[str, Any]) -> list[str]:
     """The finish reasons that a chunk or answer states."""
-    return [
-        reason
-        for choice in chunk.get("choices") or ()
-        if isinstance(choice, dict) and isinstance(reason := choice.get("finish_reason"), str)
-    ]
+    return [reason for choice in _choices(chunk) if isinstance(reason := choice.get("finish_reason"), str)]
+
+
+def _choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    return _objects(chunk.get("choices"))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in an array; none in anything else: a provider may send what it likes."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

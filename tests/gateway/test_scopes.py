@@ -11,7 +11,9 @@ from tests.stack import Stack
 
 BODIES = {
     "/v1/chat/completions": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]},
+    "/v1/completions": {"model": "gpt-3.5-turbo-instruct", "prompt": "hello"},
     "/v1/embeddings": {"model": "text-embedding-3-small", "input": "hello"},
+    "/v1/moderations": {"input": "hello"},
 }
 PARTS = {"{model:path}": "gpt-4o-mini"}
 PUBLIC = {"/health/live", "/health/ready"}
