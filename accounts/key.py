@@ -11,6 +11,8 @@ from zlib import crc32
 
 import orjson
 
+from metering.ids import CHILD
+
 PREFIX = "obs_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BODY_CHARS = 43
@@ -26,8 +28,6 @@ _ALLOWED = frozenset(ALPHABET)
 _FIRST = (*("id", "account_id", "name", "version", "status", "expires_ms", "scopes", "assertion"), "limits")
 """Of what every document tells; what came later has a default."""
 _TUPLES = frozenset({"scopes", "customers", "features", "routes", "models", "sources", "required"})
-CHILD = "."
-"""Between a key's id and what makes its child's: an event's key names the keys above it, too."""
 
 
 def mint() -> tuple[str, str]:

@@ -29,6 +29,7 @@ from accounts.tables import (
     KEYS,
     LIMITS,
     held_by,
+    key_and_below,
     limit_of,
     new_id,
     row_of,
@@ -178,8 +179,9 @@ class LimitBook:
                 connection.execute(sa.insert(LIMITS).values(row_of(account_id, after)))
         holder, holder_id = holder_of(account_id, limit.scope, limit.scope_id)
         if holder == "key":
-            mine = {"id": holder_id, "account_id": account_id}
-            if not _bump(connection, KEYS, mine):
+            mine = sa.and_(key_and_below(holder_id), KEYS.c.account_id == account_id)
+            bumped = sa.update(KEYS).where(mine).values(version=KEYS.c.version + 1)
+            if not connection.execute(bumped).rowcount:
                 raise KeyNotFound(f"no key has the id {holder_id!r}")
         if holder == "customer":
             _bump_or_begin(connection, CUSTOMER_TERMS, {"account_id": account_id, "customer": holder_id})

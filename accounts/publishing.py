@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -19,9 +19,11 @@ from accounts.key import KeyLimit, KeyRecord, document_name
 from accounts.tables import (
     ACCOUNT_TERMS,
     CUSTOMER_TERMS,
+    FORMER_SECRETS,
     KEYS,
     LIMITS,
     held_by,
+    key_and_below,
     limit_of,
     records_of,
     select_keys,
@@ -78,6 +80,12 @@ class EnforcedCopy(Protocol):
     def put_keys(self, account_id: str, keys: Sequence[PublishedKey]) -> None:
         """Publish many keys at once."""
 
+    def put_former(self, documents: Sequence[tuple[str, bytes, int]]) -> None:
+        """Publish documents under other names (name, document, the moment (ms) at which it goes)."""
+
+    def drop_documents(self, names: Sequence[str]) -> None:
+        """Forget documents of keys: who has the secret then has none."""
+
     def put_limits(self, account_id: str, limits: Sequence[KeyLimit]) -> None:
         """Put the values of these limits in force."""
 
@@ -115,8 +123,19 @@ class Publisher:
         """The ledger's clock where it can be asked, so that a limit's age compares with its counters'."""
         return self.copy.now_ms(account_id) if self.copy is not None else wall_ms()
 
-    def publish(self, account_id: str, *, key_id: str | None = None, customer: str | None = None) -> None:
-        """Bring the account's list up to the record, and this key's document or this customer's list."""
+    def publish(
+        self,
+        account_id: str,
+        *,
+        key_id: str | None = None,
+        customer: str | None = None,
+        gone: Sequence[str] = (),
+    ) -> None:
+        """Bring the account's list up to the record, and this key's documents or this customer's list.
+
+        A key's children are published with it: its limits are theirs. `gone`: digests of its secrets that no
+        longer lead to it.
+        """
         copy = self.copy
         if copy is None:
             return
@@ -124,8 +143,11 @@ class Publisher:
             if customer is not None:
                 _publish_customers(connection, copy, account_id, [customer])
             if key_id is not None:
-                rows = connection.execute(select_keys().where(KEYS.c.id == key_id)).mappings().all()
-                for row, record in zip(rows, records_of(connection, rows), strict=True):
+                copy.drop_documents([document_name(each) for each in gone])
+                rows = connection.execute(select_keys().where(key_and_below(key_id))).mappings().all()
+                records = records_of(connection, rows)
+                copy.put_former(_former(connection, records, copy.now_ms(account_id)))
+                for row, record in zip(rows, records, strict=True):
                     copy.put_limits(account_id, record.limits)
                     self.put_key(record, row["digest"])
             _publish_account(connection, copy, account_id)
@@ -221,10 +243,29 @@ def _publish_customers(
 def _publish_keys(connection: Connection, copy: EnforcedCopy, account_id: str, ids: Sequence[str]) -> None:
     rows = connection.execute(select_keys().where(KEYS.c.id.in_(ids))).mappings().all()
     records = records_of(connection, rows)
+    copy.put_former(_former(connection, records, copy.now_ms(account_id)))
     copy.put_limits(account_id, [limit for record in records for limit in record.limits])
     copy.put_keys(
         account_id, [_published(record, row["digest"]) for row, record in zip(rows, records, strict=True)]
     )
+
+
+def _former(
+    connection: Connection, records: Sequence[KeyRecord], now_ms: int
+) -> list[tuple[str, bytes, int]]:
+    """Name, document and end of every earlier secret of these keys that still works."""
+    mine = {record.id: record for record in records}
+    query = sa.select(FORMER_SECRETS).where(
+        FORMER_SECRETS.c.key_id.in_(list(mine)), FORMER_SECRETS.c.ends_ms > now_ms
+    )
+    return [
+        (
+            document_name(row.digest),
+            replace(mine[row.key_id], display=row.display, secret_ends_ms=row.ends_ms).to_document(),
+            row.ends_ms,
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _published(record: KeyRecord, key_digest: str) -> PublishedKey:

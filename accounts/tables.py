@@ -1,4 +1,4 @@
-"""The SQL tables of keys and limits, as metering/migrations/0003_limits.sql leaves them, and their rows."""
+"""The SQL tables of keys and limits, as metering/migrations leave them, and their rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 
 from accounts.key import ALPHABET, KeyLimit, KeyRecord
 from accounts.terms import Holder, NewLimit, holder_of
+from metering.ids import CHILD, key_and_above
 
 _metadata = MetaData()
 _IDS_MAX = 1_000
@@ -40,6 +41,19 @@ KEYS = Table(
     Column("default_feature", Text),
     Column("on_ledger_down", Text),
     Column("allowance_nano", BigInteger),
+    Column("routes", Text),
+    Column("models", Text),
+    Column("sources", Text),
+    Column("required", Text),
+)
+
+FORMER_SECRETS = Table(
+    "former_secrets",
+    _metadata,
+    Column("digest", Text, primary_key=True),
+    Column("key_id", Text),
+    Column("display", Text),
+    Column("ends_ms", BigInteger),
 )
 
 LIMITS = Table(
@@ -97,15 +111,23 @@ def held_by(account_id: str, holder: Holder, ids: Sequence[str]) -> sa.ColumnEle
     return sa.and_(LIMITS.c.account_id == account_id, LIMITS.c.holder == holder, LIMITS.c.holder_id.in_(ids))
 
 
+def key_and_below(key_id: str) -> sa.ColumnElement[bool]:
+    """The key and all its children, and theirs."""
+    return sa.or_(KEYS.c.id == key_id, KEYS.c.id.startswith(key_id + CHILD, autoescape=True))
+
+
 def records_of(connection: Connection, rows: Sequence[Any]) -> list[KeyRecord]:
-    """The records of these key rows of one account, each with its limits."""
+    """The records of these key rows of one account, each with its limits and those of the keys above it."""
     limits: dict[str, list[KeyLimit]] = {}
-    ids = [row["id"] for row in rows]
+    ids = list(dict.fromkeys(each for row in rows for each in key_and_above(row["id"])))
     for start in range(0, len(ids), _IDS_MAX):
         mine = held_by(rows[0]["account_id"], "key", ids[start : start + _IDS_MAX])
         for row in connection.execute(select_limits().where(mine)):
             limits.setdefault(row.holder_id, []).append(limit_of(row))
-    return [_record(row, tuple(limits.get(row["id"], ()))) for row in rows]
+    return [
+        _record(row, tuple(limit for each in key_and_above(row["id"]) for limit in limits.get(each, ())))
+        for row in rows
+    ]
 
 
 def _record(row: Any, limits: tuple[KeyLimit, ...]) -> KeyRecord:
@@ -129,7 +151,37 @@ def _record(row: Any, limits: tuple[KeyLimit, ...]) -> KeyRecord:
         display=row["display"],
         allowance_nano=row["allowance_nano"],
         ledger_down_chosen=row["on_ledger_down"] is not None,
+        routes=tuple(orjson.loads(row["routes"])),
+        models=tuple(orjson.loads(row["models"])),
+        sources=tuple(orjson.loads(row["sources"])),
+        required=tuple(orjson.loads(row["required"])),
     )
+
+
+def key_row(record: KeyRecord) -> dict[str, Any]:
+    """What of a key's row an operator chooses."""
+    return {
+        "name": record.name,
+        "expires_ms": record.expires_ms,
+        "scopes": _list(record.scopes),
+        "customer": record.customer,
+        "feature": record.feature,
+        "assertion": record.assertion,
+        "customers": _list(record.customers),
+        "features": _list(record.features),
+        "default_customer": record.default_customer,
+        "default_feature": record.default_feature,
+        "on_ledger_down": record.on_ledger_down if record.ledger_down_chosen else None,
+        "allowance_nano": record.allowance_nano,
+        "routes": _list(record.routes),
+        "models": _list(record.models),
+        "sources": _list(record.sources),
+        "required": _list(record.required),
+    }
+
+
+def _list(words: Sequence[str]) -> str:
+    return orjson.dumps(words).decode()
 
 
 def limit_of(row: Any) -> KeyLimit:

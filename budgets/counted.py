@@ -15,6 +15,7 @@ from budgets.names import RETENTION_MS
 from budgets.rowset import Row, rows_of
 from metering.adjustment import Adjustment
 from metering.event import CostEvent
+from metering.ids import key_and_above
 
 
 class Amounts(Protocol):
@@ -134,14 +135,16 @@ class LimitIndex:
         for scope in self._scopes:
             key = scope_key(scope, counted.of)
             if key:
-                for scope_id in _fitting(key):
+                for scope_id in _fitting(scope, key):
                     found += self._by_scope.get((scope, scope_id), ())
         counting = [limit for limit in found if limit.created_ms <= counted.started_ms]
         return rows_of(counting, counted.of, counted.started_ms)
 
 
-def _fitting(key: str) -> list[str]:
+def _fitting(scope: str, key: str) -> list[str]:
     """The scope ids of limits that apply to this scope key."""
+    if scope == "key":
+        return [*key_and_above(key), EACH]
     first, separator, second = key.partition(PART_SEPARATOR)
     if not separator:
         return [key, EACH]

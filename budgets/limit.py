@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from budgets.window import CALENDAR_WINDOWS, CONCURRENCY_WINDOW, RATE_WINDOW, check_window
+from metering.ids import is_below
 
 AMOUNT_MAX = 2**53 - 1
 """Lua compares doubles: every amount, counter and limit stays at or below this (about $9.0 million)."""
@@ -141,6 +142,8 @@ def applies(limit: LimitTerms, of: Attribution) -> bool:
         return False
     if limit.scope_id in (key, EACH):
         return True
+    if limit.scope == "key":  # a child's requests count for its parents, too
+        return is_below(key, limit.scope_id)
     wanted, parts = limit.scope_id.split(PART_SEPARATOR), key.split(PART_SEPARATOR)
     return len(wanted) == len(parts) > 1 and all(
         want in (part, EACH) for want, part in zip(wanted, parts, strict=True)

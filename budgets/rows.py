@@ -80,6 +80,19 @@ class LedgerRows:
                 pipeline.hset(prefix + key.key_id, mapping=_key_row(key.status, key.version, key.expires_ms))
             pipeline.execute()
 
+    def put_former(self, documents: Sequence[tuple[str, bytes, int]]) -> None:
+        """Documents under other names: (name, document, the moment (ms) at which it goes)."""
+        for start in range(0, len(documents), BATCH):
+            pipeline = self._redis.pipeline(transaction=False)
+            for name, document, ends_ms in documents[start : start + BATCH]:
+                pipeline.set(name, document, pxat=ends_ms)
+            pipeline.execute()
+
+    def drop_documents(self, names: Sequence[str]) -> None:
+        """Forget documents. Each is a command of its own: they lie on shards of their own."""
+        for name in names:
+            self._redis.delete(name)
+
     def put_limits(self, account_id: str, limits: Sequence[LimitTerms]) -> None:
         """Put the values of limits in force. Counters stay: a value below what is spent refuses, no more.
 

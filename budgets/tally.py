@@ -15,6 +15,7 @@ from budgets.limit import EACH, PART_SEPARATOR, LimitTerms, names_one, row_field
 from budgets.names import names_of
 from budgets.rowset import place_of
 from budgets.window import FOREVER_MS, Window, window_of
+from metering.ids import key_and_above
 from metering.rowsums import Sums
 from metering.snapshot import Snapshot
 
@@ -31,6 +32,7 @@ _COLUMNS = {
     "trace": ("trace_id",),
     "route": ("route",),
 }
+_OF_KEYS = _COLUMNS["key"]
 _ZERO = Sums(0, 0, 0, 0, 0)
 Key = tuple[str, ...]
 
@@ -92,7 +94,7 @@ def _sum_group(
         name = (tuple(where.items()), from_ms)
         if name not in asked:
             asked[name] = snapshot.row_sums(account_id, columns, where, from_ms, to_ms)
-        yield limit, asked[name]
+        yield limit, _of_key(limit, asked[name]) if columns == _OF_KEYS else asked[name]
     by_start: dict[int, tuple[list[LimitTerms], list[LimitTerms]]] = {}
     for place, members in enumerate((whole, named)):
         for limit in members:
@@ -104,11 +106,12 @@ def _sum_group(
             summed = _added(summed, snapshot.row_sums(account_id, columns, {}, from_ms, until_ms))
             until_ms = from_ms
         on_each, on_one = by_start[from_ms]
+        whole_keys = _with_children(summed) if on_one and columns == _OF_KEYS else summed
         for limit in on_each:
             yield limit, dict(summed) if len(by_start) > 1 else summed
         for limit in on_one:
             key = tuple(limit.scope_id.split(PART_SEPARATOR))
-            found = summed.get(key)
+            found = whole_keys.get(key)
             if found is not None:
                 yield limit, {key: found}
 
@@ -126,6 +129,25 @@ def _sorted_out(
         else:
             partly.append(limit)
     return whole, named, partly
+
+
+def _of_key(limit: LimitTerms, sums: Mapping[Key, Amounts]) -> Mapping[Key, Amounts]:
+    """Of a key's sums and its children's: what counts on the limit of the key itself."""
+    if not sums or not names_one(limit):
+        return sums
+    total: dict[Key, Amounts] = {}
+    for amount in sums.values():
+        total = _added(total, {(limit.scope_id,): amount})
+    return total
+
+
+def _with_children(sums: Mapping[Key, Amounts]) -> dict[Key, Amounts]:
+    """Each key's sums, its children's and theirs with them."""
+    found: dict[Key, Amounts] = {}
+    for (key_id,), amount in sums.items():
+        for each in key_and_above(key_id):
+            found = _added(found, {(each,): amount})
+    return found
 
 
 def _added(sums: dict[Key, Amounts], more: Mapping[Key, Amounts]) -> dict[Key, Amounts]:

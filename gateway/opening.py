@@ -50,6 +50,8 @@ async def find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
         raise Unavailable("The key store cannot be reached; try again.") from None
     if key is None:
         raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
+    if key.secret_ends_ms is not None and key.secret_ended(int(time() * 1_000)):
+        raise BadKey("Incorrect API key provided: this key has another secret now.")
     require_scope(key, SCOPES[surface])
     return key
 

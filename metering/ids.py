@@ -53,3 +53,21 @@ def id_floor(moment_ms: int) -> str:
     """The smallest identifier of a millisecond: every id made at `moment_ms` or later sorts after it."""
     digits = f"{moment_ms << 80 | 0x7 << 76 | 0b10 << 62:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+CHILD = "."
+"""Between a key's id and what makes a child key's: `key_a.b` is a child of `key_a`, so an event's key tells
+all the keys that it counts for."""
+
+
+def is_below(key_id: str, above: str) -> bool:
+    """Whether the first key is a child of the second, or a child's child."""
+    return key_id.startswith(above + CHILD)
+
+
+def key_and_above(key_id: str) -> list[str]:
+    """The ids of the key, of its parent, of the parent's parent."""
+    found = [key_id]
+    while CHILD in found[-1]:
+        found.append(found[-1].rpartition(CHILD)[0])
+    return found

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select
 
 from metering.eventtable import events
+from metering.ids import CHILD
 from metering.rollup import DAY_MS, Piece, pieces
 
 ROW_COLUMNS = ("account_id", "key_id", "customer", "workspace", "feature", "plan", "trace_id", "route")
@@ -120,7 +121,7 @@ def _piece(
         summed = [table.c[name] for name in _SUMMED]
     query = sa.select(*(table.c[name] for name in grouped), *summed).where(
         table.c.account_id == account_id,
-        *(columns[name] == value for name, value in fixed.items()),
+        *(_named(columns[name], name, value) for name, value in fixed.items()),
         *(columns[name] != sa.literal_column("''") for name in grouped if name not in fixed),
     )
     buckets = _buckets(piece, fixed, last_ms)
@@ -128,6 +129,13 @@ def _piece(
         return query.where(moment.in_(buckets))
     query = query.where(moment >= piece.since_ms)
     return query if piece.until_ms is None else query.where(moment < piece.until_ms)
+
+
+def _named(column: ColumnElement[Any], name: str, value: str) -> ColumnElement[bool]:
+    """Rows of this name; of a key also those of its children, whose ids begin with it and CHILD."""
+    if name != "key_id":
+        return column == value
+    return sa.or_(column == value, sa.and_(column >= value + CHILD, column < value + chr(ord(CHILD) + 1)))
 
 
 def _buckets(piece: Piece, fixed: Collection[str], last_ms: int) -> Sequence[int] | None:

@@ -18,6 +18,7 @@ from budgets.limit import AMOUNT_MAX, Attribution, Limit
 from budgets.movements import Movements
 from budgets.names import names_of
 from budgets.seed import Seeded, SeedError, is_whole, seed_shard
+from budgets.tally import NAMED_MAX
 from budgets.window import window_of
 from metering.adjustment import Adjustment, encode_adjustment
 from metering.event import encode
@@ -258,6 +259,26 @@ async def test_a_limit_counts_from_its_making_and_other_keys_do_not_count(books:
     assert books.seed() is not None
     assert [world.counters(limit)[0] for limit in (old, young, younger)] == [3_110, 3_100, 1_000]
     assert world.counters(each, Attribution(ACCOUNT, KEY, "acme"))[0] == 3_007
+
+
+async def test_what_child_keys_spent_counts_on_the_keys_above_them(books: Books) -> None:
+    world = books.world
+    parent = world.limit(1_000, window="month")
+    child = world.limit(900, window="month", scope_id=f"{KEY}.a")
+    of_child, of_grandchild = replace(world.of, key_id=f"{KEY}.a"), replace(world.of, key_id=f"{KEY}.a.b")
+    stranger = replace(world.of, key_id=f"{KEY}x")
+    for of, spent in ((world.of, 1), (of_child, 20), (of_grandchild, 300), (stranger, 4_000)):
+        books.store.append([event_for(of, spent)])
+    books.forget()
+    books.seed()
+    assert world.counters(parent) == (321, 0, 0)
+    assert world.counters(child) == (320, 0, 0)
+    many = [world.limit(5_000 + n, window="month", scope_id=f"{KEY}.a.b{n}") for n in range(NAMED_MAX)]
+    assert len(many) == NAMED_MAX  # so many that all keys are summed in one question
+    books.forget()
+    books.seed()
+    assert world.counters(parent) == (321, 0, 0)
+    assert world.counters(child) == (320, 0, 0)
 
 
 async def test_many_limits_on_single_customers_are_summed_together_from_the_making_of_each(
