@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
+
+from simulator.process import Simulator, start_simulator
+from tests.clients.world import World, built_world
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with start_simulator() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def world(simulator: Simulator) -> Iterator[World]:
+    with built_world(simulator) as built:
+        yield built
