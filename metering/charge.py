@@ -11,47 +11,20 @@ in the dearest way they can be read, and the cost says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import lcm
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from metering.cost import Cost, rounded_lines
 from metering.money import PICO_PER_NANO, half_even
-from metering.units import UNITS, depth, join_of
+from metering.units import depth, join_of, unit_of, within
 from metering.usage import FIELDS, Usage, counts
 
-Status = Literal["priced", "unpriced", "free"]
 _Apart = Literal["overlapping", "in full"]
 # Plans are kept per combination of counted units. A model meets a handful; this bounds a hostile provider.
 _PLANS_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One row of a breakdown. `price_pico` is per unit; for seconds it is per hour (`Unit.per`)."""
-
-    unit: str
-    quantity: int
-    price_pico: int
-    cost_nano: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one usage costs.
-
-    nano: the cost; None where some count has no price (status "unpriced"). The lines add up to it exactly.
-    upper_nano: what it can be at most; None where that is not known.
-    unpriced_units: counts that had no rate of their own, whether another unit's rate stood in or none did.
-    notes: sentences for whoever checks the bill: contradictions, unknown service tiers.
-    """
-
-    nano: int | None
-    status: Status
-    lines: tuple[Line, ...]
-    entry_ids: tuple[str, ...]
-    upper_nano: int | None
-    unpriced_units: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+# The weight of a node whose rate changes with its own number.
+_GRADUATED = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +33,7 @@ class _Plan:
 
     nodes: (index of the count, positions of more precise nodes, weight, unit, pico), most precise first;
     weight / denominator is nano-USD per unit. gaps: (position, unit, fatal, bounded) of units without a rate
-    of their own.
+    of their own. steps: by position, (above, weight, pico) of units whose rate changes with their number.
     """
 
     nodes: tuple[tuple[int, tuple[int, ...], int, str, int], ...]
@@ -68,22 +41,42 @@ class _Plan:
     gaps: tuple[tuple[int, str, bool, bool], ...]
     absorbed: tuple[tuple[int, int], ...]
     entry_ids: tuple[str, ...]
+    steps: Mapping[int, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
+
+
+class Terms(NamedTuple):
+    """How a model's counts are billed, whatever the rates.
+
+    billed_as: counts reported apart but charged inside another. once: charged once for a request, however
+    many there were. minimums: the least quantity charged where there is any.
+    """
+
+    billed_as: Mapping[str, str] = {}
+    once: frozenset[str] = frozenset()
+    minimums: Mapping[str, int] = {}
+
+
+NO_TERMS = Terms()
 
 
 class Band:
-    """The flat rates between two context thresholds of one price sheet."""
+    """The rates between two context thresholds of one price sheet.
 
-    __slots__ = ("_plans", "billed_as", "free", "minimums", "rates")
+    rates: unit -> (pico-USD, entry id). graduated: unit -> (above, pico) steps by the number of that unit
+    itself; each part is charged at its own step's rate, and `rates` has the dearest of them.
+    """
+
+    __slots__ = ("_plans", "free", "graduated", "rates", "terms")
 
     def __init__(
         self,
         rates: Mapping[str, tuple[int, str]],
-        billed_as: Mapping[str, str],
-        minimums: Mapping[str, int],
+        terms: Terms = NO_TERMS,
+        graduated: Mapping[str, tuple[tuple[int, int], ...]] | None = None,
     ) -> None:
         self.rates = rates
-        self.billed_as = billed_as
-        self.minimums = minimums
+        self.terms = terms
+        self.graduated = graduated or {}
         self.free = bool(rates) and not any(pico for pico, _ in rates.values())
         self._plans: dict[tuple[object, ...], _Plan] = {}
 
@@ -93,12 +86,17 @@ class Band:
         amounts: tuple[int, ...] = counts(usage)
         if usage.extra:
             names, amounts = _with_extra(amounts, usage.extra)
-        if self.minimums:
-            amounts = tuple(
-                max(amount, self.minimums.get(name, 0)) if amount else 0
-                for name, amount in zip(names, amounts, strict=True)
-            )
+        if self.terms.minimums or (self.terms.once and usage.extra):
+            amounts = self._billed(names, amounts)
         return self._charged(names, amounts, notes, apart=None)
+
+    def _billed(self, names: tuple[str, ...], amounts: tuple[int, ...]) -> tuple[int, ...]:
+        """The counts as they are billed, where that is not as they were reported."""
+        once, minimums = self.terms.once, self.terms.minimums
+        return tuple(
+            (min(amount, 1) if name in once else max(amount, minimums.get(name, 0))) if amount else 0
+            for name, amount in zip(names, amounts, strict=True)
+        )
 
     def _charged(
         self,
@@ -137,8 +135,12 @@ class Band:
                 amount = quantity * weight
                 total += amount
                 charged.append((unit, quantity, pico, amount))
+            elif quantity and weight == _GRADUATED:
+                for share, step, price in _shares(plan.steps[len(leaves) - 1], quantity):
+                    total += share * step
+                    charged.append((unit, share, price, share * step))
         nano = half_even(total, plan.denominator)
-        lines = _lines(charged, nano, plan.denominator)
+        lines = rounded_lines(charged, nano, plan.denominator)
         if plan.gaps:
             gaps = [gap for gap in plan.gaps if leaves[gap[0]]]
             if gaps:
@@ -203,20 +205,28 @@ class Band:
             name: whole for name in indexes if (whole := self._absorbed_by(name)) and whole in indexes
         }
         units = [name for name in indexes if name not in absorbing and self._chargeable(name)]
-        units.sort(key=lambda name: (-depth(name) if name in UNITS else 0, names.index(name)))
+        units.sort(key=lambda name: (-depth(name), names.index(name)))
         found = {name: self._resolved(name) for name in units}
-        scale = lcm(*(UNITS[name].per for name in units if name in UNITS))
+        known = [unit for name in units if (unit := unit_of(name)) is not None]
+        scale = lcm(*(unit.per for unit in known))
+        inside = {unit.name: unit.within for unit in known}
         nodes: list[tuple[int, tuple[int, ...], int, str, int]] = []
         gaps: list[tuple[int, str, bool, bool]] = []
+        steps: dict[int, tuple[tuple[int, int, int], ...]] = {}
         for position, name in enumerate(units):
-            inner = tuple(p for p in range(position) if units[p] in UNITS and name in UNITS[units[p]].within)
+            inner = tuple(p for p in range(position) if name in inside.get(units[p], ()))
             resolved = found[name]
             if resolved is None:
                 nodes.append((indexes[name], inner, -1, name, 0))
                 gaps.append((position, name, True, False))
                 continue
-            pico, _, told, bounded = resolved
-            nodes.append((indexes[name], inner, pico * scale // UNITS[name].per, name, pico))
+            rated, pico, _, told, bounded = resolved
+            per = scale // per_of(name)
+            if rated in self.graduated:
+                steps[position] = tuple((above, step * per, step) for above, step in self.graduated[rated])
+                nodes.append((indexes[name], inner, _GRADUATED, name, pico))
+            else:
+                nodes.append((indexes[name], inner, pico * per, name, pico))
             if told:
                 gaps.append((position, name, False, bounded))
         return _Plan(
@@ -224,40 +234,41 @@ class Band:
             denominator=PICO_PER_NANO * scale,
             gaps=tuple(gaps),
             absorbed=tuple((indexes[name], indexes[whole]) for name, whole in absorbing.items()),
-            entry_ids=tuple(dict.fromkeys(r[1] for n in names if (r := found.get(n)) is not None)),
+            entry_ids=tuple(dict.fromkeys(r[2] for n in names if (r := found.get(n)) is not None)),
+            steps=steps,
         )
 
     def _absorbed_by(self, name: str) -> str | None:
         """The count that already charges this one, where the list bills both alike."""
-        if name in self.rates or name not in UNITS:
+        unit, billed_as = unit_of(name), self.terms.billed_as
+        if name in self.rates or unit is None:
             return None
-        if name in self.billed_as:
-            return self.billed_as[name]
+        if name in billed_as:
+            return billed_as[name]
         # What is both cached and image is cached input, where images are billed as input.
-        within = UNITS[name].within
-        if any(whole in self.billed_as and whole not in self.rates for whole in within):
-            rest = [whole for whole in within if whole not in self.billed_as]
+        if any(whole in billed_as and whole not in self.rates for whole in unit.within):
+            rest = [whole for whole in unit.within if whole not in billed_as]
             return max(rest, key=depth, default=None)
         return None
 
     def _chargeable(self, name: str) -> bool:
-        return name in self.rates or name not in UNITS or not UNITS[name].optional
+        unit = unit_of(name)
+        return name in self.rates or unit is None or not unit.optional
 
-    def _resolved(self, name: str) -> tuple[int, str, bool, bool] | None:
-        """(pico, entry id, told, bounded) of the unit's own rate or the one that stands in; None without."""
+    def _resolved(self, name: str) -> tuple[str, int, str, bool, bool] | None:
+        """(unit, pico, entry id, told, bounded) of its own rate, or of the one that stands in, or None."""
         told, bounded = False, True
-        while name in UNITS:
+        while (unit := unit_of(name)) is not None:
             rate = self.rates.get(name)
             if rate is not None:
-                return rate[0], rate[1], told, bounded
-            if name in self.billed_as:
-                name = self.billed_as[name]
+                return name, rate[0], rate[1], told, bounded
+            if name in self.terms.billed_as:
+                name = self.terms.billed_as[name]
                 continue
-            fallback = UNITS[name].fallback
-            if fallback is None:
+            if unit.fallback is None:
                 return None
-            told, bounded = told or fallback.told, bounded and fallback.bounds
-            name = fallback.unit
+            told, bounded = told or unit.fallback.told, bounded and unit.fallback.bounds
+            name = unit.fallback.unit
         return None
 
     def prices(self, unit: str) -> bool:
@@ -269,11 +280,37 @@ class Band:
         picos = [
             pico
             for name, (pico, _) in self.rates.items()
-            if (unit := UNITS[name]).family == "tokens"
+            if (unit := unit_of(name)) is not None
+            and unit.family == "tokens"
             and unit.direction == direction
             and (media or not unit.media)
         ]
         return max(picos, default=None)
+
+    def dearest_of(self, name: str) -> int | None:
+        """The highest rate one of these can be charged at, however it is told apart; None without one."""
+        resolved = self._resolved(name)
+        picos = [pico for rated, (pico, _) in self.rates.items() if rated == name or within(rated, name)]
+        if resolved is not None:
+            picos.append(resolved[1])
+        return max(picos, default=None)
+
+
+def per_of(name: str) -> int:
+    """How many of the unit one price covers."""
+    unit = unit_of(name)
+    return unit.per if unit is not None else 1
+
+
+def _shares(steps: Sequence[tuple[int, int, int]], quantity: int) -> list[tuple[int, int, int]]:
+    """(quantity, weight, pico) of the part of a quantity that each step covers."""
+    shares = []
+    for position, (above, weight, pico) in enumerate(steps):
+        end = steps[position + 1][0] if position + 1 < len(steps) else quantity
+        part = min(quantity, end) - max(above, 0)
+        if part > 0:
+            shares.append((part, weight, pico))
+    return shares
 
 
 def _with_extra(
@@ -294,19 +331,3 @@ def _overlap(plan: _Plan, leaves: Sequence[int], inner: Sequence[int], excess: i
                 if joined is not None:
                     return joined
     return None
-
-
-def _lines(charged: Sequence[tuple[str, int, int, int]], nano: int, denominator: int) -> tuple[Line, ...]:
-    """Rows that add up to `nano`: each rounded down, the rest to those that lost most, in order."""
-    lines: list[Line] = []
-    spare = nano
-    for unit, quantity, pico, amount in charged:
-        floor = amount // denominator
-        spare -= floor
-        lines.append(Line(unit, quantity, pico, floor))
-    if spare:
-        by_loss = sorted(range(len(charged)), key=lambda i: -(charged[i][3] % denominator))
-        for position in by_loss[:spare]:
-            line = lines[position]
-            lines[position] = replace(line, cost_nano=line.cost_nano + 1)
-    return tuple(lines)

@@ -7,39 +7,22 @@ access until the next price change, day's window edge or new model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from metering.price import ModelPrice, Rate, RateSheet
+from metering.charge import NO_TERMS, Terms
+from metering.override import Override, negotiated
+from metering.price import NO_UPLIFTS, ModelPrice, Rate, RateSheet
 from metering.pricelist import DAY_MS, Entry, Model, PriceList, listed_providers, read_list
+from metering.pricerows import PriceRow, entry_rows, override_rows
 
 __all__ = ["ModelInfo", "ModelPrice", "Override", "PriceBook", "PriceRow"]
 
 # Model names come from clients: this bounds what a flood of invented ones can occupy.
 _FOUND_MAX = 10_000
+# How long after its start a request may still be tried anew; its ceiling bounds the prices until then, too.
+HORIZON_MS = 3_600_000
 _FAR_PAST, _FAR_FUTURE = -(2**62), 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """An operator's price for one model: pico-USD per `Unit.per` units, from a moment on.
-
-    `model` is the name as requested or the list's canonical id. What is not named here (units, context
-    window, maximum output) stays as listed. A rate of 0 says that the unit is free.
-    """
-
-    provider: str
-    model: str
-    effective_from_ms: int
-    rates_pico: Mapping[str, int]
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    source: str = "configuration"
-
-    @property
-    def id(self) -> str:
-        """The entry id that cost events keep."""
-        return f"override:{self.provider}/{self.model}/{self.effective_from_ms}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +33,6 @@ class ModelInfo:
     context_window: int | None
     max_output_tokens: int | None
     reasoning: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRow:
-    """One rate of a day, for people: the variant (None: default), from which input length, and its origin.
-
-    in_force: False for what is charged at other hours of the same day.
-    """
-
-    variant: str | None
-    unit: str
-    above: int | None
-    pico: int
-    entry_id: str
-    from_ms: int | None
-    hours: tuple[int, int] | None
-    source: str
-    checked: str | None
-    in_force: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +52,9 @@ class PriceBook:
         for override in sorted(overrides, key=lambda each: each.effective_from_ms):
             key = (override.provider.lower(), override.model.lower())
             self._overrides.setdefault(key, []).append(override)
+        self._accounts = {override.account for override in overrides if override.account}
         self._lists: dict[str, PriceList | None] = {}
-        self._found: dict[tuple[str, str], _Found] = {}
+        self._found: dict[tuple[str, str, str | None], _Found] = {}
         self._built: dict[tuple[str, str, tuple[str, ...]], ModelPrice] = {}
 
     @classmethod
@@ -97,12 +62,17 @@ class PriceBook:
         """A book over the shipped lists with `overrides` laid over them."""
         return cls(overrides)
 
-    def find(self, provider: str, model: str, at_ms: int) -> ModelPrice | None:
-        """The price of a call that starts at `at_ms`; None where no price is known."""
-        found = self._found.get((provider, model))
+    def find(self, provider: str, model: str, at_ms: int, account: str | None = None) -> ModelPrice | None:
+        """The price of a call that starts at `at_ms`; None where no price is known.
+
+        `account`: whose own prices are laid over everybody's, where it has any.
+        """
+        if account is not None and account not in self._accounts:
+            account = None
+        found = self._found.get((provider, model, account))
         if found is not None and found.from_ms <= at_ms < found.until_ms:
             return found.price
-        return self._look_up(provider, model, at_ms)
+        return self._look_up(provider, model, account, at_ms)
 
     def models(self, provider: str) -> list[ModelInfo]:
         """The models that the provider's list has a rate for, and those that only overrides name."""
@@ -124,38 +94,53 @@ class PriceBook:
 
     def rows(self, provider: str, model: str, at_ms: int) -> list[PriceRow]:
         """Every rate for a call that starts at `at_ms`: default, variants, overrides, then other hours'."""
-        _, listed, overrides = self._named(provider, model)
+        _, listed, overrides = self._named(provider, model, None)
         rows: list[PriceRow] = []
         base = _in_force(listed.prices, at_ms) if listed else None
         if listed is not None and base is not None:
             for entry in (base, *(each for each in listed.variants if each.active(at_ms))):
-                rows += _entry_rows(entry, in_force=True)
+                rows += entry_rows(entry, in_force=True)
         for override in overrides:
             if override.effective_from_ms <= at_ms:
-                rows += _override_rows(override)
+                rows += override_rows(override)
         for entry in _other_hours(listed.prices, at_ms) if listed else ():
             if entry is not base:
-                rows += _entry_rows(entry, in_force=False)
+                rows += entry_rows(entry, in_force=False)
         return rows
 
-    def _look_up(self, provider: str, model: str, at_ms: int) -> ModelPrice | None:
-        owner, listed, overrides = self._named(provider, model)
+    def _look_up(self, provider: str, model: str, account: str | None, at_ms: int) -> ModelPrice | None:
+        owner, listed, overrides = self._named(provider, model, account)
         entries = [*listed.prices, *listed.variants] if listed else []
-        from_ms, until_ms = _steady(entries, overrides, at_ms)
+        edges = _edges(entries, overrides, at_ms)
         price = self._price(provider, owner or model, listed, overrides, at_ms)
+        soon = [edge for edge in edges if at_ms < edge < at_ms + HORIZON_MS]
+        later = [self._price(provider, owner or model, listed, overrides, edge) for edge in sorted(soon)]
+        if price is not None and any(other is not price for other in later):
+            price = replace(price, later=tuple(other for other in later if other is not None))
+        # What holds now, and what will within the hour, changes an hour before each edge and at it.
+        changes = edges | {edge - HORIZON_MS + 1 for edge in edges}
+        from_ms = max((edge for edge in changes if edge <= at_ms), default=_FAR_PAST)
+        until_ms = min((edge for edge in changes if edge > at_ms), default=_FAR_FUTURE)
         if len(self._found) >= _FOUND_MAX:
             self._found.clear()
-        self._found[provider, model] = _Found(from_ms, until_ms, price)
+        self._found[provider, model, account] = _Found(from_ms, until_ms, price)
         return price
 
-    def _named(self, provider: str, name: str) -> tuple[str | None, Model | None, list[Override]]:
+    def _named(
+        self, provider: str, name: str, account: str | None
+    ) -> tuple[str | None, Model | None, list[Override]]:
         """(canonical id, listed model, overrides by date) of a requested name."""
         listed = self._model(provider, name)
         keys = {(provider.lower(), name.lower())}
         if listed is not None:
             keys.add((provider.lower(), listed.id.lower()))
-        overrides = [each for key in keys for each in self._overrides.get(key, ())]
-        overrides.sort(key=lambda each: (each.effective_from_ms, each.model))
+        overrides = [
+            each
+            for key in keys
+            for each in self._overrides.get(key, ())
+            if each.account is None or each.account == account
+        ]
+        overrides.sort(key=lambda each: each.rank)
         owner = listed.id if listed is not None else overrides[-1].model if overrides else None
         return owner, listed, overrides
 
@@ -199,7 +184,9 @@ class PriceBook:
         key = (provider, owner, tuple(parts))
         built = self._built.get(key)
         if built is None:
-            built = _model_price(provider, owner, listed, base, variants, laid)
+            found = self._list(provider)
+            by_report = not laid and found is not None and found.by_report
+            built = _model_price(provider, owner, listed, base, variants, laid, by_report=by_report)
             if len(self._built) >= _FOUND_MAX:
                 self._built.clear()
             self._built[key] = built
@@ -227,15 +214,13 @@ def _model_price(
     base: Entry | None,
     variants: Sequence[Entry],
     laid: Sequence[Override],
+    *,
+    by_report: bool,
 ) -> ModelPrice:
-    billed_as = listed.billed_as if listed else {}
-    negotiated = {
-        unit: Rate(((-1, pico),), override.id)
-        for override in laid
-        for unit, pico in override.rates_pico.items()
-    }
+    terms = listed.terms if listed else NO_TERMS
+    if base is not None and base.minimums:
+        terms = Terms(terms.billed_as, terms.once, base.minimums)
     own = dict(base.rates) if base else {}
-    minimums = base.minimums if base else {}
     overlays: dict[str, dict[str, Rate]] = {}
     for entry in variants:
         assert entry.variant is not None
@@ -243,6 +228,9 @@ def _model_price(
         # Of several active entries for one variant the first in the file speaks, unit by unit.
         for unit, rate in entry.rates.items():
             overlay.setdefault(unit, rate)
+    for override in laid:
+        if override.service_tier is not None:
+            overlays.setdefault(override.service_tier, {})
     windows = [each.context_window for each in laid if each.context_window]
     maxima = [each.max_output_tokens for each in laid if each.max_output_tokens]
     return ModelPrice(
@@ -251,60 +239,22 @@ def _model_price(
         context_window=windows[-1] if windows else listed.context_window if listed else None,
         max_output_tokens=maxima[-1] if maxima else listed.max_output_tokens if listed else None,
         reasoning=listed.reasoning if listed else False,
-        default=RateSheet({**own, **negotiated}, billed_as, minimums),
+        default=RateSheet({**own, **negotiated(laid, None)}, terms),
         variants={
-            name: RateSheet({**own, **overlay, **negotiated}, billed_as, minimums)
+            name: RateSheet({**own, **overlay, **negotiated(laid, name)}, terms)
             for name, overlay in overlays.items()
         },
+        uplifts=listed.uplifts if listed else NO_UPLIFTS,
+        by_report=by_report,
     )
 
 
-def _steady(entries: Sequence[Entry], overrides: Sequence[Override], at_ms: int) -> tuple[int, int]:
-    """The stretch around `at_ms` in which no entry starts, ends or changes its daily window."""
-    edges = [override.effective_from_ms for override in overrides]
+def _edges(entries: Sequence[Entry], overrides: Sequence[Override], at_ms: int) -> set[int]:
+    """The moments around `at_ms` at which an entry starts, ends or changes its window."""
+    edges = {override.effective_from_ms for override in overrides}
     midnight = at_ms - at_ms % DAY_MS
     for entry in entries:
-        edges += [edge for edge in (entry.from_ms, entry.until_ms) if edge is not None]
-        for clock in entry.hours or ():
-            edges += [midnight + clock + day for day in (-DAY_MS, 0, DAY_MS)]
-    return (
-        max((edge for edge in edges if edge <= at_ms), default=_FAR_PAST),
-        min((edge for edge in edges if edge > at_ms), default=_FAR_FUTURE),
-    )
-
-
-def _entry_rows(entry: Entry, *, in_force: bool) -> list[PriceRow]:
-    return [
-        PriceRow(
-            variant=entry.variant,
-            unit=unit,
-            above=above if above >= 0 else None,
-            pico=pico,
-            entry_id=entry.id,
-            from_ms=entry.from_ms,
-            hours=entry.hours,
-            source=entry.source,
-            checked=entry.checked,
-            in_force=in_force,
-        )
-        for unit, rate in entry.rates.items()
-        for above, pico in rate.steps
-    ]
-
-
-def _override_rows(override: Override) -> list[PriceRow]:
-    return [
-        PriceRow(
-            variant=None,
-            unit=unit,
-            above=None,
-            pico=pico,
-            entry_id=override.id,
-            from_ms=override.effective_from_ms,
-            hours=None,
-            source=override.source,
-            checked=None,
-            in_force=True,
-        )
-        for unit, pico in override.rates_pico.items()
-    ]
+        edges |= {edge for edge in (entry.from_ms, entry.until_ms) if edge is not None}
+        clocks = [*(entry.hours or ()), *((0,) if entry.weekdays is not None else ())]
+        edges |= {midnight + clock + day for clock in clocks for day in (-DAY_MS, 0, DAY_MS)}
+    return edges

@@ -15,10 +15,13 @@ from typing import Any
 
 import orjson
 
-from metering.price import Rate
+from metering.charge import Terms
+from metering.price import NO_UPLIFTS, Rate, Uplifts
 
 DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_WEEKDAY = _EPOCH.weekday()
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # A model name of a request is matched against many rules, some of them patterns: no name is this long.
 _NAME_MAX = 256
 
@@ -31,6 +34,7 @@ class Entry:
 
     from_ms, until_ms: in force from (inclusive) until (exclusive); None is open.
     hours: the daily UTC window in ms since midnight, [start, end), across midnight where end < start.
+    weekdays: on which days (Monday is 0), UTC; a window across midnight belongs to the day it starts on.
     variant: "flex" for what a service tier or processing mode selects, "key=value" for other conditions.
     """
 
@@ -43,6 +47,7 @@ class Entry:
     minimums: Mapping[str, int]
     source: str
     checked: str
+    weekdays: frozenset[int] | None = None
 
     def active(self, at_ms: int) -> bool:
         """True when a call that started at this moment is charged by this entry."""
@@ -50,11 +55,17 @@ class Entry:
             return False
         if self.until_ms is not None and at_ms >= self.until_ms:
             return False
-        if self.hours is None:
-            return True
-        start, end = self.hours
-        clock = at_ms % DAY_MS
-        return start <= clock < end if start <= end else clock >= start or clock < end
+        day, clock = divmod(at_ms, DAY_MS)
+        if self.hours is not None:
+            start, end = self.hours
+            if start <= end:
+                if not start <= clock < end:
+                    return False
+            elif clock < end:
+                day -= 1
+            elif clock < start:
+                return False
+        return self.weekdays is None or (day + _EPOCH_WEEKDAY) % 7 in self.weekdays
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,8 @@ class Model:
     context_window: int | None
     max_output_tokens: int | None
     reasoning: bool
-    billed_as: Mapping[str, str]
+    terms: Terms
+    uplifts: Uplifts
     prices: tuple[Entry, ...]
     variants: tuple[Entry, ...]
 
@@ -76,6 +88,7 @@ class PriceList:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.provider: str = document["provider"]
         self.name: str = document["name"]
+        self.by_report: bool = document.get("bills", "list") == "reported"
         self.fallback_providers: tuple[str, ...] = tuple(document.get("fallback_providers", ()))
         defaults = (document["source"], document["checked"])
         self.models = tuple(_model(row, defaults) for row in document["models"])
@@ -123,7 +136,7 @@ def listed_providers() -> list[str]:
 
 
 def day_ms(text: str) -> int:
-    """The start of a day written 2026-11-21, in ms since the epoch, UTC."""
+    """The start of a day written 2026-11-21, or a moment 2026-11-21T16:00, in ms since the epoch, UTC."""
     return (datetime.fromisoformat(text).replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -133,10 +146,15 @@ def _model(row: Mapping[str, Any], defaults: tuple[str, str]) -> Model:
         context_window=row.get("context_window"),
         max_output_tokens=row.get("max_output_tokens"),
         reasoning=row.get("reasoning", False),
-        billed_as=row.get("billed_as", {}),
+        terms=Terms(row.get("billed_as", {}), frozenset(row.get("billed_once", ()))),
+        uplifts=_uplifts(row.get("uplifts")),
         prices=tuple(_entry(price, None, defaults) for price in row["prices"]),
         variants=tuple(_entry(price, price["when"], defaults) for price in row.get("variants", ())),
     )
+
+
+def _uplifts(row: Mapping[str, Any] | None) -> Uplifts:
+    return Uplifts(row["per_mille"], row["told_by"] == "answer") if row else NO_UPLIFTS
 
 
 def _entry(row: Mapping[str, Any], when: Mapping[str, str] | None, defaults: tuple[str, str]) -> Entry:
@@ -152,10 +170,14 @@ def _entry(row: Mapping[str, Any], when: Mapping[str, str] | None, defaults: tup
         from_ms=day_ms(start) if start else None,
         until_ms=day_ms(end) if end else None,
         hours=(_clock_ms(hours[0]), _clock_ms(hours[1])) if hours else None,
-        rates={unit: Rate(tuple(each), row["id"]) for unit, each in steps.items()},
+        rates={
+            unit: Rate(tuple(each), row["id"], graduated=len(each) > 1 and row.get("graduated", False))
+            for unit, each in steps.items()
+        },
         minimums=row.get("minimums", {}),
         source=row.get("source", defaults[0]),
         checked=row.get("checked", defaults[1]),
+        weekdays=frozenset(map(_WEEKDAYS.index, days)) if (days := row.get("weekdays")) else None,
     )
 
 

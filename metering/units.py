@@ -7,7 +7,8 @@ names and the few questions that price arithmetic asks. Adding a unit is one row
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from typing import Any, Literal
 import orjson
 
 Direction = Literal["input", "output"]
+# Names come from answers and from those who report usage: a longer one is no unit.
+_NAME_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Unit:
     per: how many units one price covers.
     media: audio, image and video tokens, which a request made only of text cannot cause.
     optional: costs nothing where no rate is listed, instead of making the cost unknown.
+    qualifiers: what it may be told apart by, in the order in which names carry it.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Unit:
     fallback: Fallback | None
     media: bool
     optional: bool
+    qualifiers: tuple[str, ...] = ()
 
 
 def _registry(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Unit]:
@@ -64,6 +69,7 @@ def _registry(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Unit]:
             fallback=_fallback(fallback) if fallback else None,
             media=row.get("media", False),
             optional=row.get("optional", False),
+            qualifiers=tuple(row.get("qualifiers", ())),
         )
     return units
 
@@ -78,14 +84,45 @@ UNITS: Mapping[str, Unit] = MappingProxyType(
 )
 
 
+@lru_cache(maxsize=1_024)
+def unit_of(name: str) -> Unit | None:
+    """The unit of that name, with its qualifiers if it has any; None where the registry has no such unit.
+
+    `output_images:1024x1024:high` is inside `output_images:1024x1024`, and that inside `output_images`.
+    """
+    found = UNITS.get(name)
+    if found is not None or len(name) > _NAME_MAX:
+        return found
+    base, *told = name.split(":")
+    plain = UNITS.get(base)
+    if plain is None or not all(told) or len(told) > len(plain.qualifiers):
+        return None
+    parents = frozenset(":".join((base, *told[:count])) for count in range(len(told)))
+    return replace(
+        plain,
+        name=name,
+        label=f"{plain.label} {' '.join(told)}",
+        within=plain.within | parents,
+        fallback=Fallback(":".join((base, *told[:-1])), told=False, bounds=True),
+        qualifiers=plain.qualifiers[len(told) :],
+    )
+
+
 def depth(name: str) -> int:
-    """How many counts include this one; the most specific unit has the greatest depth."""
-    return len(UNITS[name].within)
+    """How many counts include this one; the most specific unit has the greatest depth. 0: no such unit."""
+    unit = unit_of(name)
+    return len(unit.within) if unit is not None else 0
+
+
+def within(first: str, second: str) -> bool:
+    """True where the count of the first unit is inside that of the second."""
+    unit = unit_of(first)
+    return unit is not None and second in unit.within
 
 
 def join_of(first: str, second: str) -> str | None:
     """The unit that counts what is in both (cached audio for cached and audio), or None."""
-    if first in UNITS[second].within or second in UNITS[first].within:
+    if within(first, second) or within(second, first):
         return None
     for name, unit in UNITS.items():
         if first in unit.within and second in unit.within:

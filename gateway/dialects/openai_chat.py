@@ -1,7 +1,7 @@
-"""OpenAI's chat completions format: requests, and the usage its answers report.
+"""OpenAI's chat completions format: requests, and the texts in answers.
 
-Shapes: https://platform.openai.com/docs/api-reference/chat, and what providers that copy the format
-return where they differ (noted at each place).
+Shapes: https://platform.openai.com/docs/api-reference/chat. What an answer's usage means is read by
+`metering.usage.openai`, whose two functions the gateway calls by way of this file.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from gateway.dialects.exchange import (
     wrong_type,
 )
 from gateway.errors import BadRequest
-from metering.usage import Usage
+from metering.usage.openai import read_usage as read_usage
+from metering.usage.openai import usage_object as usage_object
 
 CHOICES_MAX = 128
-TOKENS_MAX = 10**9
-"""A reported count above this is a mistake, and what it costs would be beyond what can be counted."""
 _JSON_FORMATS = ("json_object", "json_schema")
 _TEXT_PARTS = ("text", "refusal", "input_text", "output_text", "thinking", "reasoning")
 
@@ -136,60 +135,6 @@ def _text_bytes(content: Any) -> int:
     if isinstance(content, list):
         return sum(_text_bytes(part.get("text") if isinstance(part, dict) else part) for part in content)
     return 0
-
-
-def read_usage(reported: dict[str, Any]) -> Usage | None:
-    """Usage of one answer from its `usage` object; None when it reports nothing countable.
-
-    OpenAI counts cached tokens inside prompt_tokens and reasoning inside completion_tokens. Where others
-    differ: DeepSeek names the cached part prompt_cache_hit_tokens; xAI counts reasoning beside
-    completion_tokens, which its own total_tokens shows.
-    """
-    given = reported.get("prompt_tokens")
-    produced = reported.get("completion_tokens")
-    if given is None and produced is None and _count(reported.get("total_tokens")) == 0:
-        return None
-    prompt, completion = _count(given), _count(produced)
-    inside = reported.get("prompt_tokens_details")
-    outside = reported.get("completion_tokens_details")
-    inside = inside if isinstance(inside, dict) else {}
-    outside = outside if isinstance(outside, dict) else {}
-    cached = inside.get("cached_tokens")
-    if cached is None:
-        cached = reported.get("prompt_cache_hit_tokens", reported.get("cached_tokens"))
-    reasoning = _count(outside.get("reasoning_tokens", reported.get("reasoning_tokens")))
-    total = _count(reported.get("total_tokens"))
-    if reasoning and (reasoning > completion or total == prompt + completion + reasoning):
-        completion += reasoning
-    return Usage(
-        input_tokens=prompt,
-        cache_read_input_tokens=_count(cached),
-        cache_write_5m_input_tokens=_count(inside.get("cache_write_tokens")),
-        input_audio_tokens=_count(inside.get("audio_tokens")),
-        input_image_tokens=_count(inside.get("image_tokens")),
-        output_tokens=completion,
-        reasoning_output_tokens=reasoning,
-        output_audio_tokens=_count(outside.get("audio_tokens")),
-        output_image_tokens=_count(outside.get("image_tokens")),
-    )
-
-
-def _count(value: Any) -> int:
-    """A token count: whole, not negative and not absurd, however it is spelt; else it counts nothing."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return int(min(max(0, value), TOKENS_MAX))
-
-
-def usage_object(answer: dict[str, Any]) -> dict[str, Any] | None:
-    """Where an answer or a chunk carries its usage: at the top, or under Groq's `x_groq`."""
-    usage = answer.get("usage")
-    if isinstance(usage, dict):
-        return usage
-    groq = answer.get("x_groq")
-    if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
-        return dict(groq["usage"])
-    return None
 
 
 def delta_text(chunk: dict[str, Any]) -> str:

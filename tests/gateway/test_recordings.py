@@ -46,6 +46,8 @@ DISAGREEMENTS = {
     "test_openai_model_cerebras_provider_qwen_3_coder#1": "listed without a rate: oracle 0, ours unknown",
     "test_openrouter_cache_instructions_gemini_real_api#0": "the oracle refuses the usage (cache "
     "read and written overlap); ours is the recorded bill: test_a_recorded_bill_decides...",
+    "test_openrouter_web_search_tool_usage_stream#0": "one web search is reported, which no list prices and "
+    "the oracle does not read: ours is unknown, not too low",
 }
 """Exchange id -> why our cost is not genai-prices' (with the page or the bill that decides)."""
 

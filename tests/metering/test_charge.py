@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.charge import Band, Cost
+from metering.charge import Band, Terms
+from metering.cost import Cost
 from metering.money import pico_to_nano_half_even
 from metering.usage import Usage
 
@@ -27,7 +28,8 @@ FULL = {
 def band(
     rates: dict[str, int], billed_as: dict[str, str] | None = None, minimums: dict[str, int] | None = None
 ) -> Band:
-    return Band({unit: (pico, ENTRY) for unit, pico in rates.items()}, billed_as or {}, minimums or {})
+    terms = Terms(billed_as or {}, frozenset(), minimums or {})
+    return Band({unit: (pico, ENTRY) for unit, pico in rates.items()}, terms)
 
 
 def lines(cost: Cost) -> dict[str, int]:

@@ -210,8 +210,10 @@ def compare(book: PriceBook, provider: types.Provider, model: types.ModelInfo, r
             tier = next(iter(context.items())) if context else None
             for counts in shapes(prices, full=at is TODAY):
                 usage = ours(counts)
+                # What the list calls charged once for a request, the oracle charges as often as it is told.
+                told = {unit: min(n, 1) if unit in listed.terms.once else n for unit, n in counts.items()}
                 theirs = model.calc_price(
-                    types.Usage(**counts), provider, genai_request_timestamp=at, price_context=context
+                    types.Usage(**told), provider, genai_request_timestamp=at, price_context=context
                 )
                 expected = int((theirs.total_price * 10**9).to_integral_value(ROUND_HALF_EVEN))
                 cost = price.cost_of(usage, service_tier=variant(tier)) if price else None

@@ -19,7 +19,7 @@ def sheet(**rates: int | list[tuple[int, int]]) -> RateSheet:
         unit: Rate(((-1, rate),) if isinstance(rate, int) else tuple(rate), f"p/m/initial#{unit}")
         for unit, rate in rates.items()
     }
-    return RateSheet(steps, {}, {})
+    return RateSheet(steps)
 
 
 def price(default: RateSheet, **variants: RateSheet) -> ModelPrice:

@@ -84,9 +84,65 @@ def test_looking_back_and_forth_in_time_finds_the_same_prices(book: PriceBook) -
 
 def test_a_price_is_built_once_while_nothing_changes(book: PriceBook) -> None:
     first = book.find("deepseek", "deepseek-chat", moment("2026-11-20T01:00"))
-    assert book.find("deepseek", "deepseek-chat", moment("2026-11-20T16:29")) is first
+    assert book.find("deepseek", "deepseek-chat", moment("2026-11-20T15:30")) is first
     assert book.find("deepseek", "deepseek-chat", moment("2026-11-20T16:30")) is not first
     assert book.find("deepseek", "deepseek-chat", moment("2026-11-21T02:00")) is first
+
+
+def test_the_ceiling_bounds_the_price_of_an_attempt_that_starts_within_the_hour(price_of: PriceOf) -> None:
+    """Off-peak ends at 00:30: from 23:30 on, a request may be tried again at twice the price."""
+    before = price_of("deepseek", "deepseek-chat", "2025-08-01T23:30")
+    soon = price_of("deepseek", "deepseek-chat", "2025-08-01T23:30:00.001")
+    late = price_of("deepseek", "deepseek-chat", "2025-08-02T00:29:59.999")
+    assert [price.cost_of(MILLION).nano for price in (before, soon, late)] == [135_000_000] * 3
+    assert [price.ceiling_rates().input_pico for price in (before, soon, late)] == [135_000, 270_000, 270_000]
+    assert price_of("deepseek", "deepseek-chat", "2025-08-02T00:30").later == ()
+
+
+def test_a_price_that_ends_within_the_hour_no_longer_counts_after_it() -> None:
+    book = laid(mini({"output_tokens": 9_000_000}, "2026-11-10"))
+    at = moment("2026-11-10")
+    found = [book.find("openai", "gpt-4o-mini", ms) for ms in (at - 3_600_000, at - 3_599_999, at - 1, at)]
+    assert [price and price.ceiling_rates(media=False).output_pico for price in found] == [
+        1_000_000,  # the priority tier
+        9_000_000,
+        9_000_000,
+        9_000_000,
+    ]
+    assert [price and price.cost_of(Usage(output_tokens=1)).nano for price in found] == [600, 600, 600, 9_000]
+
+
+def test_an_account_pays_its_own_price_and_nobody_else_does() -> None:
+    book = laid(
+        mini({"input_tokens": 100_000, "output_tokens": 400_000}),
+        Override("openai", "gpt-4o-mini", moment("2026-10-01"), {"input_tokens": 90_000}, account="acme"),
+    )
+    usage = Usage(input_tokens=1_000, output_tokens=1_000)
+    costs = {
+        account: price.cost_of(usage)
+        for account in (None, "acme", "other")
+        if (price := book.find("openai", "gpt-4o-mini", NOW, account)) is not None
+    }
+    assert {account: cost.nano for account, cost in costs.items()} == {
+        None: 100_000 + 400_000,
+        "acme": 90_000 + 400_000,
+        "other": 100_000 + 400_000,
+    }
+    assert costs["acme"].entry_ids[0] == f"override:openai/gpt-4o-mini/{moment('2026-10-01')}@acme"
+    early = book.find("openai", "gpt-4o-mini", moment("2026-09-30T23:59:59.999"), "acme")
+    assert early is not None
+    assert early.cost_of(usage).nano == 150_000 + 600_000
+
+
+def test_an_override_may_hold_in_one_tier_only() -> None:
+    book = laid(
+        Override("openai", "gpt-5", 0, {"input_tokens": 500_000}, service_tier="flex"),
+        Override("openai", "gpt-5", 0, {"input_tokens": 700_000}, service_tier="scale"),
+    )
+    price = book.find("openai", "gpt-5", NOW)
+    assert price is not None
+    costs = {tier: price.cost_of(MILLION, service_tier=tier).nano for tier in (None, "flex", "scale")}
+    assert costs == {None: 1_250_000_000, "flex": 500_000_000, "scale": 700_000_000}
 
 
 def test_a_reseller_falls_back_to_the_list_of_who_makes_the_model(price_of: PriceOf) -> None:

@@ -1,0 +1,79 @@
+"""What one usage costs: the amount, its rows, and what is known about its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Status = Literal["priced", "unpriced", "free", "provider_reported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a breakdown. `price_pico` is per unit; for seconds it is per hour (`Unit.per`)."""
+
+    unit: str
+    quantity: int
+    price_pico: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one usage costs.
+
+    nano: the cost; None where some count has no price (status "unpriced"). The lines add up to it exactly.
+    upper_nano: what it can be at most; None where that is not known.
+    unpriced_units: counts that had no rate of their own, whether another unit's rate stood in or none did.
+    notes: sentences for whoever checks the bill: contradictions, unknown service tiers.
+    """
+
+    nano: int | None
+    status: Status
+    lines: tuple[Line, ...]
+    entry_ids: tuple[str, ...]
+    upper_nano: int | None
+    unpriced_units: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def rounded_lines(
+    charged: Sequence[tuple[str, int, int, int]], nano: int, denominator: int
+) -> tuple[Line, ...]:
+    """Rows that add up to `nano`: each rounded down, the rest to those that lost most, in order.
+
+    charged: (unit, quantity, pico, amount) with amounts in 1 / denominator nano-USD.
+    """
+    lines: list[Line] = []
+    spare = nano
+    for unit, quantity, pico, amount in charged:
+        floor = amount // denominator
+        spare -= floor
+        lines.append(Line(unit, quantity, pico, floor))
+    if spare:
+        by_loss = sorted(range(len(charged)), key=lambda i: -(charged[i][3] % denominator))
+        for position in by_loss[:spare]:
+            line = lines[position]
+            lines[position] = replace(line, cost_nano=line.cost_nano + 1)
+    return tuple(lines)
+
+
+def sum_of(first: Cost, second: Cost) -> Cost:
+    """Two parts of one attempt's cost together; not known where one of them is not."""
+    nano = None if first.nano is None or second.nano is None else first.nano + second.nano
+    upper = (
+        None
+        if first.upper_nano is None or second.upper_nano is None
+        else first.upper_nano + second.upper_nano
+    )
+    statuses = {first.status, second.status}
+    return Cost(
+        nano,
+        "unpriced" if nano is None else "free" if statuses == {"free"} else "priced",
+        first.lines + second.lines,
+        tuple(dict.fromkeys(first.entry_ids + second.entry_ids)),
+        upper,
+        first.unpriced_units + second.unpriced_units,
+        first.notes + second.notes,
+    )
