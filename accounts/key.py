@@ -90,6 +90,15 @@ class KeyLimit:
     thresholds: tuple[int, ...] = ()
     created_ms: int = 0
 
+    @property
+    def value_id(self) -> str:
+        """How its value in force is called: as the limit is."""
+        return self.id
+
+    @property
+    def carry(self) -> None:
+        """What is not used of a window is gone with it."""
+
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> KeyLimit:
         """The limit in a part of a document; unknown fields are ignored. KeyError, TypeError: none is."""

@@ -16,6 +16,16 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from accounts.key import KeyLimit, KeyRecord, document_name
+from accounts.plantables import (
+    CUSTOMERS,
+    PLANS,
+    overridden_values,
+    plan_versions_of,
+    policy_of,
+    registered_of,
+    subscriptions_of,
+)
+from accounts.subscription import Subscription
 from accounts.tables import (
     ACCOUNT_TERMS,
     CUSTOMER_TERMS,
@@ -89,17 +99,23 @@ class EnforcedCopy(Protocol):
     def put_limits(self, account_id: str, limits: Sequence[KeyLimit]) -> None:
         """Put the values of these limits in force."""
 
+    def put_plans(self, account_id: str, documents: Mapping[str, bytes], values: Mapping[str, int]) -> None:
+        """Publish versions of plans by their labels, after the values that they name."""
+
+    def put_values(self, account_id: str, values: Mapping[str, int]) -> None:
+        """Put values in force that plans and customers on them name."""
+
     def drop_limit(self, account_id: str, limit_id: str) -> None:
         """Forget the value of a limit that no document names any more."""
 
     def keep_limits(self, kept: Mapping[str, Iterable[str]]) -> int:
-        """Forget every value but those of these limits of each account; returns how many were forgotten."""
+        """Forget every value but those of these names of each account; returns how many were forgotten."""
 
     def put_account(self, account_id: str, version: int, document: bytes) -> None:
-        """Publish the account's list of limits and its version in one step."""
+        """Publish the account's document and its version in one step."""
 
     def put_customers(self, account_id: str, lists: Sequence[tuple[str, int, bytes]]) -> None:
-        """Publish lists of customers (customer, version, document), each with its version in one step."""
+        """Publish documents of customers (customer, version, document), each with its version in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,7 @@ class Published:
     limits: int
     customers: int
     dropped: int
+    plans: int = 0
 
 
 class Publisher:
@@ -152,6 +169,22 @@ class Publisher:
                     self.put_key(record, row["digest"])
             _publish_account(connection, copy, account_id)
 
+    def publish_customers(self, account_id: str, customers: Sequence[str]) -> None:
+        """Bring many customers' documents up to the record; the lock is let go between batches."""
+        if self.copy is None:
+            return
+        for start in range(0, len(customers), BATCH):
+            with writing(self._engine) as connection:
+                _publish_customers(connection, self.copy, account_id, customers[start : start + BATCH])
+
+    def publish_plans(self, account_id: str) -> None:
+        """Publish every version of every plan, and then the account's document, which may name them."""
+        if self.copy is None:
+            return
+        with writing(self._engine) as connection:
+            _publish_plans(connection, self.copy, account_id)
+            _publish_account(connection, self.copy, account_id)
+
     def put_key(self, record: KeyRecord, key_digest: str) -> None:
         """Publish one key as this record has it, without waiting for the database."""
         if self.copy is not None:
@@ -173,10 +206,12 @@ class Publisher:
         copy = self.copy
         if copy is None:
             return Published(0, 0, 0, 0)
-        keys = customers = 0
+        keys = customers = plans = 0
         with self._engine.connect() as connection:
             accounts = _accounts(connection)
         for account_id in accounts:
+            with writing(self._engine) as connection:
+                plans += _publish_plans(connection, copy, account_id)
             customers += self._publish_each(copy, account_id, CUSTOMER_TERMS.c.customer, _publish_customers)
             keys += self._publish_each(copy, account_id, KEYS.c.id, _publish_keys)
             with writing(self._engine) as connection:
@@ -185,8 +220,11 @@ class Publisher:
             kept: dict[str, set[str]] = {account_id: set() for account_id in accounts}
             for account_id, limit_id in connection.execute(sa.select(LIMITS.c.account_id, LIMITS.c.id)):
                 kept.setdefault(account_id, set()).add(limit_id)
+            limits = sum(map(len, kept.values()))
+            for account_id, ids in kept.items():
+                ids.update(plan_values(connection, account_id))
             dropped = copy.keep_limits(kept)
-        return Published(keys, sum(map(len, kept.values())), customers, dropped)
+        return Published(keys, limits, customers, dropped, plans)
 
     def _publish_each(
         self, copy: EnforcedCopy, account_id: str, column: sa.Column[Any], publish: PublishSome
@@ -210,7 +248,7 @@ def wall_ms() -> int:
 
 def _accounts(connection: Connection) -> list[str]:
     """Every account of which anything is recorded, and the one that every installation has."""
-    tables = (KEYS, LIMITS, ACCOUNT_TERMS, CUSTOMER_TERMS)
+    tables = (KEYS, LIMITS, ACCOUNT_TERMS, CUSTOMER_TERMS, PLANS)
     query = sa.union(*(sa.select(table.c.account_id) for table in tables))
     return sorted({ACCOUNT, *connection.execute(query).scalars()})
 
@@ -219,7 +257,8 @@ def _publish_account(connection: Connection, copy: EnforcedCopy, account_id: str
     limits = _limits(connection, held_by(account_id, "account", [account_id])).get(account_id, ())
     query = sa.select(ACCOUNT_TERMS.c.version).where(ACCOUNT_TERMS.c.account_id == account_id)
     version = connection.execute(query).scalar() or 0
-    terms = AccountTerms(version, tuple(limits), has_customer_terms(connection, account_id))
+    policy = policy_of(connection, account_id)
+    terms = AccountTerms(version, tuple(limits), has_customer_terms(connection, account_id), policy)
     copy.put_limits(account_id, limits)
     copy.put_account(account_id, version, terms.to_document())
 
@@ -234,10 +273,41 @@ def _publish_customers(
     versions = connection.execute(query).all()
     limits = _limits(connection, held_by(account_id, "customer", names))
     copy.put_limits(account_id, [limit for each in limits.values() for limit in each])
-    lists = [
-        (name, version, CustomerTerms(version, tuple(limits.get(name, ())))) for name, version in versions
-    ]
-    copy.put_customers(account_id, [(name, version, terms.to_document()) for name, version, terms in lists])
+    registered = registered_of(connection, account_id, names)
+    subscriptions = subscriptions_of(connection, account_id, names)
+    copy.put_values(
+        account_id, {k: v for each in subscriptions.values() for one in each for k, v in one.values().items()}
+    )
+    now_ms = wall_ms()
+    lists = []
+    for name, version in versions:
+        mine = tuple(limits.get(name, ()))
+        spans = present_and_later(subscriptions.get(name, ()), now_ms)
+        lists.append((name, version, CustomerTerms(version, mine, name in registered, spans).to_document()))
+    copy.put_customers(account_id, lists)
+
+
+def _publish_plans(connection: Connection, copy: EnforcedCopy, account_id: str) -> int:
+    versions = plan_versions_of(connection, account_id)
+    values: dict[str, int] = {}
+    for version in versions:
+        values |= version.values()
+    copy.put_plans(account_id, {version.label: version.to_document() for version in versions}, values)
+    return len(versions)
+
+
+def plan_values(connection: Connection, account_id: str) -> dict[str, int]:
+    """Value ids and values of all plans, and of what customers have otherwise."""
+    values = overridden_values(connection, account_id)
+    for version in plan_versions_of(connection, account_id):
+        values |= version.values()
+    return values
+
+
+def present_and_later(subscriptions: Sequence[Subscription], now_ms: int) -> tuple[Subscription, ...]:
+    """What a customer's document has of its subscriptions: of those that have ended only the last."""
+    ended = [each for each in subscriptions if each.ends_ms is not None and each.ends_ms <= now_ms]
+    return tuple(ended[-1:]) + tuple(each for each in subscriptions if each not in ended)
 
 
 def _publish_keys(connection: Connection, copy: EnforcedCopy, account_id: str, ids: Sequence[str]) -> None:
@@ -280,9 +350,12 @@ def _published(record: KeyRecord, key_digest: str) -> PublishedKey:
 
 
 def has_customer_terms(connection: Connection, account_id: str) -> bool:
-    """Whether some customer of the account has limits of its own."""
-    query = sa.select(LIMITS.c.id).where(LIMITS.c.account_id == account_id, LIMITS.c.holder == "customer")
-    return connection.execute(query.limit(1)).first() is not None
+    """Whether some customer of the account is recorded or has limits of its own, so has a document."""
+    queries = (
+        sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == account_id),
+        sa.select(LIMITS.c.id).where(LIMITS.c.account_id == account_id, LIMITS.c.holder == "customer"),
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def _limits(connection: Connection, which: sa.ColumnElement[bool]) -> dict[str, list[KeyLimit]]:

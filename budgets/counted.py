@@ -6,11 +6,13 @@ it carries; its route is the alias that served it. The record sums by the same r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from budgets.limit import COUNT_KINDS, EACH, PART_SEPARATOR, SCOPES, Attribution, LimitTerms, scope_key
+from budgets.meter import Meter
 from budgets.names import RETENTION_MS
 from budgets.rowset import Row, rows_of
 from metering.adjustment import Adjustment
@@ -87,9 +89,10 @@ def attribution_of(event: CostEvent) -> Attribution:
         customer=event.customer or None,
         workspace=event.workspace or None,
         feature=event.feature or None,
-        plan=event.plan or None,
+        plan=event.plan.partition("@")[0] if event.plan else None,
         trace_id=event.trace_id or None,
         route=event.route_final or None,
+        label=event.plan or None,
     )
 
 
@@ -118,16 +121,30 @@ def counts_from(limit: LimitTerms, window_start_ms: int, now_ms: int) -> int:
 
 class LimitIndex:
     """The limits of one account, found by whom a request counts for: `limits`, which count anything, and
-    `every` one."""
+    those of plans among them. `values`: every value that must be in force, by its name.
 
-    def __init__(self, account_id: str, limits: Sequence[LimitTerms]) -> None:
+    `meters`: what the plans' limits count on, each once. `plan_values`: the values of these by their names.
+    """
+
+    def __init__(
+        self,
+        account_id: str,
+        limits: Sequence[LimitTerms],
+        meters: Sequence[Meter] = (),
+        plan_values: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.account_id = account_id
-        self.limits = tuple(limit for limit in limits if limit.kind in COUNT_KINDS)
-        self.every = tuple(limits)
+        ordinary = [limit for limit in limits if limit.kind in COUNT_KINDS]
+        self.limits: tuple[LimitTerms, ...] = (*ordinary, *meters)
+        self.values = {limit.id: limit.value for limit in limits} | dict(plan_values)
         self._by_scope: dict[tuple[str, str], list[LimitTerms]] = {}
-        for limit in self.limits:
+        for limit in ordinary:
             self._by_scope.setdefault((limit.scope, limit.scope_id), []).append(limit)
-        self._scopes = [scope for scope in SCOPES if any(limit.scope == scope for limit in self.limits)]
+        self._scopes = [scope for scope in SCOPES if any(limit.scope == scope for limit in ordinary)]
+        self._by_label: dict[str, list[Meter]] = {}
+        for meter in meters:
+            for label in meter.labels:
+                self._by_label.setdefault(label, []).append(meter)
 
     def rows(self, counted: Counted) -> list[Row]:
         """The rows on which this counts."""
@@ -137,6 +154,8 @@ class LimitIndex:
             if key:
                 for scope_id in _fitting(scope, key):
                     found += self._by_scope.get((scope, scope_id), ())
+        if counted.of.label is not None:
+            found += self._by_label.get(counted.of.label, ())
         counting = [limit for limit in found if limit.created_ms <= counted.started_ms]
         return rows_of(counting, counted.of, counted.started_ms)
 

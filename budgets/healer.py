@@ -129,10 +129,11 @@ class Healer:
         for index in indexes:
             if not self._redis.exists(names.account + index.account_id):
                 return False
-            for start in range(0, len(index.every), VALUES_AT_ONCE):
-                batch = index.every[start : start + VALUES_AT_ONCE]
-                values = self._redis.hmget(names.limits, [limit.id for limit in batch])
-                if any(value != b"%d" % limit.value for limit, value in zip(batch, values, strict=True)):
+            recorded = list(index.values.items())
+            for start in range(0, len(recorded), VALUES_AT_ONCE):
+                batch = recorded[start : start + VALUES_AT_ONCE]
+                found = self._redis.hmget(names.limits, [name for name, _ in batch])
+                if any(text != b"%d" % value for (_, value), text in zip(batch, found, strict=True)):
                     return False
         return True
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from hiredis import ReplyError
 
+from budgets.accrual import accrue, accrues
 from budgets.connection import Argument, LedgerUnavailable
 from budgets.hold import Extra, Hold, Settled, Step
 from budgets.limit import AMOUNT_MAX, Attribution, LimitTerms, check_amount
@@ -160,7 +161,7 @@ class Ledger:
     ) -> RowSet:
         """The rows that a request counts on now. Raises budgets.rowset.TooManyLimits."""
         own = of.customer if versions.customer else None
-        origin = (of.account_id, of.key_id, own, versions.key, versions.account, versions.customer)
+        origin = (of.account_id, of.key_id, own, versions.key, versions.account, versions.customer, of.label)
         return self._sets.of(lists, origin, of, now_ms + self._clock_lead_ms)
 
     async def open(
@@ -251,6 +252,17 @@ class Ledger:
 
     async def extend(self, lease: Lease, extra: Extra) -> bool:
         """Hold more on every row, or on none.
+    async def accrue(self, of: Attribution, versions: Versions, rows: RowSet) -> bool:
+        """Make the values of this window that are carried over from former ones; False where there are none,
+        or `open` must be asked as it is. Raises LedgerUnavailable."""
+        if of.customer is None or not accrues(rows):
+            return False
+        known = (versions.account, versions.customer)
+        try:
+            return await accrue(self._connection, of.account_id, known, of.customer, rows)
+        except ReplyError as error:
+            raise LedgerUnavailable(f"Redis refused accrue: {error}", sent=False) from error
+
 
         False when a hard limit has not that much free, the ledger does not know all that was spent, or the
         lease is lost. Raises LedgerUnavailable.

@@ -42,7 +42,12 @@ KINDS = (*COUNT_KINDS, *RATE_KINDS, "concurrency")
 
 
 class LimitTerms(Protocol):
-    """What the ledger reads of a limit, whoever keeps the record of it."""
+    """What the ledger reads of a limit, whoever keeps the record of it.
+
+    `id` names its counters, `value_id` its value in force: the same, but for limits of plans, where customers
+    of many plans count on rows of one name, each by the value of its own plan. `carry`: how much that was not
+    used of a former window may be added to the value, and for whom (budgets.accrual); None: nothing.
+    """
 
     @property
     def id(self) -> str: ...
@@ -68,6 +73,10 @@ class LimitTerms(Protocol):
     def version(self) -> int: ...
     @property
     def created_ms(self) -> int: ...
+    @property
+    def value_id(self) -> str: ...
+    @property
+    def carry(self) -> tuple[int, str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +104,22 @@ class Limit:
     def __post_init__(self) -> None:
         check_terms(self)
 
+    @property
+    def value_id(self) -> str:
+        """How its value in force is called: as the limit is."""
+        return self.id
+
+    @property
+    def carry(self) -> None:
+        """What is not used of a window is gone with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """Whom one request counts for; None where it names nothing of the kind."""
+    """Whom one request counts for; None where it names nothing of the kind.
+
+    `label`: under which version of the plan it runs, as its event tells it (`pro@3`).
+    """
 
     account_id: str
     key_id: str
@@ -108,6 +129,7 @@ class Attribution:
     plan: str | None = None
     trace_id: str | None = None
     route: str | None = None
+    label: str | None = None
 
 
 def scope_key(scope: str, of: Attribution) -> str | None:

@@ -7,12 +7,14 @@ unchanged. Raises redis.RedisError when the server cannot be reached.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from budgets.client import SyncClient, clock_us
 from budgets.limit import LimitTerms, check_terms
-from budgets.names import all_shards, names_of, names_on, shard_of
+from budgets.names import RETENTION_MS, all_shards, names_of, names_on, shard_of
+from budgets.rowset import ACCRUED
 
 BATCH = 1_000
 """How many commands or fields go to the server at once."""
@@ -110,20 +112,42 @@ class LedgerRows:
         for start in range(0, len(fields), BATCH):
             self._redis.hset(name, mapping={field: values[field] for field in fields[start : start + BATCH]})
 
+    def put_plans(self, account_id: str, documents: Mapping[str, bytes], values: Mapping[str, int]) -> None:
+        """Versions of plans, by their labels, and the values that they name. They never change again."""
+        self.put_values(account_id, values)
+        prefix = f"{names_of(account_id).base}plan:{account_id}:"
+        pipeline = self._redis.pipeline(transaction=False)
+        for label, document in documents.items():
+            pipeline.set(prefix + label, document)
+        pipeline.execute()
+
+    def put_values(self, account_id: str, values: Mapping[str, int]) -> None:
+        """Put values in force that plans and customers on them name."""
+        name = names_of(account_id).limits
+        fields = list(values)
+        for start in range(0, len(fields), BATCH):
+            self._redis.hset(name, mapping={field: values[field] for field in fields[start : start + BATCH]})
+
     def drop_limit(self, account_id: str, limit_id: str) -> None:
         """Forget a limit's value. Its counters stay until they expire: open requests settle on them."""
         self._redis.hdel(names_of(account_id).limits, limit_id)
 
     def keep_limits(self, kept: Mapping[str, Iterable[str]]) -> int:
-        """Forget every value on every shard but those of these limits of each account; returns how many."""
+        """Forget every value on every shard but those of these limits of each account; returns how many.
+
+        Values of windows, which are made here alone, are forgotten with the counters of their window.
+        """
         known: dict[str, set[str]] = {shard: set() for shard in all_shards()}
         for account_id, ids in kept.items():
             known[shard_of(account_id)].update(ids)
         dropped = 0
+        expired_ms = time.time_ns() // 1_000_000 - RETENTION_MS
         for shard, ids in known.items():
             name = names_on(shard).limits
             gone = [
-                field for field, _ in self._redis.hscan_iter(name, count=BATCH) if field.decode() not in ids
+                field
+                for field, _ in self._redis.hscan_iter(name, count=BATCH)
+                if field.decode() not in ids and not _counts_on(field, expired_ms)
             ]
             for start in range(0, len(gone), BATCH):
                 dropped += self._redis.hdel(name, *gone[start : start + BATCH])
@@ -144,6 +168,13 @@ class LedgerRows:
             for customer, version, document in lists[start : start + BATCH]:
                 pipeline.hset(prefix + customer, mapping={"ver": version, "doc": document})
             pipeline.execute()
+
+
+def _counts_on(field: bytes, expired_ms: int) -> bool:
+    """Whether this is the value of a window whose counters are still there."""
+    prefix, _, rest = field.partition(b":")
+    ends = rest.partition(b":")[0]
+    return prefix + b":" == ACCRUED.encode() and ends.isdigit() and int(ends) > expired_ms
 
 
 def _key_row(status: str, version: int, expires_ms: int | None) -> dict[str, Any]:

@@ -39,6 +39,8 @@ _NEVER, _FROM_LAST_USE = 0, -1
 _BETWEEN = "\x1e"
 """Between the parts of a record's rows; no id can contain it."""
 SETS_MAX = 20_000
+ACCRUED = "acc:"
+"""Values of windows of what accumulates begin so; then come the window's end (ms), for whom, and the row."""
 
 
 class TooManyLimits(Exception):
@@ -51,9 +53,9 @@ class RowSet:
 
     `hashes`: names of those hashes; `ends`: for each, when its window ends (ms; 0 never, -1 it expires 40
     days after its last use); `times`: that and the bounds below, packed for open.lua. `shape`: three
-    characters a row, as open.lua describes. `ids` and `fields`: each row's limit and name. `meters`: the
-    letters in use. `record`: all of it as open records keep it. `start_ms`, `end_ms`: the moments in which
-    every row's window is the current one.
+    characters a row, as open.lua describes. `ids` and `fields`: names of each row's value and counters.
+    `meters`: the letters in use. `record`: all of it as open records keep it. `start_ms`, `end_ms`: the
+    moments in which every row's window is the current one.
     """
 
     shard: str
@@ -89,6 +91,14 @@ class Row:
     field: str
     limit: LimitTerms
     window: Window
+
+    @property
+    def value_field(self) -> str:
+        """The name of its value in force. What accumulates has one of its own in each window."""
+        carry = self.limit.carry
+        if carry is None:
+            return self.limit.value_id
+        return f"{ACCRUED}{self.window.end_ms}:{carry[1]}:{self.field}"
 
 
 def place_of(limit: LimitTerms, key: str, account_id: str, now_ms: int) -> Row:
@@ -143,7 +153,7 @@ def build_row_set(limits: Sequence[LimitTerms], of: Attribution, now_ms: int) ->
         ends=ends,
         times=_pack_times(start_ms, end_ms, ends),
         shape=shape,
-        ids=tuple(row.limit.id for row in rows),
+        ids=tuple(row.value_field for row in rows),
         fields=fields,
         meters="".join(dict.fromkeys(("m", *letters))),  # money always: an open record tells what it may cost
         thresholds=" ".join(

@@ -50,6 +50,7 @@ ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, RESTORE, CLOSE)
 """What a worker's connection loads when it connects."""
 
 
+ACCRUE = _read("accrue")
 def run_script(redis: Any, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
     """Run a script through a client that blocks, of a server or of a cluster. Raises redis.RedisError."""
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from budgets.counted import Amounts, LimitIndex, amounts, counts_from
 from budgets.limit import EACH, PART_SEPARATOR, LimitTerms, names_one, row_field
+from budgets.meter import Meter
 from budgets.names import names_of
 from budgets.rowset import place_of
 from budgets.window import FOREVER_MS, Window, window_of
@@ -32,8 +33,8 @@ _COLUMNS = {
     "trace": ("trace_id",),
     "route": ("route",),
 }
+_PLAN = _COLUMNS["plan"]
 _OF_KEYS = _COLUMNS["key"]
-_ZERO = Sums(0, 0, 0, 0, 0)
 Key = tuple[str, ...]
 
 
@@ -66,13 +67,41 @@ class Part:
 def tally(snapshot: Snapshot, index: LimitIndex, limits: Iterable[LimitTerms], now_ms: int) -> list[Part]:
     """What the present rows of these limits of the account should say."""
     groups: dict[tuple[Key, Window], list[LimitTerms]] = {}
+    metered: dict[tuple[Key, Window], list[Meter]] = {}
     for limit in limits:
-        groups.setdefault((_COLUMNS[limit.scope], window_of(limit, now_ms)), []).append(limit)
-    return [
+        name = _COLUMNS[limit.scope], window_of(limit, now_ms)
+        if isinstance(limit, Meter):
+            metered.setdefault(name, []).append(limit)
+        else:
+            groups.setdefault(name, []).append(limit)
+    parts = [
         Part(index.account_id, limit, window, sums)
         for (columns, window), members in groups.items()
         for limit, sums in _sum_group(snapshot, index.account_id, columns, window, members, now_ms)
     ]
+    for (columns, window), meters in metered.items():
+        for meter, sums in _sum_meters(snapshot, index.account_id, columns, window, meters):
+            parts.append(Part(index.account_id, meter, window, sums))
+    return parts
+
+
+def _sum_meters(
+    snapshot: Snapshot, account_id: str, columns: Key, window: Window, meters: Sequence[Meter]
+) -> Iterator[tuple[Meter, Mapping[Key, Amounts]]]:
+    """Sums by customer, or customer and feature, of the events with the meters' labels: one query for all."""
+    counting: dict[tuple[str, str | None], list[dict[Key, Amounts]]] = {}
+    found: list[tuple[Meter, dict[Key, Amounts]]] = [(meter, {}) for meter in meters]
+    for meter, sums in found:
+        for label in meter.labels:
+            counting.setdefault((label, meter.feature), []).append(sums)
+    to_ms = None if window.end_ms == FOREVER_MS else window.end_ms
+    recorded = snapshot.row_sums(account_id, (*columns, "plan"), {}, window.start_ms, to_ms)
+    for (*key, label), amount in recorded.items():
+        feature = key[1] if len(key) > 1 else None
+        for sums in counting.get((label, feature), ()):
+            name = tuple(key)
+            sums[name] = _plus(sums.get(name), amount)
+    yield from found
 
 
 def _sum_group(
@@ -85,7 +114,7 @@ def _sum_group(
 ) -> Iterator[tuple[LimitTerms, Mapping[Key, Amounts]]]:
     to_ms = None if window.end_ms == FOREVER_MS else window.end_ms
     whole, named, partly = _sorted_out(limits, columns)
-    if len(named) <= NAMED_MAX:
+    if len(named) <= NAMED_MAX and columns != _PLAN:
         partly, named = partly + named, []
     asked: dict[tuple[tuple[tuple[str, str], ...], int], Mapping[Key, Amounts]] = {}
     for limit in partly:
@@ -103,7 +132,8 @@ def _sum_group(
     until_ms = to_ms
     for from_ms in sorted(by_start, reverse=True):
         if until_ms is None or from_ms < until_ms:
-            summed = _added(summed, snapshot.row_sums(account_id, columns, {}, from_ms, until_ms))
+            more = snapshot.row_sums(account_id, columns, {}, from_ms, until_ms)
+            summed = _added(summed, _by_plan(more) if columns == _PLAN else more)
             until_ms = from_ms
         on_each, on_one = by_start[from_ms]
         whole_keys = _with_children(summed) if on_one and columns == _OF_KEYS else summed
@@ -154,15 +184,29 @@ def _added(sums: dict[Key, Amounts], more: Mapping[Key, Amounts]) -> dict[Key, A
     if not sums:
         return dict(more)
     for key, amount in more.items():
-        was = sums.get(key, _ZERO)
-        sums[key] = Sums(
-            was.spent_nano + amount.spent_nano,
-            was.doubted_nano + amount.doubted_nano,
-            was.input_tokens + amount.input_tokens,
-            was.output_tokens + amount.output_tokens,
-            was.requests + amount.requests,
-        )
+        sums[key] = _plus(sums.get(key), amount)
     return sums
+
+
+def _plus(was: Amounts | None, more: Amounts) -> Amounts:
+    if was is None:
+        return more
+    return Sums(
+        was.spent_nano + more.spent_nano,
+        was.doubted_nano + more.doubted_nano,
+        was.input_tokens + more.input_tokens,
+        was.output_tokens + more.output_tokens,
+        was.requests + more.requests,
+    )
+
+
+def _by_plan(sums: Mapping[Key, Amounts]) -> dict[Key, Amounts]:
+    """Sums by plan, of sums by the labels of its versions (`pro@3`): a limit on a plan counts them all."""
+    found: dict[Key, Amounts] = {}
+    for (label,), amount in sums.items():
+        plan = (label.partition("@")[0],)
+        found[plan] = _plus(found.get(plan), amount)
+    return found
 
 
 def _where(limit: LimitTerms, columns: Key) -> dict[str, str]:

@@ -80,9 +80,9 @@ def read_rows(
     now_us = clock_us(redis, names_of(account_id).meta)
     places = [place_of(limit, key, account_id, now_us // 1_000) for limit, key in wanted]
     found = _fields(client, [(place.hash, place.field) for place in places])
-    values = _values(client, account_id, [limit for limit, _ in wanted])
+    values = _values(client, account_id, places)
     return [
-        _usage(place, key, value, content, now_us)
+        usage_of(place, key, value, content, now_us)
         for place, (_, key), value, content in zip(places, wanted, values, found, strict=True)
     ]
 
@@ -99,10 +99,10 @@ def read_each(
         raise ValueError(f"limit {limit.id} is on one {limit.scope}, not on each")
     client: Any = redis
     now_us = clock_us(redis, names_of(account_id).meta)
-    (value,) = _values(client, account_id, [limit])
     place = place_of(limit, "", account_id, now_us // 1_000)
+    (value,) = _values(client, account_id, [place])
     contents = dict(_contents(client, account_id, limit, place))  # a walk may come over a row twice
-    usages = [_usage(place, key, value, content, now_us) for key, content in contents.items()]
+    usages = [usage_of(place, key, value, content, now_us) for key, content in contents.items()]
     used = [usage for usage in usages if usage.remaining != usage.value]
     most = len(used) if rows_max is None else rows_max
     rows = heapq.nsmallest(most, used, key=lambda usage: (usage.remaining, usage.key))
@@ -126,10 +126,10 @@ def _contents(client: Any, account_id: str, limit: LimitTerms, place: Row) -> It
             yield field.decode().removeprefix(prefix), content
 
 
-def _values(client: Any, account_id: str, limits: Sequence[LimitTerms]) -> list[int | None]:
+def _values(client: Any, account_id: str, places: Sequence[Row]) -> list[int | None]:
     """The values in force."""
     name = names_of(account_id).limits
-    found = _fields(client, [(name, limit.id) for limit in limits])
+    found = _fields(client, [(name, place.value_field) for place in places])
     return [None if value is None else int(value) for value in found]
 
 
@@ -154,7 +154,8 @@ def _fields(client: Any, places: Sequence[tuple[str, str]]) -> list[bytes | None
     return found
 
 
-def _usage(place: Row, key: str, value: int | None, content: bytes | None, now_us: int) -> LimitUsage:
+def usage_of(place: Row, key: str, value: int | None, content: bytes | None, now_us: int) -> LimitUsage:
+    """The usage that a row's content and its value in force tell; None: there is none."""
     limit, published = place.limit, value is not None
     in_force = limit.value if value is None else value
     if limit.kind in RATE_KINDS:

@@ -27,6 +27,7 @@ from gateway.attribution import HeaderTable
 from gateway.call import serve
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
+from gateway.entitlements import Entitlements
 from gateway.leases import Leases
 from gateway.metrics import Metrics
 from gateway.opening import SCOPES
@@ -161,6 +162,12 @@ def build_gateway(
     )
     parts = Parts(
         routes=routes,
+    terms = TermsCache(
+        lambda account: connection.command("GET", names_of(account).account + account),
+        lambda account, customer: connection.command(
+            "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
+        ),
+    )
         upstreams={
             name: build_upstream(name, provider, version=release)
             for name, provider in settings.providers.items()
@@ -168,12 +175,8 @@ def build_gateway(
         prices=prices,
         headers=HeaderTable(settings.attribution),
         keys=KeyCache(lambda name: connection.command("GET", name)),
-        terms=TermsCache(
-            lambda account: connection.command("GET", names_of(account).account + account),
-            lambda account, customer: connection.command(
-                "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
-            ),
-        ),
+        terms=terms,
+        entitlements=Entitlements(connection.command, terms),
         ledger=ledger,
         uncovered=uncovered,
         closer=Closer(

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import Engine
 
 from accounts.limitbook import LimitBook
-from accounts.publishing import ACCOUNT
+from accounts.publishing import ACCOUNT, plan_values
 from accounts.tables import KEYS, LIMITS
 from budgets.client import SyncClient
 from budgets.counted import LimitIndex
@@ -25,6 +25,7 @@ from budgets.healer import GRACE_S, Healer, HealerCounters
 from budgets.movements import Spilled
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
+from gateway.planmeters import plans_state, recorded_meters
 from gateway.spill import FOLDER, spilled_adjustments, spilled_events
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
@@ -64,7 +65,7 @@ class RecordedTerms:
         return self._accounts
 
     def index(self, account_id: str) -> LimitIndex:
-        """All limits of the account as they are now."""
+        """All limits of the account as they are now, those of plans too."""
         with self._engine.connect() as connection:
             state = tuple(
                 connection.execute(
@@ -74,10 +75,14 @@ class RecordedTerms:
                         sa.func.coalesce(sa.func.max(LIMITS.c.created_ms), 0),
                     ).where(LIMITS.c.account_id == account_id)
                 ).one()
-            )
+            ) + plans_state(connection, account_id)
         known = self._indexes.get(account_id)
         if known is None or known[0] != state:
-            known = self._indexes[account_id] = (state, LimitIndex(account_id, self._book.list(account_id)))
+            limits = self._book.list(account_id)
+            with self._engine.connect() as connection:
+                meters = recorded_meters(connection, account_id)
+                values = plan_values(connection, account_id)
+            known = self._indexes[account_id] = (state, LimitIndex(account_id, limits, meters, values))
         return known[1]
 
 

@@ -27,6 +27,7 @@ from gateway.candidates import (
 from gateway.ceiling import counted_bound
 from gateway.denials import denial
 from gateway.dialects import Exchange
+from gateway.entitlements import NotEntitled
 from gateway.errors import BadKey, Misconfigured, Unavailable
 from gateway.parts import Parts
 from gateway.request import Request
@@ -74,10 +75,14 @@ async def open_request(
     busy: Refused | None = None
     try:
         standing = await find_standing(parts, caller, headers, route, event.started_ms)
-    except Misconfigured:  # perhaps by a copy that is old: the ledger, which would say so, was not asked
+    except (Misconfigured, NotEntitled) as fault:
+        # Perhaps by a copy that is old: the ledger, which would say so, was not asked.
+        if isinstance(fault, NotEntitled) and await parts.entitlements.in_force(caller.key, caller.customer):
+            raise
         reloaded = True
         standing = await _reload(parts, event, caller, headers, call, route)
     while True:
+        event.plan = standing.of.label
         if standing.bounds_money or standing.bounds_tokens:
             require_bounds(call)
         usable = priced(call, found) if standing.bounds_money else found
@@ -118,7 +123,7 @@ async def _reload(
     caller = attribute(key, headers, parts.headers, call.body)
     event.customer, event.feature = caller.customer, caller.feature
     parts.terms.invalidate(caller.key.account_id, caller.customer)
-    return await find_standing(parts, caller, headers, route, event.started_ms)
+    return await find_standing(parts, caller, headers, route, int(time() * 1_000))
 
 
 def _accepted(
@@ -178,7 +183,9 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
     answer, lost = await _told(ask)
     if lost:
         answer, _ = await _told(again)
-    if answer is not None and not (isinstance(answer, Refused) and answer.reason == "COLD"):
+    elif _is_cold(answer) and await _accrue(parts, event, standing):
+        answer, lost = await _told(ask)
+    if answer is not None and not _is_cold(answer):
         return answer
     opened = parts.uncovered.open(standing, event.id, hold, payload, event.started_ms)
     if opened is not None:
@@ -189,6 +196,19 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
         event.http_status, event.error_code, event.ended_ms = fault.status, fault.code, int(time() * 1_000)
         parts.closer.abandon(event, again)
     raise fault
+
+
+def _is_cold(answer: Opened | Refused | None) -> bool:
+    return isinstance(answer, Refused) and answer.reason == "COLD"
+
+
+async def _accrue(parts: Parts, event: CostEvent, standing: Standing) -> bool:
+    """Make the values of this window that wait for its first request; False where none do."""
+    rows = parts.ledger.rows(standing.lists, standing.versions, standing.of, event.started_ms)
+    try:
+        return await parts.ledger.accrue(standing.of, standing.versions, rows)
+    except LedgerUnavailable:
+        return False
 
 
 async def _told(ask: Ask) -> tuple[Opened | Refused | None, bool]:

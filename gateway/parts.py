@@ -10,6 +10,7 @@ from accounts.keycache import KeyCache
 from accounts.termscache import TermsCache
 from budgets.ledger import Ledger
 from gateway.attribution import HeaderTable
+from gateway.entitlements import Entitlements
 from gateway.metrics import Metrics
 from gateway.waiting import WaitingRoom
 from metering.pricebook import PriceBook
@@ -37,6 +38,7 @@ class Parts:
     headers: HeaderTable
     keys: KeyCache
     terms: TermsCache
+    entitlements: Entitlements
     ledger: Ledger
     uncovered: Uncovered
     closer: Closer

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accounts.entitlement import FREE
 from accounts.key import KeyRecord
-from accounts.terms import AccountTerms, CustomerTerms
+from accounts.terms import AccountTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
 from budgets.rowset import RowSet, TooManyLimits
 from gateway.admission import Caller
 from gateway.attribution import Headers
+from gateway.entitlements import refusal_of
 from gateway.errors import Misconfigured, Unavailable
 from gateway.parts import Parts
 from routing.table import Route
@@ -21,7 +23,8 @@ _MONEY, _TOKENS = "m", frozenset("tio")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One request's limits: the lists they stand in, the versions of these, and the rows that apply.
+    """One request's limits: the lists they stand in (the last one: its customer's plan's), the versions of
+    these, and the rows that apply.
 
     `bounds_money`, `bounds_tokens`: a hard limit counts them, so the request needs a ceiling in them.
     """
@@ -52,27 +55,34 @@ _COUNTING = frozenset("tiok")
 async def find_standing(
     parts: Parts, caller: Caller, headers: Headers, route: Route, now_ms: int
 ) -> Standing:
-    """What this worker knows of the caller's limits. Unavailable when it has no copy and cannot get one."""
+    """What this worker knows of the caller's limits. Unavailable when it has no copy and cannot get one,
+    NotEntitled where its copies say that the customer may not use the feature: they may be old."""
     key = caller.key
+    customer, feature = caller.customer, caller.feature
     try:
-        account = await parts.terms.find_account(key.account_id)
-        own: CustomerTerms | None = None
-        if account.has_customer_terms and caller.customer is not None:
-            own = await parts.terms.find_customer(key.account_id, caller.customer)
+        account, own, asked = await parts.entitlements.terms(key.account_id, customer)
+        granted = FREE
+        if account.policy is not None:
+            granted = await parts.entitlements.decide(
+                key.account_id, account.policy, own, customer, feature, now_ms
+            )
     except LedgerUnavailable:
         raise Unavailable(LEDGER_AWAY) from None
-    asked = account.has_customer_terms and caller.customer is not None
+    if not granted.granted:
+        raise refusal_of(granted, customer, feature)
     versions = Versions(key.version, account.version, (own.version if own else 0) if asked else None)
     of = Attribution(
         account_id=key.account_id,
         key_id=key.id,
-        customer=caller.customer,
+        customer=customer,
         workspace=headers.workspace,
-        feature=caller.feature,
+        feature=feature,
+        plan=granted.plan,
         trace_id=headers.trace_id if _counts_traces(account) else None,
         route=route.alias,
+        label=granted.label,
     )
-    lists = (key.limits, account.limits, own.limits if own else ())
+    lists = (key.limits, account.limits, own.limits if own else (), granted.limits)
     try:
         rows = parts.ledger.rows(lists, versions, of, now_ms)
     except TooManyLimits as error:

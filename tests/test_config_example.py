@@ -15,6 +15,9 @@ from pydantic_core import PydanticUndefined
 
 from gateway.serve.validation import complaints
 from gateway.settings import (
+    FeatureSettings,
+    PlanLimitSettings,
+    PlanSettings,
     PriceOverride,
     ProviderSettings,
     RouteSettings,
@@ -26,7 +29,15 @@ from gateway.settings import (
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
 # What the example must show with a value, since a null would say nothing.
-SHOWN_AS = {"providers.openai.api_key_env": "OPENAI_API_KEY"}
+SHOWN_AS: dict[str, Any] = {
+    "providers.openai.api_key_env": "OPENAI_API_KEY",
+    "features.summarize.name": "Summaries",
+    "plans.pro.name": "Pro",
+    "plans.pro.features": ["summarize"],
+    "plans.pro.limits[0].feature": "summarize",
+}
+SHOWN_WHOLE = {"plans.pro.limits"}
+"""A list whose parts are looked at one by one."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +62,9 @@ def parts() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
     yield "routes.fast", RouteSettings, example["routes"]["fast"]
     yield "routes.fast.targets[0]", TargetSettings, example["routes"]["fast"]["targets"][0]
     yield "prices[0]", PriceOverride, example["prices"][0]
+    yield "features.summarize", FeatureSettings, example["features"]["summarize"]
+    yield "plans.pro", PlanSettings, example["plans"]["pro"]
+    yield "plans.pro.limits[0]", PlanLimitSettings, example["plans"]["pro"]["limits"][0]
 
 
 def plain(value: Any) -> Any:
@@ -78,6 +92,8 @@ def test_each_documented_default_is_the_one_in_force() -> None:
             default = field.get_default(call_default_factory=True)
             if default is PydanticUndefined:
                 continue  # must be given; the example gives one
+            if f"{path}.{name}" in SHOWN_WHOLE:
+                continue
             expected = SHOWN_AS.get(f"{path}.{name}", plain(default))
             assert shown[name] == expected, f"{path}.{name}"
             assert type(shown[name]) is type(expected), f"{path}.{name}"
@@ -94,6 +110,6 @@ def test_no_section_is_of_a_kind_that_this_test_would_overlook() -> None:
     """A new kind of container in Settings must be added to `parts` above."""
     for name, field in Settings.model_fields.items():
         kinds = typing.get_args(field.annotation) or (field.annotation,)
-        known = {ProviderSettings, RouteSettings, PriceOverride, str}
+        known = {ProviderSettings, RouteSettings, PriceOverride, FeatureSettings, PlanSettings, str}
         assert all(kind in known or issubclass(kind, Section) for kind in kinds), name
         assert not isinstance(field.annotation, types.UnionType), name

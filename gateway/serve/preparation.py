@@ -17,11 +17,15 @@ from sqlalchemy import Engine
 
 from accounts.keyring import Keyring
 from accounts.limitbook import LimitBook
+from accounts.planbook import PlanBook
+from accounts.plantables import PlanNotFound
 from budgets.client import SyncClient, connect_sync, every_server
 from budgets.healer import GRACE_S, Healer
+from budgets.limit import check_terms
 from budgets.rows import LedgerRows
 from gateway.healing import RecordedTerms, spilled_in
 from gateway.settings import ProviderSettings, Settings
+from gateway.settings.plans import features_of, plans_of
 from gateway.spill import FOLDER
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
@@ -58,6 +62,7 @@ def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: b
         engine = open_database(database_path)
         try:
             rows = LedgerRows(redis)
+            apply_plans(settings, engine)
             LimitBook(engine, rows).publish_all()
             if first:
                 _make_whole(redis, engine, database_path, shared=settings.redis.url is not None)
@@ -69,6 +74,8 @@ def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: b
             engine.dispose()
     except RedisError as error:
         raise PreparationFailed(f"redis.url: no use can be made of that server: {error}") from None
+    except PlanNotFound as error:
+        raise PreparationFailed(f"customers.default_plan: {error}") from None
     except (DatabaseError, StoreUnavailable) as error:
         if first:
             raise PreparationFailed(str(error)) from None
@@ -77,6 +84,14 @@ def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: b
     finally:
         redis.close()
     return {"first_key": first_key, "model": welcome_model(settings), "warnings": warnings}
+
+
+def apply_plans(settings: Settings, engine: Engine) -> None:
+    """Record what the configuration says of features, plans and customers; what it does not name stays."""
+    policy = settings.customers.policy() if "customers" in settings.model_fields_set else None
+    if settings.features or settings.plans or policy is not None:
+        book = PlanBook(engine, None, check_terms)
+        book.apply(features_of(settings.features), plans_of(settings.plans), policy)
 
 
 def information(redis: Redis) -> Mapping[str, Any]:

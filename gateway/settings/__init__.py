@@ -1,5 +1,6 @@
 """What an operator may set: a file for each part, and `whole` that joins and loads them."""
 
+from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanLimitSettings, PlanSettings
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import ProviderSettings, TimeoutSettings
 from gateway.settings.route import RouteSettings, TargetSettings
@@ -10,7 +11,11 @@ from gateway.settings.whole import Settings, load_settings, settings_document, s
 __all__ = [
     "DATABASE",
     "ConfigError",
+    "CustomerSettings",
+    "FeatureSettings",
     "LedgerSettings",
+    "PlanLimitSettings",
+    "PlanSettings",
     "PriceOverride",
     "ProviderSettings",
     "RecorderSettings",

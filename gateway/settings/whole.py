@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gateway.settings.attribution import AttributionSettings
+from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanSettings, plan_faults
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import ProviderSettings
 from gateway.settings.route import RouteSettings
@@ -58,6 +59,16 @@ class Settings(BaseSettings):
     routes: dict[str, RouteSettings] = {}
     prices: list[PriceOverride] = []
     attribution: AttributionSettings = AttributionSettings()
+    features: dict[str, FeatureSettings] = {}
+    plans: dict[str, PlanSettings] = {}
+    customers: CustomerSettings = CustomerSettings()
+
+    @model_validator(mode="after")
+    def plans_can_be_kept(self) -> Settings:
+        faults = plan_faults(self.features, self.plans, self.customers)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @model_validator(mode="after")
     def routes_name_known_providers(self) -> Settings:

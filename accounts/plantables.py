@@ -1,0 +1,202 @@
+"""The SQL tables of features, plans and customers, as metering/migrations/0005_plans.sql leaves them, and
+their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
+
+from accounts.plan import PlanVersion
+from accounts.policy import Policy
+from accounts.subscription import Overrides, Subscription
+from accounts.tables import ACCOUNT_TERMS, CUSTOMER_TERMS
+
+_metadata = MetaData()
+_NAMES_MAX = 1_000
+"""How many names one query has: statements have a limit of parameters."""
+
+FEATURES = Table(
+    "features",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("feature", Text, primary_key=True),
+    Column("name", Text),
+    Column("enabled", BigInteger),
+)
+
+PLANS = Table(
+    "plans",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("plan", Text, primary_key=True),
+    Column("version", BigInteger),
+    Column("archived", BigInteger),
+)
+
+PLAN_VERSIONS = Table(
+    "plan_versions",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("plan", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("document", Text),
+    Column("created_ms", BigInteger),
+)
+
+CUSTOMERS = Table(
+    "customers",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("customer", Text, primary_key=True),
+    Column("name", Text),
+    Column("created_ms", BigInteger),
+)
+
+SUBSCRIPTIONS = Table(
+    "subscriptions",
+    _metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text),
+    Column("customer", Text),
+    Column("plan", Text),
+    Column("version", BigInteger),
+    Column("starts_ms", BigInteger),
+    Column("ends_ms", BigInteger),
+    Column("anchor", BigInteger),
+    Column("overrides", Text),
+    Column("created_ms", BigInteger),
+)
+
+CUSTOMER_POLICIES = Table(
+    "customer_policies",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("unknown", Text),
+    Column("unnamed", Text),
+    Column("plan", Text),
+)
+
+
+class PlanNotFound(LookupError):
+    """There is no such plan, version or customer; the text says which."""
+
+
+def find_plan(connection: Connection, account_id: str, plan: str, version: int | None = None) -> PlanVersion:
+    """A version of a plan, by default the latest. Raises PlanNotFound."""
+    if version is None:
+        where = (PLANS.c.account_id == account_id, PLANS.c.plan == plan)
+        version = connection.scalar(sa.select(PLANS.c.version).where(*where))
+        if version is None:
+            raise PlanNotFound(f"no plan is called {plan!r}")
+    document = connection.scalar(
+        sa.select(PLAN_VERSIONS.c.document).where(
+            PLAN_VERSIONS.c.account_id == account_id,
+            PLAN_VERSIONS.c.plan == plan,
+            PLAN_VERSIONS.c.version == version,
+        )
+    )
+    if document is None:
+        raise PlanNotFound(f"the plan {plan!r} has no version {version}")
+    return PlanVersion.from_document(document)
+
+
+def touch(connection: Connection, account_id: str, customer: str | None = None) -> None:
+    """Make copies of the customer's document stale, or of the account's."""
+    table = ACCOUNT_TERMS if customer is None else CUSTOMER_TERMS
+    mine = {"account_id": account_id} | ({} if customer is None else {"customer": customer})
+    where = [table.c[name] == value for name, value in mine.items()]
+    changed = connection.execute(sa.update(table).where(*where).values(version=table.c.version + 1))
+    if not changed.rowcount:
+        connection.execute(sa.insert(table).values(version=1, **mine))
+
+
+def policy_of(connection: Connection, account_id: str) -> Policy | None:
+    """The account's policy, with the present version of its default plan; None where there is nothing that
+    entitlements could depend on."""
+    disabled = connection.scalars(
+        sa.select(FEATURES.c.feature)
+        .where(FEATURES.c.account_id == account_id, FEATURES.c.enabled == 0)
+        .order_by(FEATURES.c.feature)
+    ).all()
+    row = connection.execute(
+        sa.select(CUSTOMER_POLICIES).where(CUSTOMER_POLICIES.c.account_id == account_id)
+    ).first()
+    if row is None:
+        planned = connection.scalar(sa.select(PLANS.c.plan).where(PLANS.c.account_id == account_id).limit(1))
+        return Policy(disabled=tuple(disabled)) if disabled or planned is not None else None
+    version = 0 if row.plan is None else find_plan(connection, account_id, row.plan).version
+    return Policy(row.unknown, row.unnamed, row.plan, version, tuple(disabled))
+
+
+def plan_versions_of(connection: Connection, account_id: str) -> list[PlanVersion]:
+    """Every version of every plan, by plan and version."""
+    query = sa.select(PLAN_VERSIONS.c.document).where(PLAN_VERSIONS.c.account_id == account_id)
+    query = query.order_by(PLAN_VERSIONS.c.plan, PLAN_VERSIONS.c.version)
+    return [PlanVersion.from_document(document) for document in connection.scalars(query)]
+
+
+def registered_of(connection: Connection, account_id: str, customers: Sequence[str]) -> set[str]:
+    """Those of the customers that somebody has recorded."""
+    found: set[str] = set()
+    for start in range(0, len(customers), _NAMES_MAX):
+        query = sa.select(CUSTOMERS.c.customer).where(
+            CUSTOMERS.c.account_id == account_id,
+            CUSTOMERS.c.customer.in_(customers[start : start + _NAMES_MAX]),
+        )
+        found.update(connection.scalars(query))
+    return found
+
+
+def subscriptions_of(
+    connection: Connection, account_id: str, customers: Sequence[str]
+) -> dict[str, list[Subscription]]:
+    """All subscriptions of these customers, by customer, in order of time."""
+    found: dict[str, list[Subscription]] = {}
+    for start in range(0, len(customers), _NAMES_MAX):
+        query = (
+            sa.select(SUBSCRIPTIONS)
+            .where(
+                SUBSCRIPTIONS.c.account_id == account_id,
+                SUBSCRIPTIONS.c.customer.in_(customers[start : start + _NAMES_MAX]),
+            )
+            .order_by(SUBSCRIPTIONS.c.customer, SUBSCRIPTIONS.c.starts_ms)
+        )
+        for row in connection.execute(query):
+            found.setdefault(row.customer, []).append(subscription_of(row))
+    return found
+
+
+def overridden_values(connection: Connection, account_id: str) -> dict[str, int]:
+    """Value ids and values of what customers have otherwise than their plans."""
+    found: dict[str, int] = {}
+    query = sa.select(SUBSCRIPTIONS).where(
+        SUBSCRIPTIONS.c.account_id == account_id, SUBSCRIPTIONS.c.overrides != NO_OVERRIDES
+    )
+    for row in connection.execute(query.execution_options(yield_per=_NAMES_MAX)):
+        found |= subscription_of(row).values()
+    return found
+
+
+def subscription_of(row: Any) -> Subscription:
+    """The subscription in a row."""
+    return Subscription(
+        id=row.id,
+        plan=row.plan,
+        version=row.version,
+        starts_ms=row.starts_ms,
+        ends_ms=row.ends_ms,
+        anchor=row.anchor,
+        overrides=Overrides.from_fields(orjson.loads(row.overrides)),
+    )
+
+
+def overrides_text(overrides: Overrides) -> str:
+    """As the record keeps them."""
+    return orjson.dumps(overrides.to_fields(), option=orjson.OPT_SORT_KEYS).decode()
+
+
+NO_OVERRIDES = overrides_text(Overrides())
