@@ -8,7 +8,9 @@
     │   ├── BadRequest                 400     (says which field)       false
     │   ├── NotFound                   404     model_not_found, not_found
     │   ├── WrongMethod                405     method_not_allowed       false
-    │   └── TooLarge                   413     request_too_large        false
+    │   ├── SlowRequest                408     request_timeout          true
+    │   ├── TooLarge                   413     request_too_large        false
+    │   └── HeadTooLarge               431     head_too_large           false
     ├── Misconfigured                  500     too_many_limits          false
     ├── TryLater                               nothing is wrong; come back
     │   ├── BudgetReserved             429     budget_reserved          true
@@ -105,6 +107,21 @@ class TooLarge(CallerFault):
 
     status = 413
     default_code = "request_too_large"
+
+
+class HeadTooLarge(CallerFault):
+    """The request's head is larger than this gateway accepts."""
+
+    status = 431
+    default_code = "head_too_large"
+
+
+class SlowRequest(CallerFault):
+    """The request did not arrive in time."""
+
+    status = 408
+    default_code = "request_timeout"
+    should_retry = True
 
 
 class Misconfigured(GatewayError):

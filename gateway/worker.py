@@ -9,6 +9,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
 from pathlib import Path
 from time import time
 from typing import Any
@@ -19,14 +21,15 @@ import uvicorn
 from budgets.cluster import connect_ledger
 from budgets.journal import FOLDER, SUFFIX, Journal
 from gateway.app import Gateway, build_gateway
-from gateway.front_door import FrontDoor
+from gateway.frontdoor.doorkeeper import LAST_WORD_S, LINGER_S, Doorkeeper
+from gateway.frontdoor.limits import DoorLimits
 from gateway.replay import replay_own
 from gateway.settings import Settings
 
 log = structlog.get_logger("gateway.worker")
 GC_THRESHOLD = 20_000
 """New objects between two collections: a request leaves none in cycles, and the default, 700, looks often."""
-CUT_GRACE_S = 5.0
+CUT_GRACE_S = 4.0
 """After the drain: how long cut requests have to say so to their clients and settle."""
 
 
@@ -39,7 +42,7 @@ class _Server(uvicorn.Server):
     on_closed: Callable[[], object]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # What came until now is served; what still comes on a busy connection is refused.
+        # After this turn of the loop: uvicorn has closed its listeners by then.
         asyncio.get_running_loop().call_soon(self.on_closed)
         await super().shutdown(sockets)
 
@@ -89,11 +92,12 @@ async def _serve(
     gateway = build_gateway(settings, connection, owner=owner, journal=journal, metrics_dir=metrics_dir)
     if journal is not None:
         await replay_own(journal, gateway.parts.ledger, int(time() * 1_000))
-    server = _Server(server_config(settings, gateway))
-    server.on_closed = gateway.drain
+    keeper = Doorkeeper(DoorLimits.of(settings.server))
+    server = _Server(server_config(settings, gateway, keeper))
+    server.on_closed = partial(_close_doors, gateway, keeper)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _begin_drain, settings, gateway, server)
+        loop.add_signal_handler(number, _begin_drain, settings, gateway, keeper, server)
     upkeep = [
         loop.create_task(gateway.leases.keep()),
         loop.create_task(gateway.keep_metrics()),
@@ -129,11 +133,11 @@ def _take_journal(path: Path) -> Journal | None:
     return journal
 
 
-def server_config(settings: Settings, gateway: Gateway) -> uvicorn.Config:
+def server_config(settings: Settings, gateway: Gateway, keeper: Doorkeeper) -> uvicorn.Config:
     """Uvicorn as the gateway needs it: no access log, no headers of its own, our front door."""
     return uvicorn.Config(
         gateway,
-        http=FrontDoor,
+        http=keeper.protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -141,16 +145,23 @@ def server_config(settings: Settings, gateway: Gateway) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_keep_alive=75,
         backlog=2_048,
-        timeout_graceful_shutdown=int(settings.server.drain_s + CUT_GRACE_S) + 1,
+        timeout_graceful_shutdown=ceil(settings.server.drain_s + CUT_GRACE_S),
     )
 
 
-def _begin_drain(settings: Settings, gateway: Gateway, server: uvicorn.Server) -> None:
+def _close_doors(gateway: Gateway, keeper: Doorkeeper) -> None:
+    """No connection is accepted any more; one that was may still bring a request that was on its way."""
+    keeper.drain()
+    asyncio.get_running_loop().call_later(LINGER_S, gateway.drain)
+
+
+def _begin_drain(settings: Settings, gateway: Gateway, keeper: Doorkeeper, server: uvicorn.Server) -> None:
     """Stop accepting; let what runs finish within the drain, then cut it, settled."""
     if server.should_exit:
         return
     log.info("draining", open_requests=len(gateway.parts.running), drain_s=settings.server.drain_s)
     server.should_exit = True
-    asyncio.get_running_loop().call_later(settings.server.drain_s, gateway.cut)
+    loop = asyncio.get_running_loop()
+    loop.call_later(settings.server.drain_s, gateway.cut)
+    loop.call_later(settings.server.drain_s + LAST_WORD_S, keeper.cut)

@@ -35,6 +35,8 @@ from budgets.limit import check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
 from gateway.app import Gateway, build_gateway
+from gateway.frontdoor.doorkeeper import Doorkeeper
+from gateway.frontdoor.limits import DoorLimits
 from gateway.settings import Settings
 from gateway.worker import server_config
 from metering.database import open_database
@@ -175,7 +177,8 @@ def running_stack(
             gateway = build_gateway(settings, connection, owner="test", journal=journal)
             if patch is not None:
                 patch(gateway)
-            server = uvicorn.Server(server_config(settings, gateway))
+            keeper = Doorkeeper(DoorLimits.of(settings.server))
+            server = uvicorn.Server(server_config(settings, gateway, keeper))
             started.append((gateway, asyncio.get_running_loop(), server))
             leases = asyncio.create_task(gateway.leases.keep())
             try:

@@ -26,6 +26,17 @@ class ServerSettings(Section):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(9787, ge=0, le=65535)
     body_bytes_max: int = Field(32 * MIB, ge=1024, le=512 * MIB)
+    head_bytes_max: int = Field(32 * 1024, ge=1024, le=MIB)
+    headers_max: int = Field(100, ge=10, le=10_000)
+    head_s: float = Field(10.0, gt=0, le=600, description="from a connection's or request's first moment")
+    body_s: float = Field(10.0, gt=0, le=600, description="and more for a long one, see body_bytes_per_s")
+    body_bytes_per_s: int = Field(1024, ge=1, description="one second more for as many bytes that came")
+    keep_alive_s: float = Field(75.0, gt=0, le=3600, description="between two requests of a connection")
+    reader_s: float = Field(
+        30.0, gt=0, le=600, description="until a client that takes nothing counts as gone"
+    )
+    connections_max: int = Field(8192, ge=1, description="of one worker")
+    connections_per_address: int = Field(4096, ge=1, description="of one worker; IPv6: of one /64")
     drain_s: float = Field(25.0, ge=0, le=600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
