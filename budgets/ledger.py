@@ -250,8 +250,6 @@ class Ledger:
         at_ms = now_ms + self._clock_lead_ms
         return Lease(request_id, of.account_id, rows, held, at_ms, payload, covered=False)
 
-    async def extend(self, lease: Lease, extra: Extra) -> bool:
-        """Hold more on every row, or on none.
     async def accrue(self, of: Attribution, versions: Versions, rows: RowSet) -> bool:
         """Make the values of this window that are carried over from former ones; False where there are none,
         or `open` must be asked as it is. Raises LedgerUnavailable."""
@@ -263,6 +261,8 @@ class Ledger:
         except ReplyError as error:
             raise LedgerUnavailable(f"Redis refused accrue: {error}", sent=False) from error
 
+    async def extend(self, lease: Lease, extra: Extra) -> bool:
+        """Hold more on every row, or on none.
 
         False when a hard limit has not that much free, the ledger does not know all that was spent, or the
         lease is lost. Raises LedgerUnavailable.

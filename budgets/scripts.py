@@ -45,12 +45,12 @@ ADJUST = _read("adjust")
 LOOK = _read("look")
 REHOLD = _read("rehold")
 PRUNE = _read("prune")
+ACCRUE = _read("accrue")
 
 ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, RESTORE, CLOSE)
 """What a worker's connection loads when it connects."""
 
 
-ACCRUE = _read("accrue")
 def run_script(redis: Any, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
     """Run a script through a client that blocks, of a server or of a cluster. Raises redis.RedisError."""
     try:

@@ -160,14 +160,14 @@ def build_gateway(
     uncovered = Uncovered(
         ledger, journal, metrics, shares=settings.server.worker_count * settings.ledger.nodes
     )
-    parts = Parts(
-        routes=routes,
     terms = TermsCache(
         lambda account: connection.command("GET", names_of(account).account + account),
         lambda account, customer: connection.command(
             "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
         ),
     )
+    parts = Parts(
+        routes=routes,
         upstreams={
             name: build_upstream(name, provider, version=release)
             for name, provider in settings.providers.items()

@@ -97,10 +97,10 @@ class Stack:
     redis: Any
     keyring: Keyring
     limits: LimitBook
-    gateway: Gateway
-    loop: asyncio.AbstractEventLoop
     plans: PlanBook
     customers: CustomerBook
+    gateway: Gateway
+    loop: asyncio.AbstractEventLoop
     records: dict[str, str] = field(default_factory=dict)
     """Secret -> key id, of the keys made here."""
 
