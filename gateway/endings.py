@@ -140,15 +140,19 @@ async def _price(
     text: str,
     model: Any,
     tier: Any,
+    *,
+    chunks: int = 0,
 ) -> None:
-    """Price the attempt by what was reported, else by what can be counted."""
+    """Price the attempt by what was reported, else by what can be counted: the text and its chunks."""
     source = "provider"
     if usage is None:
         source = "estimated"
         call, model_asked = request.call, reached.candidate.target.model
         given = await parts.count_tokens(call.prompt_text(), model_asked)
         made = await parts.count_tokens(text, model_asked) if text else 0
-        usage = Usage(input_tokens=call.likely_input(given), output_tokens=call.likely_output(made, given))
+        usage = Usage(
+            input_tokens=call.likely_input(given), output_tokens=call.likely_output(made, given, chunks)
+        )
     price_attempt(
         reached.attempt,
         reached.candidate,
@@ -190,7 +194,9 @@ async def end_streamed(
     _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
     text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
     _judge(request, tap.finish_reasons, text)
-    await _price(parts, request, reached, tap.usage, text, tap.model, tap.service_tier)
+    await _price(
+        parts, request, reached, tap.usage, text, tap.model, tap.service_tier, chunks=tap.text_chunks
+    )
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))
     if ending.started:

@@ -60,6 +60,7 @@ class StreamTap:
         "finish_reasons",
         "model",
         "service_tier",
+        "text_chunks",
         "usage",
     )
 
@@ -77,6 +78,7 @@ class StreamTap:
         self.finish_reasons: set[str] = set()
         self.model: str | None = None
         self.service_tier: str | None = None
+        self.text_chunks = 0
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -118,10 +120,15 @@ class StreamTap:
             self._find_error()
 
     def text(self) -> str:
-        """The text the answer carried, as far as it was kept. Parses every chunk: not for the event loop."""
+        """The text the answer carried, as far as it was kept. Parses every chunk: not for the event loop.
+
+        `text_chunks` then tells how many chunks carried some of it.
+        """
         raw = self._raw()
         chunks = (_object(data) for event in sse.events(raw) if (data := sse.event_data(event)))
-        return "".join(openai_chat.delta_text(chunk) for chunk in chunks if chunk is not None)
+        texts = [text for chunk in chunks if chunk is not None and (text := openai_chat.delta_text(chunk))]
+        self.text_chunks = len(texts)
+        return "".join(texts)
 
     def likely_tokens(self) -> int:
         """Tokens passed so far, roughly."""

@@ -12,6 +12,8 @@ from gateway.errors import BadRequest
 INT_MAX = 2**63
 MAXIMUM_TOKENS = 10_000_000
 """No model is near this; a larger maximum is a mistake, and would only overflow the ceiling."""
+ONE_A_CHUNK = 4
+"""Chunks are about as many as tokens when the difference is at most one in so many."""
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
@@ -85,9 +87,13 @@ class Exchange:
         once, each = self.frame_tokens
         return self.counted_prompt(counted) + once + each * self.messages
 
-    def likely_output(self, counted: int, _prompt: int) -> int:
-        """Output tokens to expect on the bill, by counts of the text that came and of the prompt's texts."""
-        return counted
+    def likely_output(self, counted: int, _prompt: int, chunks: int = 0) -> int:
+        """Output tokens to expect on the bill, by counts of the text that came and of the prompt's texts.
+
+        `chunks`: in how many chunks of a stream the text came. Where they are about as many as the tokens,
+        each carried one, and their number is the count of the provider's own tokenizer, whichever that is.
+        """
+        return chunks if abs(chunks - counted) * ONE_A_CHUNK <= counted else counted
 
 
 @dataclass(slots=True)

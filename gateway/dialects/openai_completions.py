@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from gateway.dialects.exchange import (
     MAXIMUM_TOKENS,
+    Exchange,
     TokenExchange,
     is_token,
     read_bool,
@@ -41,8 +42,10 @@ class Completion(TokenExchange):
     shown: int = 1
     echoes: int = 0
 
-    def likely_output(self, counted: int, prompt: int) -> int:
+    def likely_output(self, counted: int, prompt: int, chunks: int = 0) -> int:
         """The prompts that are echoed were not made; the answers that lost against the best ones were."""
+        if not self.echoes:
+            counted = Exchange.likely_output(self, counted, prompt, chunks)
         made = max(0, counted - self.echoes * prompt)
         return made * self.choices // self.shown
 

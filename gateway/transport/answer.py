@@ -90,8 +90,6 @@ class PooledAnswer:
         if source is not None:
             self.fail(ConnectionLost("the answer was closed by its reader", head_received=self.begun))
             source.close()
-        self._chunks.clear()
-        self.buffered = 0
 
     def begin(self, status: int, headers: Headers, framing: Framing, decoder: BodyDecoder | None) -> None:
         """The head is complete."""

@@ -60,7 +60,11 @@ class Answer(Protocol):
         """
 
     def close(self) -> None:
-        """Be done with it: drops the connection unless the answer is complete. Safe to repeat."""
+        """Be done with it: drops the connection unless the answer is complete. Safe to repeat.
+
+        What had arrived and was not read may still come from `chunk`, before it raises: the provider bills
+        it, so a reader may want to count it.
+        """
 
 
 class Transport(Protocol):

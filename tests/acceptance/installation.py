@@ -41,7 +41,11 @@ CONFIG = """\
 server: {{host: 127.0.0.1, port: 0, metrics_port: 0, workers: {workers}, drain_s: {drain_s}}}
 ledger: {ledger}
 providers:
-  simulated: {{base_url: "{base_url}", api_key: simulated, prices: openai, models: [gpt-4o-mini]}}
+  simulated:
+    base_url: "{base_url}"
+    api_key: simulated
+    prices: openai
+    models: [gpt-4o-mini, gpt-3.5-turbo-instruct]
 """
 
 

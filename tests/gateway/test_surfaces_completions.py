@@ -146,6 +146,18 @@ def test_an_estimate_leaves_out_the_echo_and_adds_the_answers_that_lost() -> Non
     assert read().likely_output(16, 4) == 16
 
 
+@pytest.mark.parametrize(
+    ("counted", "chunks", "expected"),
+    [(100, 104, 104), (100, 80, 80), (100, 20, 100), (100, 400, 100), (9, 0, 9)],
+)
+def test_a_stream_of_one_token_a_chunk_tells_the_providers_own_count(
+    counted: int, chunks: int, expected: int
+) -> None:
+    chat = READERS["chat.completions"]({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+    assert chat.likely_output(counted, 5, chunks) == expected
+    assert read(n=1, best_of=1).likely_output(counted, 5, chunks) == expected
+
+
 def test_the_text_of_a_completion_is_found_where_it_stands() -> None:
     assert delta_text({"choices": [{"text": "a"}, {"text": "b"}, {"text": None}, 3]}) == "ab"
     assert delta_text({"choices": 3}) == ""

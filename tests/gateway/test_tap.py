@@ -43,6 +43,7 @@ def test_only_the_usage_event_that_we_asked_for_is_left_out(size: int, end: byte
     assert tap.done
     assert (tap.model, tap.service_tier) == ("m-1", "flex")
     assert tap.text() == "漢字 🎉plain"
+    assert tap.text_chunks == 3
 
 
 @settings(max_examples=300)
