@@ -31,6 +31,8 @@ UNCOVERED_MARKER_MS = 7 * 86_400_000
 """The same for requests that ran while the ledger was away: their closes come from journals, perhaps late."""
 HEARTBEAT_BATCH = 256
 """Leases renewed by one script call: about half a millisecond of the server's time."""
+AGAIN = "again"
+"""In the fence's place: this close had been acknowledged before."""
 REFUSED_BEFORE = frozenset(
     (
         *("OOM", "LOADING", "READONLY", "MISCONF", "NOPERM", "NOAUTH"),
@@ -347,11 +349,16 @@ class Ledger:
             lease.covered = True
         return bool(reply == b"OK")
 
-    async def close(self, lease: Lease, settled: Settled, *, status: str, event: bytes) -> Closed:
+    async def close(
+        self, lease: Lease, settled: Settled, *, status: str, event: bytes, again: bool = False
+    ) -> Closed:
         """End the request: free its hold, add what it came to, append the event to the outbox.
 
         All in one step, once; repeating it is safe and changes nothing. What was spent above the hold is
         recorded in full. Raises LedgerUnavailable: the caller repeats until it is told an end.
+
+        `again`: its end had been told, and the server may have forgotten that. Where it has, the event is
+        brought back, and the money left to who makes the ledger whole: it may be counted from the record.
         """
         keys, args = close_call(
             lease.request_id,
@@ -361,6 +368,7 @@ class Ledger:
             event=event,
             at_ms=lease.at_ms,
             covered=lease.covered,
+            fence=AGAIN if again else "",
         )
         return Closed((await self._run(CLOSE, keys, args)).decode())
 
@@ -383,7 +391,7 @@ def close_call(
     covered: bool = True,
     fence: str = "",
 ) -> tuple[list[Argument], list[Argument]]:
-    """Keys and arguments of close.lua. `fence`: the heartbeat count that a reaper saw."""
+    """Keys and arguments of close.lua. `fence`: the heartbeat count that a reaper saw, or AGAIN."""
     names = names_on(rows.shard)
     keys: list[Argument] = [
         names.open + request_id,

@@ -30,13 +30,17 @@ BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Spilled:
-    """Encoded events and adjustments that have left Redis for files and are not stored yet, all or some."""
+    """Encoded events and adjustments that have left Redis for files and are not stored yet, all or some.
+
+    `state` is equal to what it was as long as there are no others; by default it never is.
+    """
 
     events: Callable[[], Iterable[bytes]] = tuple
     adjustments: Callable[[], Iterable[bytes]] = tuple
+    state: Callable[[], object] = object
 
 
-NOTHING_SPILLED = Spilled()
+NOTHING_SPILLED = Spilled(state=tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Movements:
         self._names = names
         self._store = store
         self._spilled = spilled
+        self._spilled_state: object = None
         self._pending = snapshot.pending
         self._place = snapshot.place
         self._dead_id = "0-0"
@@ -99,10 +104,13 @@ class Movements:
 
         `unmet`: the place of what is met here and was not met in the outbox.
         """
-        for document in self._spilled.events():
-            self._meet({b"e": document}, unmet)
-        for document in self._spilled.adjustments():
-            self._meet({b"a": document}, unmet)
+        state = self._spilled.state()
+        if state != self._spilled_state:
+            for document in self._spilled.events():
+                self._meet({b"e": document}, unmet)
+            for document in self._spilled.adjustments():
+                self._meet({b"a": document}, unmet)
+            self._spilled_state = state
         stored = self._store.recorded([name for name, event in self._unchecked.items() if event])
         stored |= self._store.recorded_adjustments(
             [name for name, event in self._unchecked.items() if not event]

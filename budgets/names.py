@@ -4,7 +4,9 @@ Every name carries a version (`t2:`), so that an older and a newer gateway can s
 tag (`{00}`..`{63}`), so that everything one script touches lies in one slot of a cluster.
 
 t2:{NN}:meta               hash    complete_since (ms, Redis time), run_id (of the server when it was made
-                                   whole), ver:<account id> (version of the account's list of limits)
+                                   whole), published (on which run keys and limits were put in force again),
+                                   unsure (an end came to light that its rows may lack), ver:<account id>
+                                   (version of the account's list of limits)
 t2:{NN}:key:<key id>       hash    st (active|revoked), ver, exp (ms or empty)
 t2:{NN}:account:<account>  string  the account's list of limits, JSON
 t2:{NN}:customer:<account>:<customer>
@@ -23,7 +25,7 @@ t2:{NN}:open:<request id>  hash    owner, held (an amount for each meter, spaced
                            string  the status for 10 minutes after the close
 t2:{NN}:leases             zset    request id -> end of the lease (ms, Redis time)
 t2:{NN}:outbox             stream  e = one closed request's cost event, or a = an adjustment of one
-t2:{NN}:notices            stream  limit, row, percent, spent, value, at: a threshold was crossed
+t2:{NN}:notices            stream  account, limit, row, percent, spent, value, at: a threshold was crossed
 t2:{NN}:adjusted:<adjustment id>
                            string  the marker of one that has been counted, for 7 days
 t2:{NN}:dead               stream  reason, entry (its id in the outbox), then the entry's own fields

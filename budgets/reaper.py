@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from redis.exceptions import ResponseError
 
 from budgets.client import SyncClient, clock_us
 from budgets.hold import Settled
@@ -138,7 +139,7 @@ class Reaper:
         open_still = []
         for (names, request_id), reply in zip(found, pipeline.execute(raise_on_error=False), strict=True):
             if isinstance(reply, Exception):
-                if not str(reply).startswith("WRONGTYPE"):
+                if not _is_marker(reply):
                     raise reply
                 self._redis.zrem(names.leases, request_id)  # a closed request's marker
             elif reply[0] is None:
@@ -166,7 +167,12 @@ class Reaper:
                 yield names, request_id.decode()
 
     def _end(self, names: ShardNames, request_id: str, heartbeats: bytes) -> bool:
-        values = self._redis.hmget(names.open + request_id, *_FIELDS)
+        try:
+            values = self._redis.hmget(names.open + request_id, *_FIELDS)
+        except ResponseError as error:
+            if not _is_marker(error):
+                raise
+            return False  # it ended since we looked first
         if values[0] is None or (values[1] or _NO_HEARTBEAT) != heartbeats:
             return False  # it ended or moved since; the next pass sees which
         orphan = Orphan.of_record(request_id, names.shard, values)
@@ -214,6 +220,11 @@ def orphan_event(request_id: str, orphan: Orphan, now_ms: int) -> tuple[CostEven
     event.ended_ms = now_ms
     settled = OrphanSettled(estimate, doubted, held=orphan.held, hard_meters=orphan.rows.hard_meters)
     return event, settled
+
+
+def _is_marker(error: Exception) -> bool:
+    """Whether this says that the record is a closed request's marker: a string, not a hash."""
+    return str(error).startswith("WRONGTYPE")
 
 
 def _number(value: bytes | None) -> int:

@@ -36,6 +36,8 @@ TRACES_MAX = 20_000
 SHARE = 50
 """At most a fiftieth of the time is spent on comparing one shard; where that is large, less often."""
 CORRECTED_AT_ONCE = 200
+BUDGET_S = 0.2
+"""Of each call of `advance`."""
 TOLD_MAX = 20
 """Corrections of one comparison that are logged one by one."""
 _log = structlog.get_logger(__name__)
@@ -65,7 +67,7 @@ class ReconcileCounters:
 class Reconciler:
     """Compares each shard once in `every_s`; the first time in the hour `nightly_hour` (UTC) lowers rows too.
 
-    `now_ms` is a wall clock, of which only day and hour are read.
+    `now_ms` is a wall clock, of which only day and hour are read. `budget_s`: for one call of `advance`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Reconciler:
         *,
         every_s: float = 60.0,
         nightly_hour: int = 3,
+        budget_s: float = BUDGET_S,
         spilled: Spilled = NOTHING_SPILLED,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         counters: ReconcileCounters | None = None,
@@ -84,6 +87,7 @@ class Reconciler:
         self._store = store
         self._every_ms = int(every_s * 1_000)
         self._nightly_hour = nightly_hour
+        self._budget_s = budget_s
         self._spilled = spilled
         self._now_ms = now_ms
         self._due: dict[str, int] = {}
@@ -98,20 +102,23 @@ class Reconciler:
         self._running.pop(shard, None)
         self._suspects.pop(shard, None)
 
+    def hurry(self, shard: str) -> None:
+        """The shard is to be compared now, from the beginning: something came to light that it may lack."""
+        self._running.pop(shard, None)
+        self._due[shard] = 0
+
     def advance(
         self,
         shards: Sequence[str],
         indexes_of: Callable[[str], Sequence[LimitIndex]],
         monotonic_ms: int,
-        *,
-        budget_s: float = 0.2,
     ) -> None:
         """Go on with what is due of these shards until the budget is used up; at least one step.
 
         Each shard's first comparison is due when the time between two has passed. Raises as the store and
         Redis do.
         """
-        deadline = time.perf_counter() + budget_s
+        deadline = time.perf_counter() + self._budget_s
         for shard in shards:
             work = self._running.get(shard)
             if work is None:

@@ -25,13 +25,17 @@ class Script:
 
 def _read(name: str) -> Script:
     """The script of this name; a line `-- use: part` stands for a function that several have (lua/parts)."""
-    source = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    source = _with_parts((_FOLDER / f"{name}.lua").read_text(encoding="utf-8"))
+    # Not a safeguard: SHA-1 is simply how Redis names a script.
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _with_parts(source: str) -> str:
     for line in source.splitlines():
         if line.startswith(_USE):
             part = (_FOLDER / "parts" / f"{line.removeprefix(_USE)}.lua").read_text(encoding="utf-8")
-            source = source.replace(f"{line}\n", part)
-    # Not a safeguard: SHA-1 is simply how Redis names a script.
-    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+            source = source.replace(f"{line}\n", _with_parts(part))
+    return source
 
 
 OPEN = _read("open")
@@ -41,6 +45,7 @@ RESTORE = _read("restore")
 CLOSE = _read("close")
 SEED = _read("seed")
 SEED_ROWS = _read("seed_rows")
+DROP = _read("drop")
 ADJUST = _read("adjust")
 LOOK = _read("look")
 REHOLD = _read("rehold")

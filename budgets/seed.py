@@ -3,7 +3,8 @@
 A shard knows all that was spent since `complete_since`, on the server run that `run_id` names. Where that
 does not hold (a new server, a flush, a restart, a failover) `open` answers COLD, until `seed_shard` has
 written the counters of every present window: what the event store counts, and what has ended and is not
-stored yet. Holds come from the open records that are there at the end. Rows of past windows stay as they
+stored yet. Holds come from the open records that are there at the end; records of requests that have an
+event by then are ended, because it was their close that got lost. Rows of past windows stay as they
 are, and rates begin anew.
 
 What journals keep is not counted here: when it is replayed, the close adds it wherever the ledger cannot
@@ -22,11 +23,12 @@ import structlog
 
 from budgets.client import clock_us
 from budgets.counted import LimitIndex, amounts
+from budgets.ledger import MARKER_MS
 from budgets.limit import AMOUNT_MAX, LimitTerms
 from budgets.movements import NOTHING_SPILLED, Movements, Spilled
 from budgets.names import ShardNames, names_on
 from budgets.rowset import place_of
-from budgets.scripts import SEED, SEED_ROWS, run_script
+from budgets.scripts import DROP, SEED, SEED_ROWS, run_script
 from budgets.tally import tally
 from budgets.window import FOREVER_MS, Window
 from metering.eventstore import EventStore
@@ -39,6 +41,8 @@ ROUNDS_MAX = 200
 """What ends meanwhile is counted too: each round takes in what ended during the one before."""
 ROWS_AT_ONCE = 1_000
 """Rows, or forgotten hashes, in one script call: less than a millisecond of the server's time."""
+RECORDS_AT_ONCE = 200
+"""Open records in one script call: each takes the server about 6 us."""
 
 ROW = struct.Struct("<3q")
 _NEVER, _AFTER_LAST_USE = "0", "-1"
@@ -92,6 +96,7 @@ def seed_shard(
             movements.read_record()
             changed = seeding.count(movements)
             seeding.write(None if round_number == 1 else changed)
+            seeding.drop_ended(store, movements)
             if seeding.end(movements.last_id):
                 return Seeded(seeding.rows_written, round_number)
     except _MadeWhole:
@@ -127,6 +132,7 @@ class _Seeding:
         self._rows: dict[str, dict[str, list[int]]] = {}  # hash -> field -> [spent, doubted]
         self._ends: dict[str, str] = {}
         self._counted: set[str] = set()
+        self._looked_at: set[str] = set()
         self._marked = {limit.id: limit for index in indexes for limit in index.limits if limit.thresholds}
 
     def lock(self) -> None:
@@ -188,6 +194,26 @@ class _Seeding:
                     keys, args = [], []
         if keys:
             self._put(keys, args)
+
+    def drop_ended(self, store: EventStore, movements: Movements) -> None:
+        """End the open records of requests that have an event: their close was lost, and counts by that.
+
+        Without this they would hold money until their leases end, and be ended a second time then.
+        """
+        names = self._names
+        found = [each.decode() for each in self._redis.zrange(names.leases, 0, -1)]
+        new = [request_id for request_id in found if request_id not in self._looked_at]
+        self._looked_at.update(new)
+        stored = store.recorded(new)
+        ended = [each for each in new if each in stored or each in movements.found]
+        for start in range(0, len(ended), RECORDS_AT_ONCE):
+            batch = ended[start : start + RECORDS_AT_ONCE]
+            keys = (names.seeding, names.leases, *(names.open + request_id for request_id in batch))
+            given = (self._token, MARKER_MS, names.base, *batch)
+            while (answer := run_script(self._redis, DROP, keys, given)) == b"LOST":
+                self.lock()
+            if answer:
+                _log.warning("ended_records_dropped", shard=names.shard, count=answer)
 
     def end(self, last_id: str) -> bool:
         """Add what running requests hold and let requests in; False when one has ended since `last_id`."""

@@ -28,11 +28,12 @@ from gateway.call import serve
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.entitlements import Entitlements
-from gateway.leases import Leases
+from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
 from gateway.opening import SCOPES
 from gateway.parts import Parts
 from gateway.prices import price_book
+from gateway.recent_closes import RecentCloses
 from gateway.relay import Receive
 from gateway.serve.scrape import collect
 from gateway.settings import Settings
@@ -157,6 +158,7 @@ def build_gateway(
     release = version("tollkeeper")
     ledger = Ledger(connection, owner=owner, lease_ms=settings.ledger.lease_ms)
     metrics = Metrics(routes.known)
+    recent = RecentCloses(ledger, metrics)
     uncovered = Uncovered(
         ledger, journal, metrics, shares=settings.server.worker_count * settings.ledger.nodes
     )
@@ -180,7 +182,7 @@ def build_gateway(
         ledger=ledger,
         uncovered=uncovered,
         closer=Closer(
-            ledger, journal, uncovered, metrics, patience_s=settings.ledger.close_patience_ms / 1_000
+            ledger, journal, uncovered, metrics, recent, patience_s=settings.ledger.close_patience_ms / 1_000
         ),
         metrics=metrics,
         count_tokens=_count_tokens,
@@ -190,7 +192,8 @@ def build_gateway(
     )
     leases = Leases(
         parts,
-        lambda meta: connection.command("HGET", meta, "complete_since"),
+        recent,
+        epochs_by(connection),
         heartbeat_s=settings.ledger.heartbeat_ms / 1_000,
     )
     return Gateway(parts, leases, journal)

@@ -10,8 +10,9 @@ import structlog
 
 from budgets.hold import Settled
 from budgets.journal import Journal, JournalUnavailable
-from budgets.ledger import Lease, Ledger, LedgerUnavailable, Opened, Refused
+from budgets.ledger import Closed, Lease, Ledger, LedgerUnavailable, Opened, Refused
 from gateway.metrics import Metrics
+from gateway.recent_closes import RecentCloses
 from gateway.request import Request
 from gateway.uncovered import Uncovered
 from metering.event import CostEvent, encode
@@ -37,6 +38,7 @@ class Closer:
         journal: Journal | None,
         uncovered: Uncovered,
         metrics: Metrics,
+        recent: RecentCloses,
         *,
         patience_s: float,
     ) -> None:
@@ -44,6 +46,7 @@ class Closer:
         self._journal = journal
         self._uncovered = uncovered
         self._metrics = metrics
+        self._recent = recent
         self._patience_s = patience_s
         self._background: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("gateway.closer")
@@ -58,7 +61,7 @@ class Closer:
         except LedgerUnavailable:
             self._metrics.close_retries.inc()
         else:
-            return self._acknowledged(lease, answer)
+            return self._acknowledged(lease, settled, event.status, document, answer)
         if self._journalled(lease, settled, event.status, document):
             self._spawn(self._repeat(lease, settled, event.status, document, patience_s=None))
             return True
@@ -89,15 +92,20 @@ class Closer:
             except LedgerUnavailable:
                 self._metrics.close_retries.inc()
             else:
-                return self._acknowledged(lease, answer)
+                return self._acknowledged(lease, settled, status, event, answer)
         self._log.error("close_not_acknowledged", request_id=lease.request_id)
         return False
 
-    def _acknowledged(self, lease: Lease, answer: str) -> bool:
+    def _acknowledged(
+        self, lease: Lease, settled: Settled, status: str, event: bytes, answer: Closed
+    ) -> bool:
         self._uncovered.told(lease.request_id)
-        if answer == "closed" or (answer == "missing" and lease.covered):
+        if answer is Closed.CLOSED or (answer is Closed.MISSING and lease.covered):
             self._log.warning("closed_before", request_id=lease.request_id, answer=answer)
-        return answer != "closed"
+        if answer is Closed.CLOSED:
+            return False  # somebody else ended it, with an event of their own
+        self._recent.note(lease, settled, status, event)
+        return True
 
     def abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
         """End a request whose open may have been granted though its answer was lost.

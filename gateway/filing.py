@@ -53,6 +53,10 @@ class Filing:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def probe(self) -> None:
+        """Raise StoreUnavailable unless events can be stored now."""
+        self._store.append((), ())
+
     def file(self, entries: Iterable[Entry], bury: Bury) -> Filed:
         """Store the entries. Raises StoreUnavailable, and what `bury` raises; then all may be given again."""
         events: list[tuple[Entry, CostEvent]] = []
@@ -149,7 +153,7 @@ def notice_of(entry: Entry) -> Notice:
     try:
         return Notice(
             id=f"{_shard(entry.stream)}-{entry.id.decode()}",
-            account_id=fields.get(b"account", DEFAULT_ACCOUNT.encode()).decode(),
+            account_id=(fields.get(b"account") or DEFAULT_ACCOUNT.encode()).decode(),
             limit_id=fields[b"limit"].decode(),
             row=fields[b"row"].decode(),
             percent=int(fields[b"percent"]),

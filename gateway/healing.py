@@ -8,9 +8,9 @@ that was opened, and no file is ever made here.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -26,12 +26,14 @@ from budgets.movements import Spilled
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
 from gateway.planmeters import plans_state, recorded_meters
-from gateway.spill import FOLDER, spilled_adjustments, spilled_events
+from gateway.spill import FOLDER
+from gateway.spilled import SpilledDocuments
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
 
 RECONCILE_EVERY_S = 60.0
 NIGHTLY_HOUR = 3
+BUSY_MS = 500
 ACCOUNTS_EVERY_S = 1.0
 """How often new accounts are looked for; less often where that takes long."""
 ACCOUNTS_SHARE = 200
@@ -116,7 +118,8 @@ class Healing:
         try:
             self._healer().pass_once(monotonic_ms)
         except sa.exc.DBAPIError as error:
-            self.close()
+            if not _is_busy(error):
+                self.close()
             raise StoreUnavailable(str(error.orig)) from error
         except (StoreUnavailable, DatabaseError) as error:
             self.close()
@@ -134,6 +137,7 @@ class Healing:
             self.close()
         if self._opened is None:
             engine = open_database(self._path, create=False)
+            sa.event.listen(engine, "connect", _wait_briefly)
             store = EventStore(self._path, create=False)
             reconciler = Reconciler(
                 self._redis,
@@ -179,6 +183,17 @@ class _Opened:
         self._engine.dispose()
 
 
+def _wait_briefly(connection: sqlite3.Connection, _record: object) -> None:
+    """Publishing needs the write lock; who waits for it heals nothing meanwhile."""
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+
+def _is_busy(error: sa.exc.DBAPIError) -> bool:
+    """Whether another writer was in the way, and nothing else."""
+    return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
 def spilled_in(folder: Path) -> Spilled:
     """What waits in the folder's segments."""
-    return Spilled(partial(spilled_events, folder), partial(spilled_adjustments, folder))
+    found = SpilledDocuments(folder)
+    return Spilled(found.events, found.adjustments, found.state)

@@ -60,6 +60,9 @@ JOURNALLED = Counter("tollkeeper_journalled_closes", "Closes kept in the journal
 RESTORED = Counter(
     "tollkeeper_restored_requests", "Running requests put back into a ledger that had lost them"
 )
+CLOSES_TOLD_AGAIN = Counter(
+    "tollkeeper_closes_told_again", "Acknowledged closes put back into a ledger that had lost them"
+)
 OPEN = Gauge("tollkeeper_open_requests", "Accepted requests that are running", multiprocess_mode="livesum")
 CLOSE_RETRIES = Counter("tollkeeper_close_retries", "Closes that the ledger did not acknowledge at once")
 
@@ -86,6 +89,7 @@ class Metrics:
         self.close_retries = CLOSE_RETRIES
         self.journalled = JOURNALLED
         self.restored = RESTORED
+        self.closes_told_again = CLOSES_TOLD_AGAIN
 
     def denied(self, surface: str, code: str) -> None:
         """Count a request that was not accepted. `code` is one of the gateway's own error codes."""

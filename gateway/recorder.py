@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -50,15 +51,15 @@ def run_recorder(
     stop = stop or threading.Event()
     _stop_on_signals(stop)
     slot = ReaderSlot.take(database_path.parent)
-    redis = _connected(settings, redis_url, stop)
-    if redis is None:
+    redis, another = _connected(settings, redis_url, stop), _connected(settings, redis_url, stop)
+    if redis is None or another is None:
         slot.release()
         return
     storage = Storage(database_path)
     data_dir = database_path.parent
     upkeep = Upkeep(
-        redis,
-        Healing(redis, database_path),
+        another,
+        Healing(another, database_path),
         data_dir / JOURNALS,
         healing_exporter() if metrics_dir is not None else lambda counters: None,
     )
@@ -72,18 +73,25 @@ def run_recorder(
         high_water=settings.recorder.high_water,
         idle_s=idle_ms / 1_000,
         observe=observe,
-        upkeep=upkeep.pass_once,
     )
     # A batch makes and drops a hundred thousand small objects without cycles. Looking through them for cycles
     # took a sixth of the recorder's time, so that is done between batches, every CLAIM_EVERY_S.
     gc.freeze()
     gc.disable()
     try:
-        recorder.run(stop)
+        with ThreadPoolExecutor(1, "upkeep") as beside:
+            kept = beside.submit(upkeep.run, stop)
+            kept.add_done_callback(lambda _: stop.set())  # a fault of it ends the process, to be started anew
+            try:
+                recorder.run(stop)
+            finally:
+                stop.set()
+        kept.result()
     finally:
         gc.enable()
         upkeep.close()
         redis.close()
+        another.close()
         storage.close()
         slot.release()
 

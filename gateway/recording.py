@@ -51,8 +51,7 @@ _log = structlog.get_logger(component="recorder")
 class Recorder:
     """One recorder's loop. `monotonic` is a clock in seconds that never steps.
 
-    `upkeep` is called after each round with the clock in ms. `trouble` names what it waits for
-    (redis_unavailable, database_unavailable), None while all is well.
+    `trouble` names what it waits for (redis_unavailable, database_unavailable), None while all is well.
     """
 
     def __init__(
@@ -67,7 +66,6 @@ class Recorder:
         idle_s: float = IDLE_MS / 1_000,
         monotonic: Callable[[], float] = time.monotonic,
         observe: Callable[[RecorderCounters], None] = lambda counters: None,
-        upkeep: Callable[[int], object] = lambda monotonic_ms: None,
     ) -> None:
         self.counters = RecorderCounters()
         self._outbox = outbox
@@ -79,7 +77,6 @@ class Recorder:
         self._claim_every_s = min(CLAIM_EVERY_S, idle_s / 2)
         self._monotonic = monotonic
         self._observe = observe
-        self._upkeep = upkeep
         self._held: list[Entry] = []
         self._held_since = 0.0
         self._full = False
@@ -94,7 +91,7 @@ class Recorder:
     def run(self, stop: threading.Event) -> None:
         """Record until `stop` is set, then for a last moment what is still there."""
         while not stop.is_set():
-            well = self._attempt(lambda: self._round(stop))
+            well = self._attempt(lambda: self._round(stop)) and self._is_over()
             if well and self.trouble:
                 _log.info("resumed", after=self.trouble)
                 self.trouble, self._pause_s = None, PAUSE_MIN_S
@@ -102,7 +99,6 @@ class Recorder:
                 self.counters.state = "draining" if self._taken is not None else "recording"
             if well or self.trouble == "database_unavailable":  # which reaping does not need
                 self._attempt(self._periodic)
-                self._attempt(lambda: self._upkeep(int(self._monotonic() * 1_000)))
             if self.trouble == "database_unavailable":
                 self._attempt(lambda: self._relieve(stop))
             if not well:
@@ -129,6 +125,10 @@ class Recorder:
             self._lament("redis_unavailable", error)
             return False
         return True
+
+    def _is_over(self) -> bool:
+        """Whether what was waited for is there again: a round with nothing to store says nothing of it."""
+        return self.trouble != "database_unavailable" or self._attempt(self._filing.probe)
 
     def _lament(self, trouble: str, error: Exception) -> None:
         if self.trouble != trouble:

@@ -6,7 +6,7 @@ they are stored from here, oldest segment first, and a segment is removed when a
 any two steps an entry is in two places or in one, never in none; the store ignores ids it has.
 
 A segment belongs to whoever holds the lock (flock) on it: its writer, later the one that drains it. A
-killed process gives its locks up. `spilled_events` and `spilled_adjustments` only read and need no lock.
+killed process gives its locks up. Who only reads (gateway.spilled) needs no lock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,29 +42,6 @@ class Waiting:
     segments: int = 0
     entries: int = 0
     size: int = 0
-
-
-def spilled_events(folder: Path) -> Iterator[bytes]:
-    """The encoded cost events in the folder, oldest first; some may be stored, or still be in Redis, too.
-
-    An entry goes from Redis to the spill to the event store. Who wants to miss none while that goes on looks
-    in this order, and counts each event id once.
-    """
-    return _spilled(folder, b"e")
-
-
-def spilled_adjustments(folder: Path) -> Iterator[bytes]:
-    """The encoded adjustments in the folder, as `spilled_events`."""
-    return _spilled(folder, b"a")
-
-
-def _spilled(folder: Path, name: bytes) -> Iterator[bytes]:
-    for path in segments(folder):
-        try:
-            content = read_content(path.read_bytes())
-        except FileNotFoundError:
-            continue  # drained since we looked: its entries are stored
-        yield from (entry.fields[name] for entry in content.entries if name in entry.fields)
 
 
 def segments(folder: Path) -> list[Path]:

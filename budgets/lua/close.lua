@@ -2,7 +2,8 @@
 -- Ends a request, once: frees its hold, settles its cost, appends its event, leaves a marker.
 -- KEYS  1 open record  2 leases  3 outbox  4 meta  5 values of limits  6 notices, then the rows' hashes
 -- ARGV  1 request id  2 status  3 marker ms  4 event
---       5 fence: the heartbeat count the reaper saw, '' from the worker  6 opened at (ms, Redis time)
+--       5 fence: the heartbeat count the reaper saw, '' from the worker, 'again' where this close had been
+--       acknowledged before and the server may have lost that  6 opened at (ms, Redis time)
 --       7 meters  8 shape (see open.lua)  9 thresholds: '' or, for each row that has some, its number, a colon and
 --       rising percents with commas, spaced  10 for each meter: spent, doubted (int64, little-endian)
 --       11 position of the first row's name  12... each row's limit id, where thresholds or rates ask for its value
@@ -15,10 +16,16 @@ local ROW, MINUTE_US = '<i8i8i8', 60000000
 local held = redis.pcall('HGET', KEYS[1], 'held')
 if type(held) == 'table' then return 'closed' end -- the marker is a string, so a hash command does not fit it
 
-local answer, settles = 'ok', true
+local answer, settles, again = 'ok', true, ARGV[5] == 'again'
 if held then
-  if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', KEYS[1], 'hb') or '0') then return 'ALIVE' end
+  if ARGV[5] ~= '' and not again and ARGV[5] ~= (call('HGET', KEYS[1], 'hb') or '0') then return 'ALIVE' end
   call('ZREM', KEYS[2], ARGV[1])
+elseif again then
+  -- Its event may be stored by now, and counted by whoever made the shard whole. So the event alone is appended:
+  -- making whole counts the outbox, and a shard that is whole already is to be compared at once.
+  answer, settles = 'missing', false
+  call('ZREM', KEYS[2], ARGV[1])
+  if call('HEXISTS', KEYS[4], 'complete_since') == 1 then call('HSET', KEYS[4], 'unsure', '1') end
 else
   if ARGV[5] ~= '' then return 'missing' end
   answer = 'missing'
@@ -85,10 +92,11 @@ if settles and rows > 0 then
       if value and tonumber(mark) > told and spent[i] * 100 >= tonumber(mark) * value then crossed = mark end
     end
     if crossed then
-      local time = call('TIME')
+      local time, read, event = call('TIME'), pcall(cjson.decode, ARGV[4])
+      local account = read and type(event) == 'table' and event.account_id
       call('HSET', hash, '!' .. name, crossed)
-      call('XADD', KEYS[6], '*', 'limit', ARGV[11 + i], 'row', name, 'percent', crossed,
-        'spent', string.format('%.0f', spent[i]), 'value', string.format('%.0f', value),
+      call('XADD', KEYS[6], '*', 'account', account or '', 'limit', ARGV[11 + i], 'row', name,
+        'percent', crossed, 'spent', string.format('%.0f', spent[i]), 'value', string.format('%.0f', value),
         'at', time[1] * 1000 + math.floor(time[2] / 1000))
     end
   end

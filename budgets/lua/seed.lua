@@ -22,5 +22,6 @@ end
 local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 call('HSET', KEYS[1], 'complete_since', now, 'run_id', string.match(call('INFO', 'server'), 'run_id:(%x+)'))
+call('HDEL', KEYS[1], 'unsure')
 call('DEL', KEYS[4])
 return 'SEEDED'

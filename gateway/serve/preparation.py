@@ -138,11 +138,11 @@ def welcome_model(settings: Settings) -> str:
     """A chat model that is offered, for the first request: a route, else a cheap well-known one."""
     if settings.routes:
         return next(iter(settings.routes))
-    name, provider = next(iter(settings.providers.items()))
-    offered = _offered(name, provider)
-    return next(
-        (model for model in WELCOME_MODELS if model in offered), offered[0] if offered else WELCOME_MODELS[0]
-    )
+    for name, provider in settings.providers.items():
+        offered = _offered(name, provider)
+        if offered:
+            return next((model for model in WELCOME_MODELS if model in offered), offered[0])
+    return WELCOME_MODELS[0]  # without a provider the simulated one answers, to whatever name
 
 
 def _offered(name: str, provider: ProviderSettings) -> list[str]:
@@ -165,7 +165,7 @@ def _make_whole(redis: SyncClient, engine: Engine, database_path: Path, *, share
             redis,
             store,
             RecordedTerms(engine),
-            lambda: None,  # all is published
+            LimitBook(engine, LedgerRows(redis)).publish_all,
             grace_s=GRACE_S if in_use else 0.0,
             spilled=spilled_in(database_path.parent / FOLDER),
         )

@@ -10,17 +10,18 @@ import pytest
 
 from budgets.counted import LimitIndex
 from budgets.drift import ROW
-from budgets.healer import LOOK_EVERY_MS, Healer
+from budgets.healer import GRACE_S, LOOK_EVERY_MS, Healer
+from budgets.hold import Settled
 from budgets.ledger import Closed
 from budgets.limit import Attribution
 from budgets.names import all_shards, names_on, shard_of
 from metering.eventstore import EventStore
 from tests.budgets.bookkeeping import Books, event_for
 from tests.budgets.conftest import EVERY_ENGINE
-from tests.budgets.world import ACCOUNT, KEY, World
+from tests.budgets.world import ACCOUNT, KEY, World, event_bytes
 
 pytestmark = pytest.mark.parametrize("shared_server", EVERY_ENGINE, indirect=True)
-GRACE_MS = 1_200
+GRACE_MS = round(1_000 * GRACE_S)
 
 
 class BookTerms:
@@ -102,6 +103,67 @@ async def test_requests_that_end_after_the_seeding_count_once(books: Books) -> N
     assert await world.close(opened.lease, 40) == Closed.MISSING  # its worker was too late to put it back
     assert await world.close(opened.lease, 40) == Closed.CLOSED
     assert world.counters(limit) == (40, 0, 0)
+
+
+async def test_each_loss_of_memory_has_a_grace_of_its_own(books: Books) -> None:
+    world, healer = books.world, healer_of(books)
+    limit = world.limit(10_000)
+    running = await world.granted(100)
+    world.redis.flushall()
+    healer.pass_once(0)
+    assert await world.ledger.restore(running.lease, 1)
+    world.redis.flushall()
+    healer.pass_once(GRACE_MS - 1 + LOOK_EVERY_MS)
+    assert world.redis.hget(world.names.limits, limit.id) == b"10000"  # published once more
+    healer.pass_once(GRACE_MS + 2 * LOOK_EVERY_MS)
+    assert (healer.counters.reseeds, healer.counters.cold) == (0, 1)
+    assert await world.ledger.restore(running.lease, 1)
+    healer.pass_once(2 * GRACE_MS + LOOK_EVERY_MS)
+    assert (healer.counters.reseeds, healer.counters.cold) == (1, 0)
+    assert world.counters(limit) == (0, 100, 0)
+    assert healer.counters.cold_ms == 2 * GRACE_MS + LOOK_EVERY_MS
+
+
+async def test_an_end_that_came_to_light_too_late_is_counted_at_once_by_a_comparison(books: Books) -> None:
+    world, healer = books.world, healer_of(books)
+    limit = world.limit(10_000)
+    lease = (await world.granted(100)).lease
+    told = {"status": "succeeded", "event": event_bytes(lease.request_id, 40, 5)}
+    assert await world.ledger.close(lease, Settled(40, 5), **told) is Closed.OK
+    world.redis.flushall()
+    for at_ms in (0, GRACE_MS):
+        healer.pass_once(at_ms)
+    assert healer.counters.reseeds == 1
+    assert await world.ledger.close(lease, Settled(40, 5), again=True, **told) is Closed.MISSING
+    assert world.counters(limit) == (0, 0, 0)  # it may be counted already: only the record can tell
+    for at_ms in range(GRACE_MS + LOOK_EVERY_MS, GRACE_MS + 10 * LOOK_EVERY_MS, LOOK_EVERY_MS):
+        healer.pass_once(at_ms)
+    assert world.counters(limit) == (40, 0, 5)
+    assert not world.redis.hexists(world.names.meta, "unsure")
+    assert await world.ledger.close(lease, Settled(40, 5), again=True, **told) is Closed.CLOSED
+
+
+async def test_limits_are_not_said_to_be_published_before_they_are(
+    books: Books, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world, healer = books.world, healer_of(books)
+    limit = world.limit(10_000)
+    healer.pass_once(0)
+    world.set_value(limit, 1)
+
+    def refuse() -> None:
+        raise RuntimeError("the database is locked")
+
+    healer._republish, publish = refuse, healer._republish
+    for at_ms in (60_000, 65_000):
+        with pytest.raises(RuntimeError):
+            healer.pass_once(at_ms)
+        healer.pass_once(at_ms + LOOK_EVERY_MS)  # and not again at each pass
+    assert (healer.counters.republished, "published_again" in capfd.readouterr().out) == (0, False)
+    healer._republish = publish
+    healer.pass_once(70_000)
+    assert (healer.counters.republished, "published_again" in capfd.readouterr().out) == (1, True)
+    assert world.redis.hget(world.names.limits, limit.id) == b"10000"
 
 
 async def test_another_healer_that_was_faster_is_noticed(books: Books) -> None:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from redis import Redis
 
-from budgets.hold import Hold
+from budgets.hold import Hold, Settled
 from budgets.ledger import Closed, Opened
 from budgets.limit import SCOPES, Attribution
 from budgets.names import RETENTION_MS
@@ -294,6 +294,19 @@ async def test_a_shadow_rate_lets_through_what_a_hard_one_refuses_and_admits_as_
     assert over == refused == [False] * 3 + [True] * 7
     arrivals = [int(each) for each in world.redis.hmget(world.names.rates, shadow.id, hard.id)]
     assert arrivals[0] == pytest.approx(arrivals[1], abs=1_000_000)
+
+
+async def test_a_notice_names_the_account(world: World) -> None:
+    other = World(world.redis, world.connection, account="acct_other")
+    other.make_whole()
+    for each in (world, other):
+        each.put_key()
+        each.limit(100, thresholds=(50, 90))
+        await each.close((await each.granted(60)).lease, 60)
+        lease = (await each.granted(40)).lease
+        assert await each.ledger.close(lease, Settled(40), status="x", event=b"\xff no JSON") is Closed.OK
+        told = [(entry[b"percent"], entry[b"account"]) for _, entry in each.redis.xrange(each.names.notices)]
+        assert told == [(b"50", each.account.encode()), (b"90", b"")]
 
 
 async def test_a_threshold_is_told_once_in_each_window(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from budgets.hold import Extra, Hold
 from budgets.ledger import Closed, Opened, Versions
 from budgets.limit import Attribution
-from budgets.names import names_of
+from budgets.names import ShardNames, names_of
 from budgets.reaper import Reaper
 from budgets.rows import LedgerRows
 from metering.event import Attempt, CostEvent, encode
@@ -174,6 +174,29 @@ class HeartbeatBeforeTheFence(Reaper):
         answer = super()._close(keys, args)
         assert answer == b"ALIVE"
         return answer
+
+
+class ClosedBetweenTheLooks(Reaper):
+    """A reaper that is about to end a request when its worker does."""
+
+    world: World
+
+    def _end(self, names: ShardNames, request_id: str, heartbeats: bytes) -> bool:
+        self.world.redis.delete(names.open + request_id)
+        self.world.redis.set(names.open + request_id, "succeeded")
+        return super()._end(names, request_id, heartbeats)
+
+
+async def test_a_request_that_ends_between_two_looks_is_left_alone(world: World) -> None:
+    first, second = await orphan(world, 100, "first"), await orphan(world, 100, "second")
+    reaper = ClosedBetweenTheLooks(world.redis, heartbeat_ms=HEARTBEAT_MS)
+    reaper.world = world
+    reaper.pass_once(0)
+    assert reaper.pass_once(PATIENCE_MS) == []
+    assert world.outbox() == []
+    assert reaper.pass_once(2 * PATIENCE_MS) == []
+    leases = {first.lease.request_id, second.lease.request_id}
+    assert not leases & {each.decode() for each in world.redis.zrange(world.names.leases, 0, -1)}
 
 
 async def test_the_fence_holds_when_the_heartbeat_comes_at_the_last_moment(world: World) -> None:

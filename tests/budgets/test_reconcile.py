@@ -317,12 +317,14 @@ async def test_each_shard_has_its_turn_once_a_minute_and_its_night_once_a_day(bo
     limit = world.limit(10_000)
     shard = world.names.shard
     moment = [datetime(2026, 11, 21, 2, 30, tzinfo=UTC)]
-    reconciler = Reconciler(world.redis, books.store, now_ms=lambda: int(moment[0].timestamp() * 1_000))
+    reconciler = Reconciler(
+        world.redis, books.store, now_ms=lambda: int(moment[0].timestamp() * 1_000), budget_s=9
+    )
     world.set_counters(limit, spent=9)
 
     def advance(at_ms: int) -> int:
         before = reconciler.counters.compared
-        reconciler.advance([shard], lambda _: [books.index], at_ms, budget_s=9)
+        reconciler.advance([shard], lambda _: [books.index], at_ms)
         return reconciler.counters.compared - before
 
     assert [advance(ms) for ms in (0, 59_999, 60_000, 60_001, 119_999, 120_000)] == [0, 0, 1, 0, 0, 1]
@@ -343,11 +345,11 @@ async def test_a_comparison_is_cut_into_steps(books: Books) -> None:
     for window in ("day", "week", "month"):
         world.limit(10_000, window=window)
     await books.spend(1)
-    reconciler = Reconciler(world.redis, books.store)
+    reconciler = Reconciler(world.redis, books.store, budget_s=0)
     counts = []
     for at_ms in range(0, 180_000, 60_000):
         for _ in range(7):
-            reconciler.advance([world.names.shard], lambda _: [books.index], at_ms, budget_s=0)
+            reconciler.advance([world.names.shard], lambda _: [books.index], at_ms)
             counts.append(reconciler.counters.compared)
     assert counts[:13] == [0] * 7 + [1, 2, 3, 3, 3, 3]
 

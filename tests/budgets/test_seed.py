@@ -182,6 +182,38 @@ async def _counted(books: Books, opened: Any) -> bool:
     return opened.lease.request_id in [event["id"] for event in books.world.outbox()]
 
 
+@pytest.mark.parametrize("place", ["recorded", "spilled", "outbox"])
+async def test_open_records_whose_close_was_lost_hold_nothing_and_are_not_ended_again(
+    books: Books, place: str
+) -> None:
+    """A replica that lagged has the record of a request that has ended, and whose event exists."""
+    world = books.world
+    limit, traced = world.limit(1_000), world.limit(1_000, scope="trace", scope_id="*", window="lifetime")
+    of = replace(world.of, trace_id="t1")
+    lost, running = await world.granted(300, of=of), await world.granted(50, of=of)
+    record = world.redis.hgetall(world.names.open + lost.lease.request_id)
+    lease_end = world.redis.zscore(world.names.leases, lost.lease.request_id)
+    held = world.redis.hget(world.row(traced, of).hash, world.row(traced, of).field)
+    await books.end(lost.lease, 40, of=of)
+    if place == "recorded":
+        books.record()
+    elif place == "spilled":
+        books.spill()
+    world.redis.delete(world.names.open + lost.lease.request_id)
+    world.redis.hset(world.names.open + lost.lease.request_id, mapping=record)
+    world.redis.zadd(world.names.leases, {lost.lease.request_id: lease_end})
+    world.redis.hset(world.row(traced, of).hash, world.row(traced, of).field, held)
+    world.redis.hset(world.names.meta, "run_id", "another")
+    books.seed()
+    assert world.counters(limit) == (40, 50, 0)
+    assert world.counters(traced, of) == (40, 50, 0)
+    pulse = await world.ledger.heartbeat([(lost.lease, 1), (running.lease, 1)])
+    assert (pulse.lost, pulse.missing) == ([lost.lease.request_id], [])
+    assert world.redis.zrange(world.names.leases, 0, -1) == [running.lease.request_id.encode()]
+    assert await world.close(lost.lease, 40) is Closed.CLOSED
+    assert len(world.outbox()) == (place == "outbox")
+
+
 async def test_what_waits_to_be_stored_is_counted_once(books: Books) -> None:
     world, redis = books.world, books.world.redis
     limit = world.limit(10_000)

@@ -17,7 +17,7 @@ from accounts.publishing import ACCOUNT, wall_ms
 from accounts.terms import NewLimit
 from budgets.client import connect_sync
 from budgets.counted import LimitIndex
-from budgets.healer import LOOK_EVERY_MS
+from budgets.healer import GRACE_S, LOOK_EVERY_MS
 from budgets.names import names_of
 from budgets.rows import LedgerRows
 from gateway.entry import Entry
@@ -30,7 +30,7 @@ from metering.event import CostEvent, encode
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.ids import new_id
 
-GRACE_MS = 1_200
+GRACE_MS = round(1_000 * GRACE_S)
 NAMES = names_of(ACCOUNT)
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.spill import FOLDER, spilled_events
+from gateway.spill import FOLDER
+from gateway.spilled import SpilledDocuments
 from metering.event import CostEvent, decode, encode
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, engine_binary, start_server
@@ -182,7 +183,7 @@ def test_outage_of_the_event_store_loses_and_doubles_nothing(
                 eventually(lambda: waiting(server) <= outage.high_water)
                 assert spilled(path)
             in_redis = waiting(server)  # looked at first, since entries go from here to the files
-            kept = {decode(document).id for document in spilled_events(path.parent / FOLDER)}
+            kept = {decode(document).id for document in SpilledDocuments(path.parent / FOLDER).events()}
             print(f"{away.__name__}: {in_redis} entries in Redis, {len(kept)} in files")
             assert in_redis + len(kept) >= 0.9 * outage.events  # away it was
             again = random.Random(1).sample(documents, int(AGAIN * len(documents)))

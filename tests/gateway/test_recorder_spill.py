@@ -13,7 +13,8 @@ import pytest
 
 from budgets.names import all_shards, names_on
 from gateway.outbox import GROUP, Outbox
-from gateway.spill import FOLDER, spilled_events
+from gateway.spill import FOLDER
+from gateway.spilled import SpilledDocuments
 from gateway.water import SPILL_MAX, Water, excess, low_enough, too_high
 from metering import database
 from metering.event import CostEvent, decode
@@ -120,7 +121,7 @@ def test_backlog_above_high_water_is_spilled_and_drained_when_the_database_is_ba
             assert counters.waiting_entries == counters.spilled >= 1_000 - HIGH_WATER
             assert counters.waiting_bytes == sum(part.stat().st_size for part in spilled(path))
     # The recorder has ended with the database away: everything is in files and in Redis.
-    kept = {decode(document).id for document in spilled_events(path.parent / FOLDER)}
+    kept = {decode(document).id for document in SpilledDocuments(path.parent / FOLDER).events()}
     assert len(kept) == running.counters.spilled
     with recording_to(server, path, high_water=HIGH_WATER) as running:
         running.until(lambda counters: counters.recorded == 1_000)

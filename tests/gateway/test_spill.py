@@ -15,9 +15,8 @@ from gateway.spill import (
     SpillFailed,
     TakenSegment,
     segments,
-    spilled_adjustments,
-    spilled_events,
 )
+from gateway.spilled import SpilledDocuments
 
 STREAM = b"t2:{07}:outbox"
 
@@ -27,7 +26,7 @@ def entries(first: int, count: int, name: bytes = b"e") -> list[Entry]:
 
 
 def documents(folder: Path) -> list[bytes]:
-    return list(spilled_events(folder))
+    return list(SpilledDocuments(folder).events())
 
 
 def taken(spill: Spill) -> TakenSegment:
@@ -71,7 +70,7 @@ def test_folder_that_does_not_exist_holds_nothing(spill: Spill, folder: Path) ->
 def test_events_and_adjustments_are_told_apart(spill: Spill, folder: Path) -> None:
     spill.put([*entries(0, 1), *entries(1, 1, b"a"), *entries(2, 1, b"limit")])
     assert documents(folder) == [b"document 000000"]
-    assert list(spilled_adjustments(folder)) == [b"document 000001"]
+    assert list(SpilledDocuments(folder).adjustments()) == [b"document 000001"]
 
 
 def test_segments_are_of_bounded_size_and_drained_oldest_first(folder: Path) -> None:
@@ -187,7 +186,7 @@ def test_segment_that_vanishes_while_it_is_read_is_passed_over(spill: Spill, fol
     spill.put(entries(0, 1))
     spill.seal()
     spill.put(entries(1, 1))
-    reader = spilled_events(folder)
+    reader = SpilledDocuments(folder).events()
     assert next(reader) == b"document 000000"
     segments(folder)[1].unlink()
     assert list(reader) == []

@@ -167,6 +167,12 @@ def test_first_request_asks_for_a_route_where_there_is_one() -> None:
     assert welcome_model(settings(routes=routes)) == "fast"
 
 
+def test_first_request_asks_for_a_well_known_model_where_no_provider_offers_any() -> None:
+    assert welcome_model(settings_from_document({})) == "gpt-4o-mini"
+    provider = {"base_url": "http://127.0.0.1:9/v1", "models": []}
+    assert welcome_model(settings_from_document({"providers": {"one": provider}})) == "gpt-4o-mini"
+
+
 def test_first_request_asks_for_a_cheap_priced_model_where_all_are_offered() -> None:
     provider = {"base_url": "http://127.0.0.1:9/v1"}
     assert welcome_model(settings_from_document({"providers": {"openai": provider}})) == "gpt-4o-mini"

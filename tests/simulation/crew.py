@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 NAMES = names_of(ACCOUNT)
-KEEP_EVERY_S = 0.7
+KEEP_EVERY_S = 0.3
 COMPARE_EVERY_S = 5.0
 
 
@@ -131,8 +131,9 @@ def keeper(world: World) -> Callable[[BlockingProcess], None]:
     def body(process: BlockingProcess) -> None:
         redis = blocking_client(world.network, process)
         rows, store = LedgerRows(redis), cast(EventStore, _Unopened(world.store))
-        # Its own comparisons are cut into steps by the real time that they take, so they are made here.
-        reconciler = Reconciler(redis, store, every_s=1e9)
+        # Its comparisons are not due by themselves, so that seeds are with and without them, and are not cut
+        # into steps by the real time that they take.
+        reconciler = Reconciler(redis, store, every_s=1e9, budget_s=1e9)
         healer = Healer(
             redis, store, world.control, partial(_publish, world, process, rows), reconciler=reconciler
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import orjson
 from lupa.lua51 import LuaRuntime  # type: ignore[import-untyped]
 
 from tests.simulation.commands import Reply, Status
@@ -22,7 +23,7 @@ Invoke = Callable[[list[bytes]], Reply]
 _PLAIN, _ARRAY, _STATUS, _ERROR, _TABLE = range(5)
 
 _PRELUDE = b"""
-local invoke, pack, unpacked = ...
+local invoke, pack, unpacked, decode = ...
 local function back(raises, kind, ...)
   if kind == 0 then return (...) end
   if kind == 1 then return {...} end
@@ -42,7 +43,7 @@ local globals = {
     error_reply = function(text) return {err = text} end,
     status_reply = function(text) return {ok = text} end,
   },
-  struct = {pack = pack, unpack = unpacked},
+  struct = {pack = pack, unpack = unpacked}, cjson = {decode = decode},
   string = string, table = table, math = math,
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall,
   rawequal = rawequal, rawget = rawget, rawset = rawset, select = select, setmetatable = setmetatable,
@@ -97,7 +98,7 @@ class Lua:
         self._invoke: Invoke | None = None
         self._broken: BaseException | None = None
         self._compile, self._run, self._array = self._runtime.execute(
-            _PRELUDE, self._called, _packed, _unpacked
+            _PRELUDE, self._called, _packed, _unpacked, self._decoded
         )
         self._compiled: dict[bytes, Any] = {}
 
@@ -158,6 +159,13 @@ class Lua:
         if isinstance(reply, Status):
             return _STATUS, bytes(reply)
         return _PLAIN, False if reply is None else reply
+
+    def _decoded(self, text: bytes) -> Any:
+        """cjson.decode, of an object: its texts; a script of the ledger reads nothing else in JSON."""
+        found = orjson.loads(text)
+        return self._runtime.table_from(
+            {name.encode(): value.encode() for name, value in found.items() if isinstance(value, str)}
+        )
 
     def _folded(self, reply: Reply) -> Any:
         if isinstance(reply, list):

@@ -65,7 +65,8 @@ MUTANTS = (
     Mutant(
         "the reaper needs no fence",
         CLOSE,
-        "if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', KEYS[1], 'hb') or '0') then return 'ALIVE' end",
+        "if ARGV[5] ~= '' and not again and ARGV[5] ~= (call('HGET', KEYS[1], 'hb') or '0') "
+        "then return 'ALIVE' end",
         "",
         focus=("freeze",),
         rare=True,

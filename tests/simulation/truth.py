@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from budgets.hold import Settled
-from budgets.ledger import Lease
+from budgets.ledger import AGAIN, Lease
 from budgets.names import names_of
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE
+from gateway.recent_closes import KEEP_S
 from metering.event import CostEvent, decode
 from tests.simulation.commands import Reply
 from tests.simulation.control import ACCOUNT
@@ -54,7 +55,8 @@ class Fact:
 
     `granted`: the server granted it. `accepted`: a worker went on with it. `held`: what of money its worker
     believes is held for it. `forgotten`: the server lost it with its memory, and nobody told it since.
-    `ends`: how the server ended it, as far as it remembers; `told_end`: it did, even if that was lost.
+    `ends`: how the server ended it, as far as it remembers; `told_end`: it did, even if that was lost, and
+    `ended_s` when it last did. `beyond`: when that was lost its worker had no reason to keep it any more.
     """
 
     request_id: str
@@ -68,6 +70,8 @@ class Fact:
     settled: Settled | None = None
     forgotten: bool = False
     told_end: bool = False
+    ended_s: float = 0.0
+    beyond: bool = False
     ended_at: int = 0
     beats: int = 0
     ends: list[str] = field(default_factory=list)
@@ -155,10 +159,11 @@ class Truth:
             if fact.request_id not in known:
                 fact.forgotten = True
                 self.forgotten_ever.add(fact.request_id)
+                fact.beyond |= fact.told_end and self._world.loop.time() - fact.ended_s > KEEP_S
             record = space.values.get(f"{NAMES.open}{fact.request_id}".encode())
             if isinstance(record, Hash):
                 fact.beats = int(record.get(b"hb", b"0"))
-                if fact.ends:  # its end was lost, and it is open once more
+                if fact.ends:  # its end was lost, and it is open once more: it will end again
                     fact.ends.clear()
                     self.forgotten_ever.add(fact.request_id)
 
@@ -269,13 +274,15 @@ class Truth:
             fact.forgotten, fact.beats = False, 0
 
     def _closed(self, args: list[bytes], reply: Reply) -> None:
-        fact = self._fact(args[0].decode())
-        if reply == b"ok" and args[4] and int(args[4]) != fact.beats:
+        fact, fence = self._fact(args[0].decode()), args[4] if args[4] != AGAIN.encode() else b""
+        if reply == b"ok" and fence and int(fence) != fact.beats:
             raise Broken(f"{fact.request_id} was reaped at beat {args[4].decode()}, and was at {fact.beats}")
-        if reply in (b"ok", b"missing") and not (reply == b"missing" and args[4]):
+        if reply in (b"ok", b"missing") and not (reply == b"missing" and fence):
             fact.ends.append(reply.decode())
-            fact.told_end, fact.ended_at = True, self._losses
-            fact.forgotten = False
+            fact.told_end, fact.ended_at, fact.ended_s = True, self._losses, self._world.loop.time()
+            fact.beyond = bool(fence)  # the reaper keeps nothing
+            # An end that comes to light after the shard was made whole is counted by a comparison.
+            fact.forgotten = reply == b"missing" and args[4] == AGAIN.encode() and self._world.whole
         if fact.ends.count("ok") > 1 and fact.request_id not in self.forgotten_ever:
             raise Broken(f"{fact.request_id} was ended twice")
 
@@ -341,9 +348,11 @@ class Truth:
             raise Broken(f"events of nobody: {sorted(unknown)}")
 
     def _may_be_lost(self, fact: Fact) -> bool:
-        """The server lost it, after its end had been acknowledged, or its worker is gone too."""
+        """The server lost it, and its worker is gone too, or could not be expected to keep its end."""
+        if self._world.is_alive(fact.worker):
+            return fact.told_end and (fact.beyond or not self._world.plan.journals)
         journalled = not fact.covered and self._world.plan.journals
-        return fact.told_end or (not self._world.is_alive(fact.worker) and not journalled)
+        return fact.told_end or not journalled
 
     def _check_counters(self) -> None:
         world = self._world

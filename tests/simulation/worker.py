@@ -5,7 +5,7 @@ journal in one process; only HTTP is left out. `Visit` is one client's request t
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,10 +21,11 @@ from budgets.names import names_of
 from gateway.candidates import Need
 from gateway.closer import Closer
 from gateway.errors import GatewayError
-from gateway.leases import Leases
+from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
 from gateway.opening import _ask_ledger
 from gateway.parts import Parts
+from gateway.recent_closes import RecentCloses
 from gateway.replay import replay_own
 from gateway.request import Request
 from gateway.settlement import settle
@@ -112,10 +113,8 @@ class Worker:
         ledger = Ledger(connection, owner=self.name, lease_ms=world.plan.lease_ms)
         metrics = _metrics()
         uncovered = Uncovered(ledger, journal, metrics, shares=world.plan.workers)
-        parts = Parts(
-            routes=cast(Any, None),
-            upstreams={},
-            prices=cast(Any, None),
+        recent = RecentCloses(ledger, metrics, clock=world.loop.time)
+        parts = _parts(
             keys=KeyCache(lambda name: connection.command("GET", name), clock=world.loop.time),
             terms=TermsCache(
                 lambda account: connection.command("GET", names_of(account).account + account),
@@ -125,11 +124,8 @@ class Worker:
             ),
             ledger=ledger,
             uncovered=uncovered,
-            closer=Closer(ledger, journal, uncovered, metrics, patience_s=CLOSE_PATIENCE_MS / 1_000),
+            closer=Closer(ledger, journal, uncovered, metrics, recent, patience_s=CLOSE_PATIENCE_MS / 1_000),
             metrics=metrics,
-            count_tokens=cast(Any, None),
-            ping=lambda: connection.command("PING"),
-            body_bytes_max=0,
         )
         if journal is not None:
             replayed = await replay_own(journal, ledger, world.wall_ms(self.slot))
@@ -137,7 +133,8 @@ class Worker:
                 world.say(self.name, f"replayed {replayed} from its journal")
         leases = Leases(
             parts,
-            lambda meta: connection.command("HGET", meta, "complete_since"),
+            recent,
+            epochs_by(connection),
             heartbeat_s=world.plan.heartbeat_ms / 1_000,
         )
         self.parts = parts
@@ -303,6 +300,15 @@ class _Call:
     def _estimate(attempt: Attempt, status: str, nano: int) -> None:
         attempt.status, attempt.cost_nano, attempt.cost_status = status, nano, "estimated"
         attempt.usage, attempt.usage_source = {"input_tokens": 5, "output_tokens": 1}, "estimated"
+
+
+def _parts(**given: Any) -> Parts:
+    """A worker's parts; what only HTTP needs is not there."""
+    return Parts(**{each.name: None for each in fields(Parts) if each.init and _is_needed(each)} | given)
+
+
+def _is_needed(part: Any) -> bool:
+    return part.default is MISSING and part.default_factory is MISSING
 
 
 _known: list[Metrics] = []

@@ -1,26 +1,14 @@
--- What the shard's open records hold: hash -> row -> amount. They name hashes without the shard's prefix `base`.
+-- use: each_hold
+-- What the shard's open records hold: hash -> row -> amount.
 local function holds(leases, base, open)
   local held = {}
+  local function add(hash, row, amount)
+    held[hash] = held[hash] or {}
+    held[hash][row] = (held[hash][row] or 0) + amount
+  end
   for _, id in ipairs(redis.call('ZRANGE', leases, '0', '-1')) do
     local record = redis.pcall('HMGET', open .. id, 'rows', 'held', 'meters')
-    if not record.err and record[1] and record[1] ~= '' then
-      local words, amounts, m = {}, {}, 0
-      for word in string.gmatch(record[1], '[^\30]+') do words[#words + 1] = word end
-      for amount in string.gmatch(record[2] or '', '%d+') do
-        m = m + 1
-        amounts[string.byte(record[3] or '', m) or 0] = tonumber(amount)
-      end
-      local shape, hashes = words[1], tonumber(words[2]) or 0
-      for i = 1, #shape / 3 do
-        local h, letter = string.byte(shape, 3 * i - 2, 3 * i - 1)
-        local hash, row = words[h - 45], words[2 + hashes + i]
-        if letter ~= 113 and letter ~= 107 and hash and row and amounts[letter] then -- rates hold nothing
-          hash = base .. hash
-          held[hash] = held[hash] or {}
-          held[hash][row] = (held[hash][row] or 0) + amounts[letter]
-        end
-      end
-    end
+    if not record.err and record[1] and record[1] ~= '' then each_hold(record, base, add) end
   end
   return held
 end
