@@ -28,6 +28,8 @@ from gateway.call import serve
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.entitlements import Entitlements
+from gateway.healthboard import FILE as BOARD
+from gateway.healthboard import HealthBoard
 from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
 from gateway.opening import SCOPES
@@ -35,6 +37,7 @@ from gateway.parts import Parts
 from gateway.prices import price_book
 from gateway.recent_closes import RecentCloses
 from gateway.relay import Receive
+from gateway.routing_metrics import CIRCUIT, STATES
 from gateway.serve.scrape import collect
 from gateway.settings import Settings
 from gateway.surfaces import Endpoint, build_surfaces
@@ -42,8 +45,8 @@ from gateway.uncovered import Uncovered
 from gateway.upstream import build_upstream
 from metering import tokens
 from metering.pricebook import PriceBook
-from routing.table import Route, RouteTable
-from routing.target import Target
+from routing.outcome import Outcome
+from routing.table import Route, RouteTable, target_of
 
 PROXIED = {
     "/v1/chat/completions": "chat.completions",
@@ -56,8 +59,9 @@ PROXIED = {
 class Gateway:
     """The ASGI application, and the upkeep that runs beside it. `endpoints`: everything it serves."""
 
-    def __init__(self, parts: Parts, leases: Leases, journal: Journal | None) -> None:
+    def __init__(self, parts: Parts, leases: Leases, journal: Journal | None, board: HealthBoard) -> None:
         self.parts = parts
+        self.board = board
         self.leases = leases
         self.journal = journal
         surfaces = build_surfaces(parts, frozenset(PROXIED))
@@ -87,6 +91,23 @@ class Gateway:
             self.parts.metrics.open.set(len(self.parts.running))
             await asyncio.sleep(1.0)
 
+    async def keep_health(self) -> None:
+        """Once a second, for ever: share how targets do with the other workers, and tell it to Prometheus."""
+        places = {
+            f"{target.name}@{endpoint.label}" if endpoint.label else target.name: upstream.place(
+                endpoint, target
+            )
+            for route in self.parts.routes.configured()
+            for target in route.targets
+            for upstream in (self.parts.upstreams[target.provider],)
+            for endpoint in upstream.endpoints
+        }
+        while True:
+            self.board.tell()
+            for name, place in places.items():
+                CIRCUIT.labels(name).set(STATES[self.board.word(place)])
+            await asyncio.sleep(1.0)
+
     async def keep_journal(self) -> None:
         """Bring the journal to the disk once a second, for ever; only a power cut could take it before."""
         while self.journal is not None:
@@ -107,7 +128,7 @@ class Gateway:
         """Close connections, once nothing runs any more."""
         await self.parts.closer.finish()
         for upstream in self.parts.upstreams.values():
-            await upstream.transport.aclose()
+            await upstream.aclose()
         if self.journal is not None:
             self.journal.close()
 
@@ -118,9 +139,23 @@ def build_routes(settings: Settings, prices: PriceBook) -> RouteTable:
     routes = [
         Route(
             alias,
-            tuple(Target(t.provider, t.model, price_lists[t.provider]) for t in route.targets),
+            tuple(
+                target_of(
+                    each.provider,
+                    each.model,
+                    price_lists[each.provider],
+                    priced_as=each.priced_as,
+                    weight=each.weight,
+                    priority=each.priority,
+                )
+                for each in route.targets
+            ),
             route.assumed_max_output,
             route.minimum_output,
+            route.order,
+            route.sticky_by,
+            frozenset(Outcome(word) for word in route.fallback_on),
+            round(route.deadline_s * 1_000),
         )
         for alias, route in settings.routes.items()
     ]
@@ -149,13 +184,14 @@ def build_gateway(
     metrics_dir: Path | None = None,
 ) -> Gateway:
     """One worker's gateway over an open connection. `owner` names the worker to the ledger, `metrics_dir`
-    has the value files of all processes (None: this one counts for itself).
+    has the value files of all processes, and what they share of how targets do (None: this one is alone).
 
     Without a journal nothing runs while the ledger is away, and a client waits for its close.
     """
     prices = price_book(settings)
     routes = build_routes(settings, prices)
     release = version("tollkeeper")
+    board = HealthBoard(metrics_dir / BOARD if metrics_dir is not None else None)
     ledger = Ledger(connection, owner=owner, lease_ms=settings.ledger.lease_ms)
     metrics = Metrics(routes.known)
     recent = RecentCloses(ledger, metrics)
@@ -171,7 +207,7 @@ def build_gateway(
     parts = Parts(
         routes=routes,
         upstreams={
-            name: build_upstream(name, provider, version=release)
+            name: build_upstream(name, provider, version=release, board=board)
             for name, provider in settings.providers.items()
         },
         prices=prices,
@@ -196,4 +232,4 @@ def build_gateway(
         epochs_by(connection),
         heartbeat_s=settings.ledger.heartbeat_ms / 1_000,
     )
-    return Gateway(parts, leases, journal)
+    return Gateway(parts, leases, journal, board)

@@ -1,136 +1,370 @@
 """Walks the candidates until one begins to answer: the only place that tries again.
 
-Every try is an `Attempt` in the request's trail, whatever became of it. A next candidate is tried only after
-an attempt that surely cost nothing; a try on a reused connection that died unanswered may be repeated once
-on a fresh one, after the ledger has held its cost a second time.
+Every try is an `Attempt` in the request's trail, whatever became of it. What follows from it stands in the
+table `routing.outcome`: the same target once more where it surely cost nothing and the provider's retry
+budget lets it, another endpoint of the provider, another target, or the end. Before anything that follows an
+attempt of unknown cost, or that may cost more than is held, the ledger holds what it can take; where it will
+not, that target is passed over.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from dataclasses import dataclass
 from time import time
 
-from budgets.hold import NOTHING
-from gateway.candidates import Candidate, bound_of, maximum_within, need, write_maximum
-from gateway.errors import GatewayError, UpstreamError, UpstreamTimeout
+from budgets.hold import NOTHING, Extra
+from gateway.candidates import Candidate, Need, bound_of, maximum_within, need, write_maximum
+from gateway.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
 from gateway.request import Request
-from gateway.transport.errors import ReusedConnectionClosed, TransportError
+from gateway.routing_metrics import DENIED, OPENED, PASSED_OVER, SET_ASIDE
+from gateway.transport.errors import PoolExhausted, ReusedConnectionClosed, TransportClosed, TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from gateway.transport.port import Answer
+from gateway.upstream import Endpoint
 from metering.event import Attempt
-from routing.outcome import Failure, Verdict, after_failure, after_status
+from routing import refusal
+from routing.backoff import full_jitter_s, retry_after_s
+from routing.outcome import RULES, Chances, Next, Outcome, Step, after, of_status
 
 ERROR_BODY_BYTES_MAX = 1024 * 1024
+ATTEMPTS_MAX = 8
+"""For one request, over all targets."""
+ASIDE_MS = 60_000
+"""How long a refused credential is left alone, before it is tried again: it may have been put right."""
+RATE_LIMITED_MS = 1_000
+"""The same for a rate limit that does not say how long."""
+RATE_LIMITED_MAX_MS = 60_000
 
 
 @dataclass(slots=True)
 class Reached:
-    """A candidate that answered, the attempt that reached it, and, when it refused, the whole refusal."""
+    """A candidate that answered, the attempt that reached it, and, when it refused, the whole refusal.
+
+    `passed_on`: the refusal's own words are for the caller.
+    """
 
     candidate: Candidate
+    endpoint: Endpoint
     attempt: Attempt
     answer: Answer
     refusal: bytes | None = None
+    passed_on: bool = False
 
-
-async def reach(request: Request) -> Reached:
-    """The first candidate that answers with success, or whose refusal is for the caller to mend.
-
-    Raises UpstreamFault when none does; the trail in `request.attempts` tells why.
-    """
-    refused: Reached | None = None
-    fault: GatewayError | None = None
-    for candidate in request.candidates:
-        dearer = request.bounded and candidate is not request.candidates[0]
-        if dearer and not await _make_room(request, candidate):
-            continue
-        reached = await _try(request, candidate)
-        if isinstance(reached, TransportError):
-            fault = _as_fault(reached, candidate)
-            if after_failure(_failure(reached)) is not Verdict.NEXT:
-                break
-            continue
-        verdict = after_status(reached.answer.status)
-        if verdict is Verdict.DONE:
-            return reached
-        await _read_refusal(reached)
-        if verdict is Verdict.CALLERS_FAULT:
-            return reached
-        refused, fault = reached, None
-        if verdict is not Verdict.NEXT:
-            break
-    if fault is not None:
-        raise fault
-    if refused is None:
-        raise UpstreamError("No target of this route fits into what is left of the budget.")
-    return refused
-
-
-async def _make_room(request: Request, candidate: Candidate) -> bool:
-    """Have enough held for a fallback: for the answer it may give, else for the least useful one.
-
-    False where not even that fits: the candidate is passed over.
-    """
-    call, bound = request.call, bound_of(request.call, request.route, candidate)
-    free_to_choose = call.maximum is None and call.produces_tokens
-    wanted = bound.maximum if request.step == "full" else bound.assumed
-    for maximum in (wanted, bound.least) if free_to_choose else (wanted,):
-        needed = need(bound, maximum)
-        extra = needed.beyond(request.room)
-        if extra == NOTHING or await request.hold_more(extra):
-            request.room = request.room.joined(needed)
-            break
-    else:
-        return False
-    if free_to_choose and (request.step != "full" or maximum != wanted):
-        write_maximum(call, candidate, maximum_within(bound, request.room.held()))
-    return True
-
-
-async def _try(request: Request, candidate: Candidate) -> Reached | TransportError:
-    """One candidate, with one reconnect where a kept connection turned out to be dead."""
-    kind = "fallback" if request.attempts else "primary"
-    fresh = False
-    while True:
-        attempt = Attempt(
-            kind=kind,
-            provider=candidate.target.provider,
-            model=candidate.target.model,
-            started_ms=int(time() * 1_000),
+    def began(self) -> None:
+        """The answer has really begun: its target does well."""
+        attempt, upstream = self.attempt, self.candidate.upstream
+        took_ms = (attempt.first_byte_ms or attempt.started_ms) - attempt.started_ms
+        upstream.board.passed(
+            upstream.place(self.endpoint, self.candidate.target),
+            max(took_ms, 0.5) / 1_000,
+            stream=self.candidate.streams,
         )
-        request.trying(attempt)
-        try:
-            answer = await candidate.upstream.send(
-                request.surface, candidate.body, request.id, stream=request.call.stream, fresh=fresh
-            )
-        except ReusedConnectionClosed as error:
-            _record_failure(attempt, error)
-            if fresh or not await request.hold_again():
-                return error
-            kind, fresh = "reconnect", True
-        except TransportError as error:
-            _record_failure(attempt, error)
-            return error
+
+    def failed(self) -> None:
+        """The answer began and broke off."""
+        _count_failure(self.candidate, self.endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """How an answer broke off before anything of it went to the client."""
+
+    error_class: str
+    outcome: Outcome
+
+
+class Walk:
+    """One request's way through its candidates.
+
+    `reach` gives the first one that answers; `reach_on` goes on from an answer that broke off before anything
+    of it went to the client.
+    """
+
+    __slots__ = (
+        "_at",
+        "_claimed",
+        "_fault",
+        "_outcome",
+        "_refused",
+        "_repeats",
+        "_request",
+        "_tried",
+        "_window",
+    )
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._at = 0
+        self._tried: list[Endpoint] = []
+        self._repeats = 0
+        self._claimed = False
+        self._outcome = Outcome.ANSWERED
+        self._window: int | None = None
+        self._refused: Reached | None = None
+        self._fault: GatewayError | None = None
+
+    async def reach(self) -> Reached:
+        """The first candidate that answers with success, or whose refusal is for the caller to mend.
+
+        Raises UpstreamFault when none does; the trail in `request.attempts` tells why.
+        """
+        request = self._request
+        candidate = request.candidates[0]
+        endpoint = candidate.upstream.choose(candidate.target, (), random.random)
+        assert endpoint is not None  # the first attempt always has one
+        candidate.upstream.budget.earn()
+        return await self._go("primary", candidate, endpoint)
+
+    def may_go_on(self, outcome: Outcome) -> bool:
+        """Whether another target might be asked after this."""
+        self._outcome = outcome
+        return self._more_targets()
+
+    async def reach_on(self, reached: Reached, broken: Broken) -> Reached:
+        """The next candidate that answers, after one whose answer broke off; raises as `reach` does."""
+        _end(reached.attempt, "unknown", broken.error_class)
+        reached.answer.close()
+        reached.failed()
+        self._claimed = True
+        self._outcome = broken.outcome
+        self._fault = UpstreamError(f"The provider broke off before its answer began ({broken.error_class}).")
+        self._refused = None
+        following = await self._following(reached.candidate, reached.endpoint, None)
+        if following is None:
+            raise self._fault
+        return await self._go(*following)
+
+    async def _go(self, kind: str, candidate: Candidate, endpoint: Endpoint) -> Reached:
+        while True:
+            wait_s: float | None = None
+            tried = await self._try(kind, candidate, endpoint)
+            if isinstance(tried, Reached):
+                self._outcome = outcome = of_status(tried.answer.status)
+                if outcome is Outcome.ANSWERED:
+                    if not candidate.streams:
+                        tried.began()
+                    return tried
+                await _read_refusal(tried)
+                self._outcome = outcome = refusal.read(tried.answer.status, tried.refusal or b"")
+                tried.passed_on = RULES[outcome].passed_on
+                self._refused, self._fault = tried, None
+                wait_s = retry_after_s(tried.answer.header)
+            else:
+                self._outcome = outcome = _outcome_of(tried)
+                self._fault = _as_fault(tried, candidate)
+            rule = RULES[outcome]
+            if not rule.free:
+                self._claimed = True
+            if rule.fails and not isinstance(tried, PoolExhausted | TransportClosed):
+                _count_failure(candidate, endpoint)
+            if rule.aside:
+                _set_aside(candidate, endpoint, outcome, wait_s)
+            if outcome is Outcome.CONTEXT_TOO_LONG:
+                self._window = candidate.price.context_window if candidate.price else None
+            following = await self._following(candidate, endpoint, wait_s)
+            if following is None:
+                break
+            kind, candidate, endpoint = following
+        if self._fault is not None:
+            raise self._fault
+        if self._refused is None:
+            raise UpstreamError("No target of this route fits into what is left of the budget.")
+        return self._refused
+
+    # What comes next
+
+    async def _following(
+        self, candidate: Candidate, endpoint: Endpoint, asked_s: float | None
+    ) -> tuple[str, Candidate, Endpoint] | None:
+        """(kind, candidate, endpoint) of the next attempt; None when there is none.
+
+        `asked_s`: how long the provider asks to wait.
+        """
+        request, upstream, outcome = self._request, candidate.upstream, self._outcome
+        rule = RULES[outcome]
+        if self._stopped():
+            return None
+        if rule.targets is Next.NONE or len(request.attempts) >= ATTEMPTS_MAX:
+            return None
+        self._tried.append(endpoint)
+        other = upstream.choose(candidate.target, self._tried, random.random)
+        wait_s = self._wait_s(candidate, endpoint, asked_s)
+        step = after(
+            outcome,
+            Chances(
+                endpoints=other is not None,
+                repeats=upstream.repeats - self._repeats,
+                wait_s=wait_s,
+                targets=self._more_targets(),
+            ),
+        )
+        if step in (Step.AGAIN, Step.ELSEWHERE) and self._may_spend(candidate, rule.budgeted):
+            if step is Step.ELSEWHERE:
+                assert other is not None
+                return "retry", candidate, other
+            self._repeats += 1
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            return None if self._stopped() else ("retry", candidate, endpoint)
+        return await self._next_target(candidate)
+
+    def _stopped(self) -> bool:
+        """The gateway itself ends this request: nothing is tried any more."""
+        reason = self._request.stopped
+        if reason == "drained":
+            self._fault = Unavailable("This gateway is shutting down; try again.", code="draining")
+        elif reason is not None:
+            self._fault = Unavailable("The gateway lost its hold on this request's budget; try again.")
+        return reason is not None
+
+    def _wait_s(self, candidate: Candidate, endpoint: Endpoint, asked_s: float | None) -> float | None:
+        """How long the same endpoint must be left alone; None where that is too long, or it is set aside."""
+        upstream, request = candidate.upstream, self._request
+        place = upstream.place(endpoint, candidate.target)
+        if not upstream.board.free(place) and upstream.board.word(place) != "closed":
+            return None
+        wait_s = full_jitter_s(self._repeats, upstream.base_s, upstream.wait_max_s, random.random)
+        wait_s = max(wait_s, asked_s or 0.0)
+        gone_ms = int(time() * 1_000) - request.event.started_ms
+        if wait_s > upstream.wait_max_s or gone_ms + wait_s * 1_000 > request.route.deadline_ms:
+            if RULES[self._outcome].again and upstream.repeats > self._repeats:
+                DENIED.labels(upstream.name, "deadline").inc()
+            return None
+        return wait_s
+
+    def _may_spend(self, candidate: Candidate, budgeted: bool) -> bool:
+        if not budgeted or candidate.upstream.budget.spend():
+            return True
+        DENIED.labels(candidate.upstream.name, "budget").inc()
+        return False
+
+    def _more_targets(self) -> bool:
+        return any(self._suits(each) for each in self._request.candidates[self._at + 1 :])
+
+    def _suits(self, candidate: Candidate) -> bool:
+        """Whether the route falls back to this candidate after what was met."""
+        request, outcome = self._request, self._outcome
+        if outcome not in request.route.fallback_on:
+            return False
+        if int(time() * 1_000) - request.event.started_ms > request.route.deadline_ms:
+            return False
+        if RULES[outcome].targets is not Next.LARGER or self._window is None:
+            return True
+        window = candidate.price.context_window if candidate.price else None
+        return window is None or window > self._window
+
+    async def _next_target(self, failed: Candidate) -> tuple[str, Candidate, Endpoint] | None:
+        """The next target that suits, whose provider may be asked, and that fits into what can be held."""
+        request, candidates = self._request, self._request.candidates
+        budgeted = RULES[self._outcome].budgeted
+        asked = {candidates[n].upstream.name for n in range(self._at + 1)}
+        while self._at + 1 < len(candidates):
+            self._at += 1
+            candidate = candidates[self._at]
+            name = candidate.upstream.name
+            if not self._suits(candidate):
+                reason = "window" if self._outcome is Outcome.CONTEXT_TOO_LONG else "policy"
+                PASSED_OVER.labels(name, reason).inc()
+                continue
+            if name in asked and not self._may_spend(candidate, budgeted):
+                PASSED_OVER.labels(name, "retry_budget").inc()
+                continue
+            if (request.bounded or self._claimed) and not await self._make_room(candidate):
+                PASSED_OVER.labels(name, "money").inc()
+                continue
+            if name not in asked:
+                candidate.upstream.budget.earn()
+            self._tried, self._repeats = [], 0
+            endpoint = candidate.upstream.choose(candidate.target, (), random.random)
+            assert endpoint is not None
+            return "fallback", candidate, endpoint
+        return None
+
+    async def _make_room(self, candidate: Candidate) -> bool:
+        """Have enough held for a fallback: for the answer it may give, else for the least useful one.
+
+        What an attempt of unknown cost may still claim is not used twice. False where not even the least
+        fits: the candidate is passed over.
+        """
+        request = self._request
+        call = request.call
+        bound = bound_of(call, request.route, candidate)
+        free_to_choose = call.maximum is None and call.produces_tokens
+        wanted = bound.maximum if request.step == "full" else bound.assumed
+        for maximum in (wanted, bound.least) if free_to_choose else (wanted,):
+            needed = need(bound, maximum)
+            extra = _whole(needed) if self._claimed else needed.beyond(request.room)
+            if extra == NOTHING or await request.hold_more(extra):
+                request.room = needed if self._claimed else request.room.joined(needed)
+                self._claimed = False
+                break
         else:
-            attempt.http_status = answer.status
-            attempt.first_byte_ms = int(time() * 1_000)
-            upstream_id = answer.header(b"x-request-id")
-            if upstream_id:
-                attempt.upstream_request_id = upstream_id.decode("latin-1")[:128]
-            return Reached(candidate, attempt, answer)
+            return False
+        if free_to_choose and (request.step != "full" or maximum != wanted):
+            write_maximum(call, candidate, maximum_within(bound, request.room.held()))
+        return True
+
+    # One attempt
+
+    async def _try(self, kind: str, candidate: Candidate, endpoint: Endpoint) -> Reached | TransportError:
+        """One attempt, with one reconnect where a kept connection turned out to be dead."""
+        request = self._request
+        fresh = False
+        while True:
+            attempt = Attempt(
+                kind=kind,
+                provider=candidate.target.provider,
+                model=candidate.target.model,
+                started_ms=int(time() * 1_000),
+            )
+            request.trying(attempt)
+            try:
+                answer = await candidate.upstream.send(
+                    endpoint,
+                    request.surface,
+                    candidate.target.model,
+                    candidate.body,
+                    request.id,
+                    stream=request.call.stream,
+                    fresh=fresh,
+                )
+            except ReusedConnectionClosed as error:
+                _record_failure(attempt, error)
+                if fresh or not await request.hold_again():
+                    return error
+                kind, fresh = "reconnect", True
+            except TransportError as error:
+                _record_failure(attempt, error)
+                return error
+            else:
+                attempt.http_status = answer.status
+                attempt.first_byte_ms = int(time() * 1_000)
+                upstream_id = answer.header(b"x-request-id")
+                if upstream_id:
+                    attempt.upstream_request_id = upstream_id.decode("latin-1")[:128]
+                return Reached(candidate, endpoint, attempt, answer)
+
+
+def _whole(needed: Need) -> Extra:
+    return Extra(needed.nano, needed.input_tokens, needed.output_tokens)
 
 
 def _record_failure(attempt: Attempt, error: TransportError) -> None:
-    attempt.ended_ms = int(time() * 1_000)
-    attempt.error_class = type(error).__name__
     # What was never sent was never billed; what was sent may have been.
-    attempt.status = "unknown" if error.request_sent else "failed"
+    _end(attempt, "unknown" if error.request_sent else "failed", type(error).__name__)
 
 
-def _failure(error: TransportError) -> Failure:
+def _end(attempt: Attempt, status: str, error_class: str) -> None:
+    attempt.ended_ms = int(time() * 1_000)
+    attempt.status, attempt.error_class = status, error_class
+
+
+def _outcome_of(error: TransportError) -> Outcome:
     if not error.request_sent:
-        return Failure.NOT_SENT
-    return Failure.TIMEOUT if isinstance(error, TransportTimeout) else Failure.LOST
+        return Outcome.NOT_SENT
+    return Outcome.TIMEOUT if isinstance(error, TransportTimeout) else Outcome.LOST
 
 
 def _as_fault(error: TransportError, candidate: Candidate) -> GatewayError:
@@ -138,6 +372,26 @@ def _as_fault(error: TransportError, candidate: Candidate) -> GatewayError:
     if isinstance(error, TransportTimeout):
         return UpstreamTimeout(f"Provider {name!r} did not answer in time.")
     return UpstreamError(f"Provider {name!r} could not be reached or broke off ({type(error).__name__}).")
+
+
+def _count_failure(candidate: Candidate, endpoint: Endpoint) -> None:
+    upstream = candidate.upstream
+    if upstream.board.failed(upstream.place(endpoint, candidate.target), upstream.circuit):
+        OPENED.labels(upstream.name).inc()
+
+
+def _set_aside(candidate: Candidate, endpoint: Endpoint, outcome: Outcome, asked_s: float | None) -> None:
+    """Leave a credential alone: while its rate limit lasts, or until it may have been put right."""
+    upstream = candidate.upstream
+    if outcome is Outcome.RATE_LIMITED:
+        for_ms = RATE_LIMITED_MS if asked_s is None else min(int(asked_s * 1_000), RATE_LIMITED_MAX_MS)
+        # A rate limit is a model's; a credential that is refused is refused everywhere.
+        place = upstream.place(endpoint, candidate.target)
+    else:
+        for_ms, place = ASIDE_MS, endpoint.credential
+    if for_ms:
+        upstream.board.set_aside(place, for_ms)
+    SET_ASIDE.labels(upstream.name, outcome.value).inc()
 
 
 async def _read_refusal(reached: Reached) -> None:
@@ -148,7 +402,4 @@ async def _read_refusal(reached: Reached) -> None:
         reached.refusal = b""
         reached.attempt.error_class = type(error).__name__
     reached.answer.close()
-    attempt = reached.attempt
-    attempt.status = "failed"
-    attempt.error_class = attempt.error_class or f"http_{reached.answer.status}"
-    attempt.ended_ms = int(time() * 1_000)
+    _end(reached.attempt, "failed", reached.attempt.error_class or f"http_{reached.answer.status}")

@@ -17,7 +17,7 @@ from budgets.ledger import Opened
 from gateway import answers
 from gateway.admission import Caller, allowed_targets, attribute, require_route
 from gateway.answers import RawHeaders, Send
-from gateway.attempts import Reached, reach
+from gateway.attempts import Reached, Walk
 from gateway.attribution import Headers
 from gateway.candidates import candidates
 from gateway.dialects import READERS, Exchange
@@ -32,6 +32,7 @@ from metering.event import CostEvent
 from metering.ids import new_id
 from metering.money import nano_to_usd
 from routing.table import Route
+from routing.target import Target
 
 _EVENT_STREAM = b"text/event-stream"
 
@@ -77,10 +78,11 @@ async def _accept(
             param="model",
         )
     require_route(key, call.model)
-    found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms)
-    found = allowed_targets(key, call.model, found)
     caller = attribute(key, headers, parts.headers, call.body)
-    _describe(event, caller, headers, call, route)
+    sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
+    found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky)
+    found = allowed_targets(key, call.model, found)
+    _describe(event, caller, headers, call, route, found[0].target)
     return await open_request(parts, event, caller, headers, call, route, found)
 
 
@@ -111,7 +113,19 @@ async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     raise BadRequest("The connection was closed before the body was complete.", code="incomplete_body")
 
 
-def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route) -> None:
+def _sticky(route: Route, caller: Caller, headers: Headers) -> str | None:
+    """Whom a sticky route must recognise again."""
+    return {
+        "customer": caller.customer,
+        "feature": caller.feature,
+        "user": headers.user,
+        "trace": headers.trace_id,
+    }[route.sticky_by]
+
+
+def _describe(
+    event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route, first: Target
+) -> None:
     """What is known of the request before it runs, as its event will tell it."""
     key = caller.key
     event.account_id, event.key_id = key.account_id, key.id
@@ -121,9 +135,9 @@ def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange
     event.properties = headers.properties
     event.route = call.model
     event.route_final = route.alias
-    event.provider_requested = event.provider = route.targets[0].provider
+    event.provider_requested = event.provider = first.provider
     event.model_requested = call.model
-    event.model = route.targets[0].model
+    event.model = first.model
     event.stream = call.stream
 
 
@@ -132,22 +146,26 @@ def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange
 
 async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Receive, send: Send) -> None:
     """Reach a candidate, pass its answer on, and settle; the request has exactly one end below."""
-    head = _own_headers(request, opened)
+    own = _own_headers(request, opened)
+    event, walk = request.event, Walk(request)
     try:
-        reached = await reach(request)
+        reached = await walk.reach()
+        while True:
+            event.provider, event.model = reached.candidate.target.provider, reached.candidate.target.model
+            event.http_status = reached.answer.status
+            head = own + _route_headers(request, reached)
+            if reached.refusal is not None:
+                await end_refused(parts, request, reached, head, send)
+                return
+            if request.call.stream and _is_event_stream(reached):
+                broken = await end_streamed(parts, request, reached, walk, head, receive, send)
+            else:
+                broken = await end_whole(parts, request, reached, head, send)
+            if broken is None:
+                return
+            reached = await walk.reach_on(reached, broken)
     except GatewayError as error:
         await end_without_answer(parts, request, error, send)
-        return
-    event = request.event
-    event.provider, event.model = reached.candidate.target.provider, reached.candidate.target.model
-    head += _route_headers(request, reached)
-    event.http_status = reached.answer.status
-    if reached.refusal is not None:
-        await end_refused(parts, request, reached, head, send)
-    elif request.call.stream and _is_event_stream(reached):
-        await end_streamed(parts, request, reached, head, receive, send)
-    else:
-        await end_whole(parts, request, reached, head, send)
 
 
 def _is_event_stream(reached: Reached) -> bool:

@@ -1,8 +1,9 @@
-"""Candidates: the targets that may serve one request, each with its price, its ceiling and its body."""
+"""Candidates: the targets that may serve one request, in order, each with its price, ceiling and body."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from budgets.hold import Extra, Hold
@@ -10,8 +11,12 @@ from budgets.limit import AMOUNT_MAX
 from gateway.ceiling import Ceiling, ceiling, without_price
 from gateway.dialects import Exchange
 from gateway.errors import BadRequest
+from gateway.routing_metrics import PASSED_OVER
 from gateway.upstream import Upstream
 from metering.pricebook import ModelPrice, PriceBook
+from metering.usage import Usage
+from routing.circuit import State
+from routing.order import Facts, arrange, healthy_first, ranks
 from routing.table import Route
 from routing.target import Target
 
@@ -30,30 +35,83 @@ class Candidate:
     ask_usage: bool
     price: ModelPrice | None
     ceiling: Ceiling | None
+    streams: bool = False
     maximum: tuple[str, int] | None = None
+
+    @property
+    def likely_nano(self) -> int | None:
+        """What an answer of usual length is likely to cost here, in nano-USD; None without a price."""
+        if self.price is None:
+            return None
+        output = LIKELY_OUTPUT if self.ceiling is None else min(LIKELY_OUTPUT, self.ceiling.maximum)
+        usage = Usage(input_tokens=len(self.body) // BYTES_A_TOKEN, output_tokens=output)
+        return self.price.cost_of(usage).nano
 
 
 def candidates(
-    call: Exchange, route: Route, upstreams: Mapping[str, Upstream], prices: PriceBook, at_ms: int
+    call: Exchange,
+    route: Route,
+    upstreams: Mapping[str, Upstream],
+    prices: PriceBook,
+    at_ms: int,
+    sticky: str | None = None,
 ) -> list[Candidate]:
-    """The route's targets in order, worked out for this request."""
-    found: list[Candidate] = []
-    for target in route.targets:
-        upstream = upstreams[target.provider]
-        ask_usage = call.stream and not call.include_usage and upstream.include_usage
-        body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage)
-        price = prices.find(target.prices, target.model, at_ms)
-        bound = None
-        if price is not None:
-            bound = ceiling(
-                call,
-                body,
-                price,
-                assumed_output=route.assumed_max_output,
-                least_output=route.minimum_output,
-            )
-        found.append(Candidate(target, upstream, body, ask_usage, price, bound))
-    return found
+    """The route's targets in the order in which they are tried, worked out for this request.
+
+    `sticky`: whom a sticky route must recognise again.
+    """
+    found = [
+        _candidate(call, route, target, upstreams[target.provider], prices, at_ms) for target in route.targets
+    ]
+    return found if len(found) == 1 else _ordered(call, route, found, sticky)
+
+
+def _candidate(
+    call: Exchange, route: Route, target: Target, upstream: Upstream, prices: PriceBook, at_ms: int
+) -> Candidate:
+    ask_usage = call.stream and not call.include_usage and upstream.include_usage
+    habits = upstream.habits
+    changes = None if habits.plain else habits.changes(call, target.priced_as)
+    body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage, changes=changes)
+    price = prices.find(target.prices, target.priced_as, at_ms)
+    bound = None
+    if price is not None:
+        bound = ceiling(
+            call,
+            body,
+            price,
+            assumed_output=route.assumed_max_output,
+            least_output=route.minimum_output,
+        )
+    return Candidate(target, upstream, body, ask_usage, price, bound, call.stream)
+
+
+def facts_of(
+    call: Exchange, found: list[Candidate], sticky: str | None, draw: Callable[[], float] = random.random
+) -> Facts:
+    """What policies ask about this request."""
+    by_name = {candidate.target: candidate for candidate in found}
+    return Facts(
+        draw=draw,
+        cost_nano=lambda target: by_name[target].likely_nano,
+        first_byte_s=lambda target: by_name[target].upstream.first_byte_s(target, stream=call.stream),
+        sticky=sticky,
+    )
+
+
+def _ordered(call: Exchange, route: Route, found: list[Candidate], sticky: str | None) -> list[Candidate]:
+    targets = route.targets
+    if route.order == "listed":
+        arranged = list(range(len(targets))) if route.in_order else arrange(targets, [0.0] * len(targets))
+    else:
+        arranged = arrange(targets, ranks(route.order, targets, facts_of(call, found, sticky)))
+    states = [candidate.upstream.state(candidate.target) for candidate in found]
+    if all(state is State.FREE for state in states):
+        return [found[n] for n in arranged]
+    placed = healthy_first(arranged, states, lambda n: found[n].upstream.try_it(targets[n]))
+    if placed[0] != arranged[0]:
+        PASSED_OVER.labels(targets[arranged[0]].provider, "circuit").inc()
+    return [found[n] for n in placed]
 
 
 def require_bounds(call: Exchange) -> None:
@@ -176,7 +234,9 @@ def maximum_within(bound: Ceiling, held: Mapping[str, int]) -> int:
 
 def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
     """Make the candidate's body ask for at most this many output tokens."""
-    candidate.maximum = (call.only_maximum_field or candidate.upstream.maximum_field, output)
+    habits, target = candidate.upstream.habits, candidate.target
+    candidate.maximum = (call.only_maximum_field or habits.writes(target.priced_as), output)
+    changes = None if habits.plain else habits.changes(call, target.priced_as)
     candidate.body = call.forwarded(
-        candidate.target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage
+        target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage, changes=changes
     )

@@ -11,19 +11,23 @@ import orjson
 
 from gateway import answers
 from gateway.answers import RawHeaders, Send
-from gateway.attempts import Reached
+from gateway.attempts import Broken, Reached, Walk
 from gateway.candidates import Candidate
 from gateway.dialects import openai_chat
 from gateway.errors import GatewayError, UpstreamError
 from gateway.parts import Parts
-from gateway.relay import Receive, relay_stream
+from gateway.relay import NotBegun, Receive, relay_stream
 from gateway.request import Request
 from gateway.settlement import price_attempt, settle
 from gateway.tap import StreamTap
 from gateway.transport.errors import TransportError
+from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from metering.event import Attempt
 from metering.usage import Usage
-from routing.outcome import PASSED_ON
+from routing.outcome import Outcome
+
+TOO_MANY = 429
+"""The refusal that a caller may repeat: it must only slow down."""
 
 
 async def end_without_answer(parts: Parts, request: Request, error: GatewayError, send: Send) -> None:
@@ -60,8 +64,11 @@ async def end_refused(parts: Parts, request: Request, reached: Reached, head: Ra
     """A target refused the request: nothing was billed, and the caller is told in the provider's words."""
     event, status = request.event, reached.answer.status
     event.status, event.outcome = "failed", "failure"
-    passed_on = (400 <= status < 500 and status not in (401, 403, 408, 409, 425)) or status in PASSED_ON
-    error = None if passed_on else UpstreamError(f"Provider {event.provider!r} failed with status {status}.")
+    error = (
+        None
+        if reached.passed_on
+        else UpstreamError(f"Provider {event.provider!r} failed with status {status}.")
+    )
     event.error_code = f"upstream_{status}"
     event.http_status = status if error is None else error.status
     await parts.closer.close(request, settle(request, None))
@@ -71,23 +78,26 @@ async def end_refused(parts: Parts, request: Request, reached: Reached, head: Ra
     body = reached.refusal or b""
     head += answers.passed_headers(reached.answer.headers)
     head.append((b"content-length", b"%d" % len(body)))
-    if status not in PASSED_ON:
+    if status != TOO_MANY:
         head.append((b"x-should-retry", b"false"))
     await answers.send_whole(send, status, head, body)
 
 
-async def end_whole(parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send) -> None:
-    """A whole answer: it leaves once its close is acknowledged, with its cost in a header."""
+async def end_whole(
+    parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send
+) -> Broken | None:
+    """A whole answer: it leaves once its close is acknowledged, with its cost in a header.
+
+    What broke it off, where it did before it was whole: nothing was sent then, and another target may serve.
+    """
     event, attempt = request.event, reached.attempt
     request.reading(reached.answer)
     try:
         body = await reached.answer.read(parts.answer_bytes_max)
     except TransportError as error:
-        attempt.status, attempt.error_class = "unknown", type(error).__name__
-        attempt.ended_ms = int(time() * 1_000)
-        fault = UpstreamError("The provider broke off in the middle of its answer.")
-        await end_without_answer(parts, request, fault, send)
-        return
+        request.reading(None)
+        timed_out = isinstance(error, TransportTimeout)
+        return Broken(type(error).__name__, Outcome.TIMEOUT if timed_out else Outcome.LOST)
     request.reading(None)
     attempt.ended_ms = int(time() * 1_000)
     attempt.status = "succeeded"
@@ -98,6 +108,7 @@ async def end_whole(parts: Parts, request: Request, reached: Reached, head: RawH
     head.append((b"content-length", b"%d" % len(body)))
     head.append(answers.cost_header(event.cost_nano))
     await answers.send_whole(send, reached.answer.status, head, body)
+    return None
 
 
 async def _read_whole(parts: Parts, request: Request, reached: Reached, body: bytes) -> None:
@@ -166,9 +177,19 @@ async def _price(
 
 
 async def end_streamed(
-    parts: Parts, request: Request, reached: Reached, head: RawHeaders, receive: Receive, send: Send
-) -> None:
-    """A streamed answer: it passes as it comes, and its close is acknowledged before its last byte."""
+    parts: Parts,
+    request: Request,
+    reached: Reached,
+    walk: Walk,
+    head: RawHeaders,
+    receive: Receive,
+    send: Send,
+) -> Broken | None:
+    """A streamed answer: it passes as it comes, and its close is acknowledged before its last byte.
+
+    What broke it off, where it did before its first event: nothing was sent then, and another target may
+    serve.
+    """
     attempt = reached.attempt
     tap = StreamTap(strip_usage=reached.candidate.ask_usage)
     request.estimate_nano = partial(_estimate_so_far, reached.candidate, tap)
@@ -183,15 +204,16 @@ async def end_streamed(
             receive,
             send,
             cancel_stops_billing=reached.candidate.upstream.cancel_stops_billing,
+            began=reached.began,
+            may_go_on=walk.may_go_on,
         )
-    except UpstreamError as error:
-        attempt.status, attempt.error_class = "unknown", "ended_before_start"
-        attempt.ended_ms = int(time() * 1_000)
-        await end_without_answer(parts, request, error, send)
-        return
+    except NotBegun as error:
+        return Broken(error.error_class, error.outcome)
     attempt.ended_ms = int(time() * 1_000)
     attempt.error_class = ending.error_class
     _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
+    if attempt.status == "cut" and request.stopped is None:
+        reached.failed()
     text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
     _judge(request, tap.finish_reasons, text)
     await _price(
@@ -203,6 +225,7 @@ async def end_streamed(
         # The last word of a stream: the cost as a comment, where the client asked for it.
         told = ending.complete and request.tells_cost
         await send({"type": "http.response.body", "body": _cost_comment(request) if told else b""})
+    return None
 
 
 def _cost_comment(request: Request) -> bytes:

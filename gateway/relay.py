@@ -14,21 +14,36 @@ from time import time
 from typing import Any
 
 from gateway.answers import RawHeaders, Send, error_event
-from gateway.errors import UpstreamError
 from gateway.request import Request
 from gateway.tap import StreamTap
 from gateway.transport.errors import TransportError
+from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from gateway.transport.port import Answer
+from routing.outcome import Outcome
+from routing.refusal import first_words
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+_DONE = b"[DONE]"
 DRAIN_S = 60.0
 """How long an answer nobody waits for is read on, where cancelling would not stop the provider's bill."""
+
+COMMENTS_HELD_S = 10.0
+"""How long comments that come before the first event are held back: what was sent forbids another target."""
 
 _STOP_MESSAGES = {
     "lease_lost": ("The gateway lost its hold on this request's budget; the answer was cut.", "lease_lost"),
     "drained": ("The gateway is shutting down; the answer was cut.", "draining"),
 }
+
+
+class NotBegun(Exception):
+    """The stream broke off, or refused, before anything was sent: another target may still serve."""
+
+    def __init__(self, error_class: str, outcome: Outcome) -> None:
+        super().__init__(error_class)
+        self.error_class = error_class
+        self.outcome = outcome
 
 
 @dataclass(slots=True)
@@ -50,16 +65,20 @@ async def relay_stream(
     send: Send,
     *,
     cancel_stops_billing: bool,
+    began: Callable[[], None],
+    may_go_on: Callable[[Outcome], bool],
 ) -> Ending:
     """Pass the stream on until it ends, breaks, or the client leaves. Leaves the response open.
 
-    Raises UpstreamError when the provider broke off before anything was sent.
+    `began` is called at its first event. Raises NotBegun when it broke off before anything was sent, or
+    begins with an error after which another target might serve, as `may_go_on` tells.
     """
-    watcher = asyncio.get_running_loop().create_task(
-        _watch(request, receive, close_upstream=cancel_stops_billing)
-    )
+    loop = asyncio.get_running_loop()
+    watcher = loop.create_task(_watch(request, receive, close_upstream=cancel_stops_billing))
     request.reading(answer)
-    started, fault = False, None
+    started, fault, held = False, None, b""
+    lost = Outcome.LOST
+    patience = loop.time() + COMMENTS_HELD_S
     try:
         while True:
             data = await answer.chunk()
@@ -68,22 +87,33 @@ async def relay_stream(
                 request.event.first_token_ms = int(time() * 1_000)
             if request.stopped is not None:
                 break
-            if out:
-                if not started:
+            if not started:
+                held += out
+                if not tap.looked and _DONE not in held and (not data or loop.time() < patience):
+                    if not data:
+                        break
+                    continue
+                if tap.error is not None and may_go_on(outcome := first_words(tap.error)):
+                    fault, lost = "error_in_stream", outcome
+                    break
+                if held:
+                    began()
                     await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
-                    started = True
+                    started, out, held = True, held, b""
+            if out:
                 await send({"type": "http.response.body", "body": out, "more_body": True})
             if not data:
                 break
     except TransportError as error:
         fault = type(error).__name__
+        lost = Outcome.TIMEOUT if isinstance(error, TransportTimeout) else Outcome.LOST
     finally:
         watcher.cancel()
     if request.stopped == "client_gone" and not cancel_stops_billing and fault is None:
         fault = await _drain(answer, tap)
     request.reading(None)
     answer.close()
-    return await _end(request, tap, started, fault, send)
+    return await _end(request, tap, started, (fault, lost), send)
 
 
 async def _watch(request: Request, receive: Receive, *, close_upstream: bool) -> None:
@@ -107,16 +137,19 @@ async def _drain(answer: Answer, tap: StreamTap) -> str | None:
     return None
 
 
-async def _end(request: Request, tap: StreamTap, started: bool, fault: str | None, send: Send) -> Ending:
+async def _end(
+    request: Request, tap: StreamTap, started: bool, ended: tuple[str | None, Outcome], send: Send
+) -> Ending:
+    fault, outcome = ended
     tap.conclude()
     complete = tap.done and tap.error is None
     gone = request.stopped == "client_gone"
     if not complete and fault is None and tap.error is None:
         fault = request.stopped or "EndedEarly"
+    if not started and not gone and (not complete or fault is not None):
+        raise NotBegun(fault or "error_in_stream", outcome)
     if complete or gone:
         return Ending(complete, started, gone, None if complete else fault)
-    if not started:
-        raise UpstreamError(f"The provider broke off before its answer began ({fault}).")
     if tap.error is None:
         message, code = _STOP_MESSAGES.get(
             request.stopped or "", ("The provider broke off in the middle of its answer.", "upstream_error")

@@ -40,10 +40,10 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 class StreamTap:
     """Reads along one streamed chat answer.
 
-    While it runs, `usage` is as last reported, and `model` and `service_tier` as the answer says. After
-    `conclude`, `done` says that the terminal event was seen (`[DONE]`; a socket that closed proves nothing),
-    `error` is the error object of an error event inside the stream, and `finish_reasons` those of its last
-    chunks.
+    While it runs, `usage` is as last reported, `model` and `service_tier` as the answer says, and `error`
+    that of its first event, if that is one. After `conclude`, `done` says that the terminal event was seen
+    (`[DONE]`; a socket that closed proves nothing), `error` is the error object of an error event inside the
+    stream, and `finish_reasons` those of its last chunks.
     """
 
     __slots__ = (
@@ -80,6 +80,11 @@ class StreamTap:
         self.service_tier: str | None = None
         self.text_chunks = 0
         self.usage: Usage | None = None
+
+    @property
+    def looked(self) -> bool:
+        """An event with data has been seen; until then there were only comments."""
+        return self._looked > 0
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of `data` (and of what was held back) that may go to the client now.
@@ -168,6 +173,8 @@ class StreamTap:
             chunk = _object(data) if data else None
             if chunk is not None:
                 self._looked += 1
+                if self._looked == 1:
+                    self._note_error(chunk)
                 self._note(chunk)
             if self._looked >= LOOKS_MAX:
                 return

@@ -1,85 +1,259 @@
-"""Upstream: one configured provider as the gateway speaks to it: address, credential, habits, transport."""
+"""Upstream: one configured provider as the gateway speaks to it: addresses, credentials, habits,
+transports."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
 
-from gateway.settings import ProviderSettings
+from gateway.dialects.habits import Habits
+from gateway.healthboard import HealthBoard
+from gateway.settings import CircuitSettings, CostFieldSettings, KeySettings, ProviderSettings, RegionSettings
 from gateway.transport import TransportOptions, build_transport
 from gateway.transport.port import Answer, Timeouts, Transport
+from routing.circuit import CircuitTerms, State
+from routing.retrybudget import RetryBudget
+from routing.target import Target
 
 PATHS = {
-    "chat.completions": b"/chat/completions",
-    "completions": b"/completions",
-    "embeddings": b"/embeddings",
-    "moderations": b"/moderations",
+    "chat.completions": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
 }
 _MAX_COMPLETION_PRICES = frozenset({"openai", "azure"})
+_MODEL = "{model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address with one credential.
+
+    `paths`: surface name -> request target, with a place for the model where `path_has_model`. `headers`:
+    what every request to it carries, the credential among them; nothing a client sent is ever added to them.
+    `label`: tells it from the provider's other endpoints; "" where there is only one. `credential`: the place
+    of its key on the health board, shared by all addresses that take this key.
+    """
+
+    label: str
+    transport: Transport
+    paths: dict[str, bytes]
+    path_has_model: bool
+    headers: tuple[tuple[bytes, bytes], ...]
+    weight: int
+    credential: int
+    places: dict[str, int] = field(default_factory=dict, compare=False)
+
+    def path(self, surface: str, model: str) -> bytes:
+        """The request target of one surface."""
+        found = self.paths[surface]
+        return (
+            found.replace(_MODEL.encode(), quote(model, safe="").encode()) if self.path_has_model else found
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A provider of the OpenAI format.
 
-    `paths`: surface name -> request target. `headers`: what every request to it carries, the credential
-    among them; nothing a client sent is ever added to them.
+    `habits`: which fields of a request it takes and obeys. `only`: its endpoint, where there is one alone.
     """
 
     name: str
     prices: str
-    transport: Transport
-    paths: dict[str, bytes]
-    headers: tuple[tuple[bytes, bytes], ...]
+    endpoints: tuple[Endpoint, ...]
+    only: Endpoint | None
     timeouts: Timeouts
+    habits: Habits
     include_usage: bool
-    maximum_field: str
     cancel_stops_billing: bool
+    cost_field: CostFieldSettings | None
+    repeats: int
+    base_s: float
+    wait_max_s: float
+    budget: RetryBudget
+    circuit: CircuitTerms
+    board: HealthBoard
 
-    async def send(self, surface: str, body: bytes, request_id: str, *, stream: bool, fresh: bool) -> Answer:
+    async def send(
+        self,
+        endpoint: Endpoint,
+        surface: str,
+        model: str,
+        body: bytes,
+        request_id: str,
+        *,
+        stream: bool,
+        fresh: bool,
+    ) -> Answer:
         """Send one attempt; raises TransportError where no answer's head arrives."""
         headers = [
-            *self.headers,
+            *endpoint.headers,
             (b"accept", b"text/event-stream" if stream else b"application/json"),
             (b"x-client-request-id", request_id.encode()),
         ]
-        return await self.transport.send(
-            b"POST", self.paths[surface], headers, body, timeouts=self.timeouts, fresh=fresh
+        return await endpoint.transport.send(
+            b"POST", endpoint.path(surface, model), headers, body, timeouts=self.timeouts, fresh=fresh
         )
 
+    def place(self, endpoint: Endpoint, target: Target) -> int:
+        """Where the board keeps how `target` does at this endpoint."""
+        found = endpoint.places.get(target.name)
+        if found is None:
+            name = f"{target.name}@{endpoint.label}" if endpoint.label else target.name
+            found = endpoint.places[target.name] = self.board.place(name)
+        return found
 
-def build_upstream(name: str, settings: ProviderSettings, *, version: str) -> Upstream:
+    def state(self, target: Target) -> State:
+        """How the target stands: as well as its best endpoint does."""
+        if self.only is not None:
+            return self._state(self.only, target)
+        states = {self._state(endpoint, target) for endpoint in self.endpoints}
+        return next(state for state in (State.FREE, State.TRIAL, State.ASIDE) if state in states)
+
+    def try_it(self, target: Target) -> bool:
+        """Take the trial of one of its endpoints, if one is to be had."""
+        return any(self.board.try_it(self.place(endpoint, target)) for endpoint in self.endpoints)
+
+    def choose(self, target: Target, tried: Sequence[Endpoint], draw: Callable[[], float]) -> Endpoint | None:
+        """The endpoint for the next attempt: drawn by weight among those that stand well and were not tried.
+
+        For the first attempt there always is one, for others None where all are tried or set aside.
+        """
+        if self.only is not None:
+            return None if tried else self.only
+        fresh = [endpoint for endpoint in self.endpoints if endpoint not in tried]
+        well = [endpoint for endpoint in fresh if self._state(endpoint, target) is not State.ASIDE]
+        if not well and tried:
+            return None
+        return _drawn(well or fresh, draw())
+
+    def first_byte_s(self, target: Target, *, stream: bool) -> float | None:
+        """The measured time to the first byte, at the quickest endpoint; None before the first answer."""
+        board = self.board
+        times = [board.first_byte_s(self.place(each, target), stream=stream) for each in self.endpoints]
+        return min((time for time in times if time is not None), default=None)
+
+    def _state(self, endpoint: Endpoint, target: Target) -> State:
+        if not self.board.free(endpoint.credential) and self.board.state(endpoint.credential) is State.ASIDE:
+            return State.ASIDE
+        return self.board.state(self.place(endpoint, target))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for transport in {id(each.transport): each.transport for each in self.endpoints}.values():
+            await transport.aclose()
+
+
+def _drawn(endpoints: Sequence[Endpoint], draw: float) -> Endpoint:
+    at = draw * sum(endpoint.weight for endpoint in endpoints)
+    for endpoint in endpoints:
+        at -= endpoint.weight
+        if at < 0:
+            return endpoint
+    return endpoints[-1]
+
+
+def build_upstream(name: str, settings: ProviderSettings, *, version: str, board: HealthBoard) -> Upstream:
     """The upstream that the settings of one provider describe."""
-    base = urlsplit(settings.base_url)
-    headers = [(b"content-type", b"application/json"), (b"user-agent", f"tollkeeper/{version}".encode())]
-    if settings.secret:
-        headers.append((b"authorization", b"Bearer " + settings.secret.encode()))
     prices = settings.prices or name
-    field = settings.maximum_field
-    if field == "auto":
-        field = "max_completion_tokens" if prices in _MAX_COMPLETION_PRICES else "max_tokens"
-    times = settings.timeouts
-    options = TransportOptions(
-        origin=f"{base.scheme}://{base.netloc}",
-        ca_bundle=settings.ca_bundle,
-        client_certificate=settings.client_certificate,
-        client_key=settings.client_key,
-        max_connections=settings.max_connections,
-        allow_private=settings.allow_private,
-    )
+    endpoints = _endpoints(name, settings, version, board)
+    times, retries = settings.timeouts, settings.retries
     return Upstream(
         name=name,
         prices=prices,
-        transport=build_transport(options, settings.transport),
-        paths={surface: base.path.encode() + path for surface, path in PATHS.items()},
-        headers=tuple(headers),
+        endpoints=endpoints,
+        only=endpoints[0] if len(endpoints) == 1 else None,
         timeouts=Timeouts(
             connect_s=times.connect_s,
             first_byte_s=times.first_byte_s,
             idle_s=times.idle_s,
             total_s=times.total_s,
         ),
+        habits=_habits(settings, prices),
         include_usage=settings.include_usage,
-        maximum_field=field,
         cancel_stops_billing=settings.cancel_stops_billing,
+        cost_field=settings.cost_field,
+        repeats=retries.attempts,
+        base_s=retries.base_ms / 1_000,
+        wait_max_s=retries.wait_max_s,
+        budget=RetryBudget(retries.budget_percent),
+        circuit=circuit_terms(settings.circuit),
+        board=board,
     )
+
+
+def circuit_terms(settings: CircuitSettings) -> CircuitTerms:
+    """The circuit's terms in the pure table's words."""
+    return CircuitTerms(
+        settings.failures,
+        settings.percent,
+        round(settings.open_s * 1_000),
+        round(max(settings.open_s, settings.open_max_s) * 1_000),
+    )
+
+
+def _habits(settings: ProviderSettings, prices: str) -> Habits:
+    chosen = settings.maximum_field
+    if chosen == "auto":
+        chosen = "max_completion_tokens" if prices in _MAX_COMPLETION_PRICES else "max_tokens"
+    obeyed = tuple(settings.maximum_fields)
+    return Habits(
+        maximum_field=chosen if chosen in obeyed else obeyed[0],
+        maximum_fields=frozenset(obeyed),
+        completion_only=tuple(settings.completion_only),
+        dropped=frozenset(settings.dropped_fields),
+    )
+
+
+def _endpoints(
+    name: str, settings: ProviderSettings, version: str, board: HealthBoard
+) -> tuple[Endpoint, ...]:
+    """Every address with every credential it takes."""
+    common = [(b"content-type", b"application/json"), (b"user-agent", f"tollkeeper/{version}".encode())]
+    shared: Sequence[KeySettings] = settings.api_keys or [
+        KeySettings(api_key=settings.api_key, api_key_env=settings.api_key_env)
+    ]
+    regions: Sequence[RegionSettings] = settings.regions or [RegionSettings(base_url=settings.base_url)]
+    several = len(regions) * len(shared) > 1 or any(region.secret for region in regions)
+    found: list[Endpoint] = []
+    for number, region in enumerate(regions):
+        base = urlsplit(region.base_url)
+        transport = build_transport(
+            TransportOptions(
+                origin=f"{base.scheme}://{base.netloc}",
+                ca_bundle=settings.ca_bundle,
+                client_certificate=settings.client_certificate,
+                client_key=settings.client_key,
+                max_connections=settings.max_connections,
+                allow_private=settings.allow_private,
+            ),
+            settings.transport,
+        )
+        query = f"?api-version={settings.api_version}" if settings.api_version else ""
+        paths = {surface: f"{base.path}{path}{query}".encode() for surface, path in PATHS.items()}
+        own = [region] if region.secret else shared
+        for position, key in enumerate(own):
+            label = f"{base.netloc}#{position + 1}" if several else ""
+            owner = f"{number}." if region.secret else ""
+            found.append(
+                Endpoint(
+                    label=label,
+                    transport=transport,
+                    paths=paths,
+                    path_has_model=_MODEL in base.path,
+                    headers=(*common, *_credential(settings.auth, key.secret)),
+                    weight=region.weight * key.weight if own is shared else region.weight,
+                    credential=board.place(f"key:{name}#{owner}{position + 1}"),
+                )
+            )
+    return tuple(found)
+
+
+def _credential(kind: str, secret: str | None) -> list[tuple[bytes, bytes]]:
+    if not secret or kind == "none":
+        return []
+    if kind == "api-key":
+        return [(b"api-key", secret.encode())]
+    return [(b"authorization", b"Bearer " + secret.encode())]

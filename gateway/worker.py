@@ -101,6 +101,7 @@ async def _serve(
     upkeep = [
         loop.create_task(gateway.leases.keep()),
         loop.create_task(gateway.keep_metrics()),
+        loop.create_task(gateway.keep_health()),
         loop.create_task(gateway.keep_journal()),
     ]
     serving = loop.create_task(server.serve(sockets=[listener]))

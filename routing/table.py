@@ -8,19 +8,38 @@ or not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from routing.order import By, Policy
+from routing.outcome import RULES, Next, Outcome
+from routing.presets import price_list
 from routing.target import Target
+
+FALLBACKS = frozenset(outcome for outcome, rule in RULES.items() if rule.targets is not Next.NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A model alias and its targets in the order in which they are tried."""
+    """A model alias, its targets, and how one of them is found for a request.
+
+    `fallback_on`: the outcomes after which another target is asked. `deadline_ms`: how long after a request's
+    arrival an attempt may still begin.
+    """
 
     alias: str
     targets: tuple[Target, ...]
     assumed_max_output: int | None = None
     minimum_output: int | None = None
+    order: Policy = "listed"
+    sticky_by: By = "customer"
+    fallback_on: frozenset[Outcome] = FALLBACKS
+    deadline_ms: int = 300_000
+    in_order: bool = field(default=True, init=False)
+    """The targets stand as priorities say already."""
+
+    def __post_init__(self) -> None:
+        priorities = [target.priority for target in self.targets]
+        object.__setattr__(self, "in_order", priorities == sorted(priorities))
 
 
 class RouteTable:
@@ -35,7 +54,7 @@ class RouteTable:
         self._offered: dict[str, Route] = {}
         for provider, (prices, models) in offered.items():
             for model in models:
-                self._offered.setdefault(model, Route(model, (Target(provider, model, prices),)))
+                self._offered.setdefault(model, Route(model, (target_of(provider, model, prices),)))
 
     def find(self, name: str) -> Route | None:
         """The route for a model name, None when nothing here serves it."""
@@ -46,7 +65,7 @@ class RouteTable:
         prices = self._prices.get(provider)
         if not slash or not model or prices is None:
             return None
-        return Route(name, (Target(provider, model, prices),))
+        return Route(name, (target_of(provider, model, prices, listed=False),))
 
     def known(self, name: str) -> bool:
         """True for a configured or offered name: the closed set that may be a metric label."""
@@ -56,3 +75,22 @@ class RouteTable:
         """(model name, provider of its first target) of every route that `GET /v1/models` lists."""
         listed = {**self._offered, **self._configured}
         return sorted((alias, route.targets[0].provider) for alias, route in listed.items())
+
+    def configured(self) -> list[Route]:
+        """The routes that an operator wrote."""
+        return list(self._configured.values())
+
+
+def target_of(
+    provider: str,
+    model: str,
+    prices: str,
+    *,
+    priced_as: str | None = None,
+    weight: int = 1,
+    priority: int = 0,
+    listed: bool = True,
+) -> Target:
+    """A target, its price list worked out where the provider's depends on the model."""
+    own_list, own_name = price_list(prices, model)
+    return Target(provider, model, own_list, priced_as or own_name, weight, priority, listed)

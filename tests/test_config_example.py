@@ -31,6 +31,7 @@ EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
 # What the example must show with a value, since a null would say nothing.
 SHOWN_AS: dict[str, Any] = {
     "providers.openai.api_key_env": "OPENAI_API_KEY",
+    "providers.openai.base_url": "https://api.openai.com/v1",
     "features.summarize.name": "Summaries",
     "plans.pro.name": "Pro",
     "plans.pro.features": ["summarize"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,14 +54,27 @@ class Exchange:
     predicted_bytes: int = 0
     unbounded: str | None = None
 
-    def forwarded(self, model: str, *, maximum: tuple[str, int] | None, ask_usage: bool) -> bytes:
+    def forwarded(
+        self,
+        model: str,
+        *,
+        maximum: tuple[str, int] | None,
+        ask_usage: bool,
+        changes: Mapping[str, Any] | None = None,
+    ) -> bytes:
         """The body for one target: its model name, and what the gateway must add to it.
 
-        `maximum` is the field and value to write when the gateway bounds the output itself.
+        `maximum` is the field and value to write when the gateway bounds the output itself. `changes`: fields
+        that the target's provider wants otherwise, None for those it must not see (`Habits.changes`).
         """
         body = self.body
-        if model != self.model or maximum or ask_usage:
+        if model != self.model or maximum or ask_usage or changes:
             body = dict(body)
+            for name, value in (changes or {}).items():
+                if value is None:
+                    del body[name]
+                else:
+                    body[name] = value
             body["model"] = model
             if maximum:
                 body[maximum[0]] = maximum[1]
@@ -109,6 +123,10 @@ class TokenExchange(Exchange):
         return counted + self.given_tokens
 
 
+_NOT_TEXT = ("role", "type")
+"""What names a message or a part: it stands in the frame around it, which is counted for itself."""
+
+
 def _collect_text(value: Any, found: list[str]) -> None:
     if isinstance(value, str):
         if not value.startswith("data:"):
@@ -117,8 +135,9 @@ def _collect_text(value: Any, found: list[str]) -> None:
         for item in value:
             _collect_text(item, found)
     elif isinstance(value, dict):
-        for item in value.values():
-            _collect_text(item, found)
+        for name, item in value.items():
+            if name not in _NOT_TEXT:
+                _collect_text(item, found)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -2,7 +2,15 @@
 
 from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanLimitSettings, PlanSettings
 from gateway.settings.price import PriceOverride
-from gateway.settings.provider import ProviderSettings, TimeoutSettings
+from gateway.settings.provider import (
+    CircuitSettings,
+    CostFieldSettings,
+    KeySettings,
+    ProviderSettings,
+    RegionSettings,
+    RetrySettings,
+    TimeoutSettings,
+)
 from gateway.settings.route import RouteSettings, TargetSettings
 from gateway.settings.section import ConfigError, Section
 from gateway.settings.server import DATABASE, LedgerSettings, RecorderSettings, ServerSettings
@@ -10,15 +18,20 @@ from gateway.settings.whole import Settings, load_settings, settings_document, s
 
 __all__ = [
     "DATABASE",
+    "CircuitSettings",
     "ConfigError",
+    "CostFieldSettings",
     "CustomerSettings",
     "FeatureSettings",
+    "KeySettings",
     "LedgerSettings",
     "PlanLimitSettings",
     "PlanSettings",
     "PriceOverride",
     "ProviderSettings",
     "RecorderSettings",
+    "RegionSettings",
+    "RetrySettings",
     "RouteSettings",
     "Section",
     "ServerSettings",

@@ -1,15 +1,24 @@
-"""Settings of one provider: its address, its credential, its prices, its patience."""
+"""Settings of one provider: its addresses, its credentials, its prices, its patience, its habits."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.settings.section import Section
+
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^?#]*)?")
+_MODEL_PLACE = "{model}"
+
+
+def _usable(value: str) -> str:
+    if not _ADDRESS.fullmatch(value.replace(_MODEL_PLACE, "model")):
+        raise ValueError("expected http(s)://host[:port][/path] without user, query or fragment")
+    return value.rstrip("/")
 
 
 class TimeoutSettings(Section):
@@ -21,13 +30,82 @@ class TimeoutSettings(Section):
     total_s: float = Field(900.0, gt=0)
 
 
-class ProviderSettings(Section):
-    """One place that answers: its address, its credential, and which price list applies."""
+class KeySettings(Section):
+    """One of several credentials of a provider."""
 
-    kind: Literal["openai"] = "openai"
-    base_url: str
     api_key: SecretStr | None = None
     api_key_env: str | None = Field(None, description="name of the environment variable with the key")
+    weight: int = Field(1, ge=1, le=1_000, description="its share of the requests")
+
+    @property
+    def secret(self) -> str | None:
+        """The credential in force: the literal one, else the environment's."""
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        return os.environ.get(self.api_key_env) if self.api_key_env else None
+
+
+class RegionSettings(KeySettings):
+    """One of several addresses of a provider. A credential here is this region's own, instead of all
+    others."""
+
+    base_url: str
+
+    @field_validator("base_url")
+    @classmethod
+    def base_url_is_usable(cls, value: str) -> str:
+        return _usable(value)
+
+
+class RetrySettings(Section):
+    """Attempts that repeat one which surely cost nothing."""
+
+    attempts: int = Field(1, ge=0, le=5, description="how often one target is asked again for one request")
+    base_ms: int = Field(
+        250, ge=1, le=60_000, description="the first wait is drawn from 0 to this; it doubles"
+    )
+    wait_max_s: float = Field(4.0, ge=0, le=60, description="no single wait is longer, Retry-After's neither")
+    budget_percent: int = Field(
+        20, ge=0, le=100, description="attempts beyond the first of each request, in % of requests"
+    )
+
+
+class CircuitSettings(Section):
+    """When a target that fails is set aside, and for how long."""
+
+    failures: int = Field(5, ge=1, le=1_000, description="at least so many in the last 10 to 20 seconds")
+    percent: int = Field(50, ge=1, le=100, description="and at least this part of its attempts")
+    open_s: float = Field(5.0, gt=0, le=300, description="at first; it doubles with each failed trial")
+    open_max_s: float = Field(20.0, gt=0, le=300)
+
+
+class CostFieldSettings(Section):
+    """Where the provider's answers say what they cost."""
+
+    field: str = Field(description="path inside the answer's usage, such as cost or cost.total_cost")
+    per_usd: int = Field(1, ge=1, description="units of the figure in one dollar")
+    plus: str | None = Field(
+        None, description="path of a second figure, charged by another party beside the first"
+    )
+    plus_if: str | None = Field(None, description="path of the flag that says that the second one applies")
+
+
+class ProviderSettings(Section):
+    """One place that answers: its addresses, its credentials, and which price list applies.
+
+    Where the provider is known by its name (or by `preset`), what is not set here is taken from what is
+    known.
+    """
+
+    kind: Literal["openai"] = "openai"
+    preset: str | None = Field(None, description="the known provider this is, where its name is another one")
+    base_url: str = ""
+    regions: list[RegionSettings] = Field([], max_length=16, description="several addresses, instead of one")
+    api_key: SecretStr | None = None
+    api_key_env: str | None = Field(None, description="name of the environment variable with the key")
+    api_keys: list[KeySettings] = Field([], max_length=32, description="several credentials, instead of one")
+    auth: Literal["bearer", "api-key", "none"] = Field("bearer", description="the header with the credential")
+    api_version: str | None = Field(None, pattern=r"^[0-9A-Za-z.\-]+$", description="Azure's api-version")
     prices: str | None = Field(
         None, description="provider id in the price book; default: this provider's name"
     )
@@ -36,9 +114,21 @@ class ProviderSettings(Section):
     )
     include_usage: bool = Field(True, description="the provider knows stream_options.include_usage")
     maximum_field: Literal["max_tokens", "max_completion_tokens", "auto"] = "auto"
+    maximum_fields: list[Literal["max_tokens", "max_completion_tokens"]] = Field(
+        ["max_tokens", "max_completion_tokens"], min_length=1, description="the fields that it obeys"
+    )
+    completion_only: list[str] = Field(
+        [], description="beginnings of the names of models that obey max_completion_tokens alone"
+    )
+    dropped_fields: list[str] = Field(
+        [], max_length=64, description="fields of a request that it refuses, and that are left out for it"
+    )
     cancel_stops_billing: bool = True
+    cost_field: CostFieldSettings | None = None
     transport: Literal["native", "aiohttp"] = "native"
     timeouts: TimeoutSettings = TimeoutSettings()
+    retries: RetrySettings = RetrySettings()
+    circuit: CircuitSettings = CircuitSettings()
     max_connections: int = Field(1_000, ge=1)
     allow_private: bool | None = Field(
         None, description="may the host's name lead to private addresses; by default only if it is one itself"
@@ -50,13 +140,37 @@ class ProviderSettings(Section):
     @field_validator("base_url")
     @classmethod
     def base_url_is_usable(cls, value: str) -> str:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^?#]*)?", value):
-            raise ValueError("expected http(s)://host[:port][/path] without user, query or fragment")
-        return value.rstrip("/")
+        return _usable(value) if value else value
+
+    @field_validator("dropped_fields")
+    @classmethod
+    def what_admission_relies_on_stays(cls, value: list[str]) -> list[str]:
+        kept = {"model", "messages", "input", "prompt", "stream", "max_tokens", "max_completion_tokens", "n"}
+        if found := kept & set(value):
+            raise ValueError(f"{', '.join(sorted(found))} cannot be left out of a request")
+        return value
+
+    @model_validator(mode="after")
+    def there_is_an_address(self) -> ProviderSettings:
+        if not self.base_url and not self.regions:
+            raise ValueError("base_url is missing; only a provider that is known by its name has one already")
+        return self
 
     @property
     def secret(self) -> str | None:
-        """The credential in force: the literal one, else the environment's."""
+        """The one credential in force: the literal one, else the environment's."""
         if self.api_key is not None:
             return self.api_key.get_secret_value()
         return os.environ.get(self.api_key_env) if self.api_key_env else None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON types, secrets readable and read from the environment: for a child's pipe only."""
+        found: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
+        found["api_key"] = self.secret
+        for name, several in (("api_keys", self.api_keys), ("regions", self.regions)):
+            if several:
+                found[name] = [
+                    each.model_dump(mode="json", exclude_unset=True) | {"api_key": each.secret}
+                    for each in several
+                ]
+        return found

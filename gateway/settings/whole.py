@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gateway.settings.attribution import AttributionSettings
@@ -29,6 +29,7 @@ from gateway.settings.server import (
     ServerSettings,
     SimulatorSettings,
 )
+from routing.presets import filled, from_environment, known, preset
 
 DEFAULT_CONFIG = Path("config.yaml")
 ENV_PREFIX = "TOLLKEEPER_"
@@ -36,11 +37,9 @@ SECRET = re.compile(r"api_key$|redis\.url$")  # a complaint about these does not
 
 
 def _environment_providers() -> dict[str, ProviderSettings]:
-    """Providers that a bare environment already names: OPENAI_API_KEY (and OPENAI_BASE_URL)."""
-    if not os.environ.get("OPENAI_API_KEY"):
-        return {}
-    base = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-    return {"openai": ProviderSettings(base_url=base, api_key_env="OPENAI_API_KEY")}
+    """Providers that a bare environment already names: OPENAI_API_KEY (and OPENAI_BASE_URL), GROQ_API_KEY,
+    ..."""
+    return {name: ProviderSettings(**found) for name, found in from_environment().items()}
 
 
 class Settings(BaseSettings):
@@ -69,6 +68,24 @@ class Settings(BaseSettings):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def known_providers_are_filled(cls, value: Any) -> Any:
+        """`groq: {}` is enough: what is known of a provider by its name stands where nothing was set."""
+        if not isinstance(value, dict):
+            return value
+        faults = []
+        for name, given in value.items():
+            chosen = given.get("preset") if isinstance(given, dict) else None
+            if chosen is not None and (not isinstance(chosen, str) or preset(chosen) is None):
+                faults.append(f"{name}.preset: no provider {chosen!r} is known; known: {', '.join(known())}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return {
+            name: filled(str(name), given or {}) if given is None or isinstance(given, dict) else given
+            for name, given in value.items()
+        }
 
     @model_validator(mode="after")
     def routes_name_known_providers(self) -> Settings:
@@ -125,10 +142,7 @@ def load_settings(path: Path | None = None, flags: dict[str, Any] | None = None)
 def settings_document(settings: Settings) -> dict[str, Any]:
     """The settings as JSON types, secrets readable and read from the environment: for a child's pipe only."""
     document: dict[str, Any] = settings.model_dump(mode="json", exclude_unset=True)
-    document["providers"] = {
-        name: provider.model_dump(mode="json", exclude_unset=True) | {"api_key": provider.secret}
-        for name, provider in settings.providers.items()
-    }
+    document["providers"] = {name: provider.document() for name, provider in settings.providers.items()}
     return document
 
 

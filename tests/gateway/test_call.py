@@ -76,7 +76,7 @@ def test_a_provider_that_fails_is_a_502_that_cost_nothing(
     assert answer.headers["x-should-retry"] == "false"
     event = stack.event(answer.headers["x-request-id"])
     assert (event.status, event.cost_nano, event.cost_status) == ("failed", 0, "free")
-    assert [attempt.http_status for attempt in event.attempts] == [500]
+    assert [attempt.http_status for attempt in event.attempts] == [500, 500]
     nothing_is_held(stack, secret)
 
 

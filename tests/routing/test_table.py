@@ -35,3 +35,25 @@ def test_what_nothing_serves_has_no_route() -> None:
 
 def test_every_name_is_listed_once_with_the_provider_that_serves_it() -> None:
     assert TABLE.names() == [("both", "a"), ("fast", "b"), ("gpt", "a"), ("small", "b")]
+
+
+def test_a_made_up_model_shares_the_health_of_all_such_models_of_its_provider() -> None:
+    made_up, offered = TABLE.find("a/vendor/unlisted"), TABLE.find("gpt")
+    assert made_up is not None
+    assert offered is not None
+    assert (made_up.targets[0].name, offered.targets[0].name) == ("a/*", "a/gpt")
+
+
+def test_a_routers_suffix_names_the_price_list() -> None:
+    table = RouteTable([], {"hf": ("huggingface_{suffix}", [])})
+    route = table.find("hf/openai/gpt-oss-20b:groq")
+    assert route is not None
+    (target,) = route.targets
+    assert (target.model, target.prices, target.priced_as) == (
+        "openai/gpt-oss-20b:groq",
+        "huggingface_groq",
+        "openai/gpt-oss-20b",
+    )
+    bare = table.find("hf/openai/gpt-oss-20b")
+    assert bare is not None
+    assert bare.targets[0].prices == "huggingface_"

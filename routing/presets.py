@@ -1,0 +1,108 @@
+"""Presets: what is known of providers by their names, from the data files in `routing/providers`.
+
+A preset is a mapping with the names of a provider's settings, and beside them
+
+    title            the provider's name as people write it
+    env              environment variables that hold its key; the first that is set counts
+    url_env          environment variables with its address, where it has no fixed one (or a default one)
+    url_suffix       what follows that address, where the variable holds only its beginning
+    url_values       {variable: default}: what replaces {variable} inside base_url
+    probe_model      a cheap chat model to try it with
+    notes            what a person should know
+
+Every figure's source stands beside it in the file, as a comment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+_SUFFIX = ".toml"
+_OWN = ("title", "env", "url_env", "url_suffix", "url_values", "probe_model", "notes")
+
+
+def known() -> list[str]:
+    """The names of all known providers, sorted."""
+    folder = files("routing") / "providers"
+    return sorted(each.name.removesuffix(_SUFFIX) for each in folder.iterdir() if each.name.endswith(_SUFFIX))
+
+
+@lru_cache(maxsize=64)
+def preset(name: str) -> Mapping[str, Any] | None:
+    """What is known of a provider; None for a name that is not."""
+    if not name.replace("-", "").isalnum():
+        return None
+    file = files("routing") / "providers" / f"{name}{_SUFFIX}"
+    if not file.is_file():
+        return None
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A provider's settings with what is known of it put where nothing was set.
+
+    `given` may name another `preset` than `name`. Unchanged where neither is known.
+    """
+    found = preset(str(given.get("preset") or name))
+    if found is None:
+        return dict(given)
+    base = {key: value for key, value in found.items() if key not in _OWN}
+    moved = "regions" in given or "base_url" in given
+    public = str(base.get("base_url", "")).startswith("https:")
+    if moved:
+        base.pop("base_url", None)
+    else:
+        url = address(found)
+        if url is not None:
+            base["base_url"] = url
+    keyed = bool({"api_key", "api_key_env", "api_keys"} & given.keys())
+    if moved and public:
+        base.pop(
+            "api_key_env", None
+        )  # a credential goes to the address it is for, and to no other one unasked
+    elif not keyed and found.get("env"):
+        names = found["env"]
+        base["api_key_env"] = next((each for each in names if os.environ.get(each)), names[0])
+    if keyed:
+        base.pop("api_key_env", None)
+    return {**base, **given}
+
+
+def address(found: Mapping[str, Any]) -> str | None:
+    """The address in force of a preset: the environment's, else the known one; None where it has none."""
+    for variable in found.get("url_env", ()):
+        if value := os.environ.get(variable):
+            value = value if "://" in value else f"http://{value}"
+            return value.rstrip("/") + str(found.get("url_suffix", ""))
+    url = found.get("base_url")
+    for variable, default in found.get("url_values", {}).items():
+        url = str(url).replace("{" + variable + "}", os.environ.get(variable) or default)
+    return url
+
+
+def from_environment() -> dict[str, dict[str, Any]]:
+    """Settings of the providers that a bare environment names: those whose key is there, and whose address
+    is."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in known():
+        about = preset(name)
+        assert about is not None
+        if any(os.environ.get(each) for each in about.get("env", ())) and address(about) is not None:
+            found[name] = filled(name, {})
+    return found
+
+
+def price_list(prices: str, model: str) -> tuple[str, str]:
+    """(price list, the model's name in it), where the list's name is made of the model's suffix.
+
+    Hugging Face's router sells `model:provider` at that provider's price: `huggingface_{suffix}`.
+    """
+    if "{suffix}" not in prices:
+        return prices, model
+    base, _, suffix = model.rpartition(":")
+    return prices.replace("{suffix}", suffix if base else ""), base or model
