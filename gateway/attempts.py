@@ -321,14 +321,16 @@ class Walk:
             )
             request.trying(attempt)
             try:
-                answer = await candidate.upstream.send(
-                    endpoint,
-                    request.surface,
-                    candidate.target.model,
-                    candidate.body,
-                    request.id,
-                    stream=request.call.stream,
-                    fresh=fresh,
+                answer = await request.begin_of(
+                    candidate.upstream.send(
+                        endpoint,
+                        request.surface,
+                        candidate.target.model,
+                        candidate.body,
+                        request.id,
+                        stream=request.call.stream,
+                        fresh=fresh,
+                    )
                 )
             except ReusedConnectionClosed as error:
                 _record_failure(attempt, error)

@@ -14,7 +14,7 @@ from gateway.answers import RawHeaders, Send
 from gateway.attempts import Broken, Reached, Walk
 from gateway.candidates import Candidate
 from gateway.dialects import openai_chat
-from gateway.errors import GatewayError, UpstreamError
+from gateway.errors import GatewayError, Unavailable, UpstreamError
 from gateway.parts import Parts
 from gateway.relay import NotBegun, Receive, relay_stream
 from gateway.request import Request
@@ -34,10 +34,20 @@ async def end_without_answer(parts: Parts, request: Request, error: GatewayError
     """No target answered: estimate what may have been billed, settle, and say so."""
     event = request.event
     event.status, event.outcome = "failed", "failure"
+    if request.stopped is not None:
+        error = _stopped(request.stopped)
+        event.status = "drained" if request.stopped == "drained" else "failed"
     event.http_status, event.error_code = error.status, error.code
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, None))
     await answers.send_whole(send, *answers.refusal(error, event.id))
+
+
+def _stopped(reason: str) -> GatewayError:
+    """What a client is told of a request that the gateway itself ended before anything was sent."""
+    if reason == "drained":
+        return Unavailable("This gateway is shutting down; try again.", code="draining")
+    return Unavailable("The gateway lost its hold on this request's budget; try again.", code=reason)
 
 
 async def _estimate_unknown(parts: Parts, request: Request) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from budgets.hold import Extra
 from budgets.ledger import LedgerUnavailable
 from gateway.dialects import Exchange
+from gateway.transport.errors import ConnectionLost
 from metering.event import Attempt, CostEvent
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Request:
         "_answer",
         "_ledger",
         "_most_nano",
+        "_sender",
         "attempts",
         "bounded",
         "call",
@@ -79,6 +82,7 @@ class Request:
         self.stopped: str | None = None
         self._ledger = ledger
         self._answer: Answer | None = None
+        self._sender: asyncio.Task[object] | None = None
 
     @property
     def hard(self) -> bool:
@@ -113,6 +117,20 @@ class Request:
         except LedgerUnavailable:
             return False  # what it may have granted all the same is freed with the rest, at the close
 
+    async def begin_of(self, sending: Awaitable[Answer]) -> Answer:
+        """Wait for the head of an answer; a stop ends the wait. Raises TransportError."""
+        self._sender = owner = asyncio.current_task()
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            if self.stopped is None or owner is None:
+                raise
+            owner.uncancel()
+            said = f"the request was stopped ({self.stopped}) before its answer began"
+            raise ConnectionLost(said, head_received=False) from None
+        finally:
+            self._sender = None
+
     def reading(self, answer: Answer | None) -> None:
         """Note the answer that a stop must close."""
         self._answer = answer
@@ -125,3 +143,5 @@ class Request:
             self.stopped = reason
         if close_upstream and self._answer is not None:
             self._answer.close()
+        elif close_upstream and self._sender is not None:
+            self._sender.cancel()

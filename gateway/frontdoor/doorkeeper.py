@@ -76,12 +76,14 @@ class Doorkeeper:
         """The worker ends: connections without a request are closed soon."""
         self._every_s = LAST_SWEEPS_S
         self._patience[FRESH] = self._patience[IDLE] = LINGER_S
-        if self._timer is not None:
-            self._timer.cancel()
-            self._sweep()
+        if self._loop is None or self._timer is None:
+            return
+        now = self._loop.time()
         for door in self.doors:
             if door.phase in (FRESH, IDLE):
-                door.since = self.now
+                door.since = now
+        self._timer.cancel()
+        self._sweep()
 
     def cut(self) -> None:
         """The running requests were cut: who has not taken the word by now never will."""

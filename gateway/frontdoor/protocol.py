@@ -172,8 +172,10 @@ class FrontDoor(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The worker ends: one more request is served here, so that none is lost on its way to us."""
         self._last = True
-        if self.phase in (BODY, ANSWER):
-            self.cycle.keep_alive = False
+        if self.phase in (BODY, ANSWER) and not self.cycle.response_started:
+            self.cycle.keep_alive = (
+                False  # which its head will say; a client not told so asks once more
+            )
 
     # What the doorkeeper decides
 
