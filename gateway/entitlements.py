@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
-from accounts.entitlement import FREE, Entitlement, entitle, place, told
+from accounts.entitlement import FREE, Entitlement, Place, entitle, place, told
 from accounts.key import KeyRecord
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
@@ -68,13 +68,23 @@ class Entitlements:
         Unavailable."""
         if policy is None:
             return FREE
-        at = place(policy, own, customer, now_ms)
-        plan = None
-        if at.plan is not None:
-            plan = self._plans.get((account_id, at.plan, at.version))
-            if plan is None:
-                plan = await self._fetch(account_id, at.plan, at.version)
+        at, plan = await self.placed(account_id, policy, own, customer, now_ms)
         return entitle(policy, at, plan, feature)
+
+    async def placed(
+        self,
+        account_id: str,
+        policy: Policy,
+        own: CustomerTerms | None,
+        customer: str | None,
+        now_ms: int,
+    ) -> tuple[Place, PlanVersion | None]:
+        """On which plan the customer is now, and that plan's version. Raises as `decide`."""
+        at = place(policy, own, customer, now_ms)
+        if at.plan is None:
+            return at, None
+        plan = self._plans.get((account_id, at.plan, at.version))
+        return at, plan or await self._fetch(account_id, at.plan, at.version)
 
     async def in_force(self, key: KeyRecord, customer: str | None) -> bool:
         """Whether the copies that this worker has of the caller's documents are those in force.

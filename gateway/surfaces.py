@@ -21,6 +21,7 @@ from accounts.scope import METRICS_READ, MODELS_READ
 from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, may_ask_for, require_route, require_scope
 from gateway.answers import refusal
+from gateway.api.entitlements import EntitlementEndpoints
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.parts import Parts
 from metering.ids import new_id
@@ -53,7 +54,7 @@ class Surfaces:
 
 def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Surfaces:
     """What is not proxied, over the worker's parts."""
-    surfaces = _Surfaces(parts)
+    surfaces, entitlements = _Surfaces(parts), EntitlementEndpoints(parts)
     open_to_all: dict[Endpoint, Public] = {
         Endpoint("GET", "/health/live", None): surfaces.live,
         Endpoint("GET", "/health/ready", None): surfaces.ready,
@@ -62,6 +63,8 @@ def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Surfaces:
         Endpoint("GET", "/v1/models", MODELS_READ): surfaces.models,
         Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): surfaces.model,
         Endpoint("GET", "/metrics", METRICS_READ): surfaces.metrics,
+        Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
+        Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
     routes += [

@@ -14,6 +14,7 @@ BODIES = {
     "/v1/completions": {"model": "gpt-3.5-turbo-instruct", "prompt": "hello"},
     "/v1/embeddings": {"model": "text-embedding-3-small", "input": "hello"},
     "/v1/moderations": {"input": "hello"},
+    "/api/v1/client/entitlements/check": {"customerReferenceId": "acme", "featureKey": "search"},
 }
 PARTS = {"{model:path}": "gpt-4o-mini"}
 PUBLIC = {"/health/live", "/health/ready"}
@@ -22,7 +23,7 @@ PUBLIC = {"/health/live", "/health/ready"}
 @pytest.fixture(scope="module")
 def keys(stack: Stack) -> dict[str, str]:
     """A secret for each scope, with nothing but that scope."""
-    return {scope: stack.key(scopes=(scope,)) for scope in SCOPES}
+    return {scope: stack.key(scopes=(scope,), default_customer="acme") for scope in SCOPES}
 
 
 @contextmanager
