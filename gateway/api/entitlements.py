@@ -1,0 +1,219 @@
+"""Entitlements as applications ask for them before they offer a feature: decided as `open` would decide, from
+the same copies and counters, but nothing is reserved.
+
+    POST /api/v1/client/entitlements/check   one customer and feature
+    GET  /api/plan                           a customer's plan with all its features
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+import orjson
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+
+from accounts.entitlement import Entitlement, told
+from accounts.key import KeyRecord
+from accounts.terms import AccountTerms, CustomerTerms
+from budgets.ledger import LedgerUnavailable, Versions
+from budgets.limit import AMOUNT_MAX, KINDS, Attribution, LimitTerms
+from budgets.rowset import build_row_set
+from budgets.usage import LimitUsage
+from gateway.admission import attribute
+from gateway.errors import BadRequest, Unavailable
+from gateway.parts import Parts
+from gateway.standing import LEDGER_AWAY
+from gateway.usability import figures, judge, limit_document, moment_text, tightest
+from metering.ids import new_id
+
+BODY_BYTES_MAX = 64 * 1024
+_SCOPES = frozenset(("account", "customer", "feature", "customer_feature", "plan"))
+"""Limits on these count every request of a customer for a feature; those on keys, traces and routes count
+what only a request has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger has in force of one customer: the account's and the customer's documents."""
+
+    account_id: str
+    account: AccountTerms
+    own: CustomerTerms | None
+    versions: Versions
+    now_ms: int
+
+
+class EntitlementEndpoints:
+    """The endpoints, over a worker's parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def check(self, request: HttpRequest, key: KeyRecord) -> Response:
+        """`{customerReferenceId, featureKey, requested?: {kind: amount}}` -> allowed, and why."""
+        body = await _object(request)
+        customer, feature = _name(body, "customerReferenceId"), _name(body, "featureKey")
+        requested = _requested(body.get("requested"))
+        self._may_speak_for(key, request, customer, feature)
+        known = await self._known(key, customer)
+        found = await self._look(known, customer, feature, requested)
+        document = {"customerReferenceId": customer, "featureKey": feature, **found}
+        return _answer({"success": True, "allowed": found["allowed"], "data": document})
+
+    async def plan(self, request: HttpRequest, key: KeyRecord) -> Response:
+        """The plan of the key's customer, or of the one that `Observe-Customer` names."""
+        headers = self._parts.headers.read(request.headers.raw)
+        customer = attribute(key, headers, self._parts.headers, {}).customer
+        if customer is None:
+            raise BadRequest(
+                "Whose plan? This key is bound to no customer; send Observe-Customer.",
+                param="Observe-Customer",
+                code="missing_required_header",
+            )
+        known = await self._known(key, customer)
+        at, version = await self._plan_of(known, customer)
+        features = version.features if version is not None else ()
+        if at is not None and at.subscription is not None:
+            features = tuple(dict.fromkeys((*features, *at.subscription.overrides.features)))
+        together = await self._look(known, customer, None, {})
+        subscription = at.subscription if at is not None else None
+        return _answer(
+            {
+                "customer": customer,
+                "plan": None if version is None else version.plan,
+                "plan_version": None if version is None else version.version,
+                "name": None if version is None else version.name,
+                "reason": together["reason"] if at is None or not at.granted else at.reason,
+                "subscription": None
+                if subscription is None
+                else {
+                    "id": subscription.id,
+                    "starts_at": moment_text(subscription.starts_ms),
+                    "ends_at": None if subscription.ends_ms is None else moment_text(subscription.ends_ms),
+                },
+                "other_features": None if version is None else "allow" if version.others else "deny",
+                "limits": together["limits"],
+                "features": [
+                    {"feature_key": feature, **await self._look(known, customer, feature, {})}
+                    for feature in features
+                ],
+            }
+        )
+
+    def _may_speak_for(self, key: KeyRecord, request: HttpRequest, customer: str, feature: str) -> None:
+        """Forbidden where a request with this key could not name them: customers are not to be tried out."""
+        headers = self._parts.headers.read(request.headers.raw)
+        headers.customer, headers.feature = customer, feature
+        attribute(key, headers, self._parts.headers, {})
+
+    async def _known(self, key: KeyRecord, customer: str) -> Known:
+        entitlements, account_id = self._parts.entitlements, key.account_id
+        try:
+            if not await entitlements.in_force(key, customer):
+                self._parts.terms.invalidate(account_id, customer)
+            account, own, asked = await entitlements.terms(account_id, customer)
+        except LedgerUnavailable:
+            raise Unavailable(LEDGER_AWAY) from None
+        versions = Versions(key.version, account.version, (own.version if own else 0) if asked else None)
+        return Known(account_id, account, own, versions, int(time() * 1_000))
+
+    async def _plan_of(self, known: Known, customer: str) -> Any:
+        if known.account.policy is None:
+            return None, None
+        try:
+            return await self._parts.entitlements.placed(
+                known.account_id, known.account.policy, known.own, customer, known.now_ms
+            )
+        except LedgerUnavailable:
+            raise Unavailable(LEDGER_AWAY) from None
+
+    async def _look(
+        self, known: Known, customer: str, feature: str | None, requested: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """The decision and the figures of one feature."""
+        try:
+            granted = await self._parts.entitlements.decide(
+                known.account_id, known.account.policy, known.own, customer, feature, known.now_ms
+            )
+            usages = await self._usages(known, granted, customer, feature)
+        except LedgerUnavailable:
+            raise Unavailable(LEDGER_AWAY) from None
+        verdict = judge(usages, requested)
+        allowed = granted.granted and verdict.allowed
+        return {
+            "allowed": allowed,
+            "reason": granted.reason if verdict.allowed or not granted.granted else verdict.reason,
+            "message": None if granted.granted else told(granted, customer, feature),
+            "plan": granted.label or granted.plan,
+            **figures(verdict.usage or tightest(usages)),
+            "limits": [limit_document(usage) for usage in usages],
+        }
+
+    async def _usages(
+        self, known: Known, granted: Entitlement, customer: str, feature: str | None
+    ) -> list[LimitUsage]:
+        if not granted.granted:
+            return []
+        own = known.own.limits if known.own is not None else ()
+        lists: Sequence[LimitTerms] = (*known.account.limits, *own, *granted.limits)
+        limits = [limit for limit in lists if limit.scope in _SCOPES]
+        of = Attribution(
+            known.account_id, "", customer, None, feature, granted.plan, None, None, granted.label
+        )
+        entitlements = self._parts.entitlements
+        usages = await entitlements.usages(limits, of, known.now_ms)
+        if not all(usage.published for usage in usages):
+            accruing = [limit for limit in granted.limits if limit.carry is not None]
+            rows = build_row_set(accruing, of, known.now_ms)
+            await self._parts.ledger.accrue(of, known.versions, rows)
+            usages = await entitlements.usages(limits, of, known.now_ms)
+            if not all(usage.published for usage in usages):
+                raise Unavailable("The ledger does not know every limit of this customer yet; try again.")
+        return usages
+
+
+async def _object(request: HttpRequest) -> dict[str, Any]:
+    """The body's JSON object."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise BadRequest(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+        parts.append(part)
+    try:
+        found = orjson.loads(b"".join(parts))
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return found
+
+
+def _name(body: Mapping[str, Any], field: str) -> str:
+    value = body.get(field)
+    if not isinstance(value, str) or not 1 <= len(value) <= 128 or not all("!" <= c <= "~" for c in value):
+        raise BadRequest(f"{field}: write 1 to 128 visible ASCII characters.", param=field)
+    return value
+
+
+def _requested(wishes: Any) -> dict[str, int]:
+    if wishes is None:
+        return {}
+    fitting = isinstance(wishes, dict) and all(
+        kind in KINDS and type(amount) is int and 0 <= amount <= AMOUNT_MAX for kind, amount in wishes.items()
+    )
+    if not fitting:
+        raise BadRequest(
+            f"requested: write whole numbers by kind (money in nano-USD); kinds: {', '.join(KINDS)}.",
+            param="requested",
+        )
+    return dict(wishes)
+
+
+def _answer(document: Any) -> Response:
+    headers = {"x-request-id": new_id(), "content-type": "application/json"}
+    return Response(orjson.dumps(document), 200, headers)
