@@ -17,8 +17,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
+from accounts.customerbook import CustomerBook
 from accounts.keyring import KeyNotFound, Keyring
 from accounts.limitbook import LimitBook
+from accounts.planbook import PlanBook
+from accounts.plantables import PlanNotFound
 from budgets.client import SyncClient, connect_sync
 from budgets.limit import check_terms
 from budgets.rows import LedgerRows
@@ -42,6 +45,8 @@ class Control:
 
     keyring: Keyring
     limitbook: LimitBook
+    planbook: PlanBook
+    customerbook: CustomerBook
     redis: SyncClient | None
     serving: bool
 
@@ -98,8 +103,15 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
     redis = _reachable(settings.redis.url or (announced.redis_url if announced else None))
     try:
         rows = LedgerRows(redis) if redis is not None else None
-        yield Control(Keyring(engine, rows), LimitBook(engine, rows, check_terms), redis, serving)
-    except (KeyNotFound, ValueError) as error:
+        yield Control(
+            Keyring(engine, rows),
+            LimitBook(engine, rows, check_terms),
+            PlanBook(engine, rows, check_terms),
+            CustomerBook(engine, rows, check_terms),
+            redis,
+            serving,
+        )
+    except (KeyNotFound, PlanNotFound, ValueError) as error:
         fail(str(error))
     except DBAPIError as error:
         fail(f"{folder / DATABASE}: {error.orig}")
