@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from accounts.key import PREFIX
 from gateway.errors import GatewayError
 from metering.money import nano_to_usd
 
@@ -18,6 +19,7 @@ _JSON = (b"content-type", b"application/json")
 _PASSED = frozenset(
     {b"content-type", b"openai-processing-ms", b"openai-version", b"retry-after", b"retry-after-ms"}
 )
+_KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{8,}}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -33,7 +35,8 @@ def error_event(message: str, kind: str, code: str) -> bytes:
 
 def refusal(error: GatewayError, request_id: str) -> tuple[int, RawHeaders, bytes]:
     """Status, headers and body for a request that the gateway does not serve."""
-    body = error_body(error.message, error.type, error.param, error.code)
+    message = _KEY.sub("obs_[redacted]", error.message)  # whoever put a key into a path or a model's name
+    body = error_body(message, error.type, error.param, error.code)
     headers: RawHeaders = [
         _JSON,
         (b"content-length", b"%d" % len(body)),

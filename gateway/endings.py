@@ -85,7 +85,7 @@ async def end_refused(parts: Parts, request: Request, reached: Reached, head: Ra
     if error is not None:
         await answers.send_whole(send, *answers.refusal(error, event.id))
         return
-    body = reached.refusal or b""
+    body = reached.endpoint.redacted(reached.refusal or b"")
     head += answers.passed_headers(reached.answer.headers)
     head.append((b"content-length", b"%d" % len(body)))
     if status != TOO_MANY:

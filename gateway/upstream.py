@@ -43,7 +43,12 @@ class Endpoint:
     headers: tuple[tuple[bytes, bytes], ...]
     weight: int
     credential: int
+    secret: bytes = field(default=b"", repr=False)
     places: dict[str, int] = field(default_factory=dict, compare=False)
+
+    def redacted(self, words: bytes) -> bytes:
+        """What the provider said of a request, without our credential: some repeat it in full."""
+        return words.replace(self.secret, b"[redacted]") if self.secret else words
 
     def path(self, surface: str, model: str) -> bytes:
         """The request target of one surface."""
@@ -246,6 +251,7 @@ def _endpoints(
                     headers=(*common, *_credential(settings.auth, key.secret)),
                     weight=region.weight * key.weight if own is shared else region.weight,
                     credential=board.place(f"key:{name}#{owner}{position + 1}"),
+                    secret=(key.secret or "").encode(),
                 )
             )
     return tuple(found)

@@ -58,7 +58,8 @@ Directives
     tier=NAME             the service tier really served; served=MODEL the model that really answers
     bill_full             as the setting bill_full_on_hangup, for this call
     status=N              answer with this error; retry_after=TEXT and retry_after_ms=TEXT add headers,
-                          code=NAME replaces the error's code, html makes its body a web page
+                          code=NAME replaces the error's code, html makes its body a web page, tell_key
+                          repeats the caller's credential in its message
     redirect[=URL]        307 to URL (by default a cloud's metadata address)
     hang=before_headers   take the request and never answer; hang=after_headers: nothing after the headers
     reset_after_bytes=K   TCP reset after K bytes of the answer, headers included

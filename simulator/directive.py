@@ -37,6 +37,7 @@ class Directive:
     retry_after_ms: str | None = None
     code: str | None = None
     html: bool = False
+    tell_key: bool = False
     redirect: str | None = None
     hang: str | None = None
     reset_after_bytes: int | None = None

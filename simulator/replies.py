@@ -28,8 +28,8 @@ def refused(refusal: Refusal) -> Reply:
     return Reply(refusal.status, refusal.document(), headers=refusal.headers)
 
 
-def wanted_reply(wish: Directive) -> Reply | None:
-    """The error or redirect that the directive asks for."""
+def wanted_reply(wish: Directive, credential: str) -> Reply | None:
+    """The error or redirect that the directive asks for. `credential` is what the request came with."""
     if wish.redirect is not None:
         return Reply(307, b"", content_type=HTML, headers=(("location", wish.redirect),))
     if wish.status is None:
@@ -42,7 +42,10 @@ def wanted_reply(wish: Directive) -> Reply | None:
     if wish.html:
         page = f"<html><head><title>{wish.status}</title></head><body>Simulated error</body></html>"
         return Reply(wish.status, page.encode(), content_type=HTML, headers=headers)
-    return refused(wanted_refusal(wish.status, code=wish.code, headers=headers))
+    wanted = wanted_refusal(wish.status, code=wish.code, headers=headers)
+    if wish.tell_key:
+        wanted.message += f" The key was {credential}."
+    return refused(wanted)
 
 
 def masked(key: str) -> str:

@@ -107,7 +107,7 @@ class Service:
     ) -> Delivery:
         call = read_chat(body, may_direct=b"simulate" in request.body)
         wish = self._in_force(call.directive)
-        if (wanted := wanted_reply(wish)) is not None:
+        if (wanted := wanted_reply(wish, credential)) is not None:
             return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
         answer = compose(
             call,
@@ -136,11 +136,11 @@ class Service:
         request_id: str,
         charge: Charge,
         body: dict[str, Any],
-        _credential: str,
+        credential: str,
     ) -> Delivery:
         call = completions.read_completion(body, may_direct=b"simulate" in request.body)
         wish = self._in_force(call.directive)
-        if (wanted := wanted_reply(wish)) is not None:
+        if (wanted := wanted_reply(wish, credential)) is not None:
             return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
         answer = completions.compose(
             call,
@@ -202,11 +202,11 @@ class Service:
         request_id: str,
         charge: Charge,
         body: dict[str, Any],
-        _credential: str,
+        credential: str,
     ) -> Delivery:
         call = read_moderation(body, may_direct=b"simulate" in request.body)
         wish = self._in_force(call.directive)
-        if (wanted := wanted_reply(wish)) is not None:
+        if (wanted := wanted_reply(wish, credential)) is not None:
             return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
         charge.model, charge.rates = call.model.snapshot, call.model.tiers["default"]
         charge.prompt_tokens = call.prompt_tokens
@@ -220,11 +220,11 @@ class Service:
         request_id: str,
         charge: Charge,
         body: dict[str, Any],
-        _credential: str,
+        credential: str,
     ) -> Delivery:
         call = read_embedding(body, may_direct=b"simulate" in request.body)
         wish = self._in_force(call.directive)
-        if (wanted := wanted_reply(wish)) is not None:
+        if (wanted := wanted_reply(wish, credential)) is not None:
             return self._plain(connection, request, request_id, wanted, charge=charge, wish=wish)
         charge.rates = call.model.tiers["default"]
         charge.prompt_tokens = call.prompt_tokens

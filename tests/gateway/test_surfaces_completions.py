@@ -337,3 +337,20 @@ def test_a_key_without_the_scope_may_use_neither(stack: Stack) -> None:
             client.completions.create(model=MODEL, prompt="Hi")
         with pytest.raises(openai.PermissionDeniedError):
             client.moderations.create(input="Hi")
+
+
+def test_a_key_in_a_path_or_a_models_name_is_not_repeated(http: httpx2.Client, secret: str) -> None:
+    answers = [http.get(f"/{secret}"), http.get(f"/models/{secret}")]
+    answers.append(http.post("/completions", json={"model": f"x-{secret}", "prompt": "Hi"}))
+    for answer in answers:
+        assert answer.status_code == 404
+        assert "obs_[redacted]" in answer.json()["error"]["message"]
+        assert secret not in answer.text
+
+
+def test_a_provider_that_repeats_our_credential_is_not_quoted(http: httpx2.Client) -> None:
+    prompt = "Hi [[simulate: status=400 tell_key]]"
+    for stream in (False, True):
+        answer = http.post("/completions", json={"model": MODEL, "prompt": prompt, "stream": stream})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"].endswith("The key was [redacted].")

@@ -234,3 +234,8 @@ def test_a_reused_connection_may_be_stale(raw: Raw, simulator: Simulator) -> Non
     except ConnectionResetError:
         pass
     assert len(simulator.bill()["requests"]) == 1
+
+
+def test_a_refusal_may_repeat_the_callers_key(http: httpx2.Client) -> None:
+    answer = http.post("/v1/chat/completions", json=chat("[[simulate: status=400 tell_key]]"))
+    assert "sk-test" in answer.json()["error"]["message"]
