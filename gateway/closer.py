@@ -124,9 +124,10 @@ class Closer:
             try:
                 answer = await again()
                 if isinstance(answer, Opened):
-                    await self._ledger.close(
-                        answer.lease, Settled(0), status=event.status, event=encode(event)
-                    )
+                    lease, document = answer.lease, encode(event)
+                    ended = await self._ledger.close(lease, Settled(0), status=event.status, event=document)
+                    if ended is not Closed.CLOSED:
+                        self._recent.note(lease, Settled(0), event.status, document)
             except LedgerUnavailable:
                 continue
             return

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import structlog
 
@@ -24,17 +23,13 @@ KEEP_S = 10.0
 """A close this old is recorded, unless the database is away; then it waits in Redis' file or in the spill."""
 COUNT_MAX = 8_192
 BYTES_MAX = 16 * 1024 * 1024
-"""Of encoded events, so that a worker that ends thousands in a second keeps a few seconds of them."""
+"""Of encoded events, so that a worker that ends a thousand in a second keeps a few seconds of them."""
 AT_ONCE = 128
 """Closes told again in one go: about ten milliseconds of the server's time."""
 
 
-class _Kept(NamedTuple):
-    at_s: float
-    lease: Lease
-    settled: Settled
-    status: str
-    event: bytes
+_Kept = tuple[float, int, Lease, Settled, str, bytes]
+"""When it was noted, its size, and the close: a plain tuple, because one is made for each request."""
 
 
 class RecentCloses:
@@ -65,11 +60,12 @@ class RecentCloses:
         """Keep a close that was acknowledged just now."""
         now_s = self.now_s()
         kept = self._kept
-        kept.append(_Kept(now_s, lease, settled, status, event))
-        self._bytes += len(event)
+        size = len(event) + len(lease.payload)
+        kept.append((now_s, size, lease, settled, status, event))
+        self._bytes += size
         self._last[lease.rows.shard] = now_s
         while self._bytes > self._bytes_max or len(kept) > self._count_max:
-            self._bytes -= len(kept.popleft().event)
+            self._bytes -= kept.popleft()[1]
 
     def shards(self) -> Iterable[str]:
         """The shards of the closes that are kept, or nearly so."""
@@ -79,8 +75,8 @@ class RecentCloses:
         """Every shard still had the memory in which its closes were noted: drop those that were old then."""
         old_s = moment_s - self._keep_s
         kept = self._kept
-        while kept and kept[0].at_s < old_s:
-            self._bytes -= len(kept.popleft().event)
+        while kept and kept[0][0] < old_s:
+            self._bytes -= kept.popleft()[1]
         for shard in [shard for shard, last_s in self._last.items() if last_s < old_s]:
             del self._last[shard]
 
@@ -89,7 +85,7 @@ class RecentCloses:
 
         What it had lost is kept anew, since it may be lost once more.
         """
-        kept = [each for each in self._kept if each.lease.rows.shard == shard]
+        kept = [each for each in self._kept if each[2].shard == shard]
         lost = 0
         for start in range(0, len(kept), AT_ONCE):
             batch = kept[start : start + AT_ONCE]
@@ -99,13 +95,12 @@ class RecentCloses:
                     raise answer
                 if answer is not Closed.CLOSED:
                     lost += 1
-                    self.note(each.lease, each.settled, each.status, each.event)
+                    self.note(*each[2:])
         if lost:
             self._metrics.closes_told_again.inc(lost)
             self._log.warning("closes_told_again", shard=shard, forgotten=lost, told=len(kept))
         return lost
 
     async def _close(self, kept: _Kept) -> Closed:
-        return await self._ledger.close(
-            kept.lease, kept.settled, status=kept.status, event=kept.event, again=True
-        )
+        _, _, lease, settled, status, event = kept
+        return await self._ledger.close(lease, settled, status=status, event=event, again=True)

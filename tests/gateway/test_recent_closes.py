@@ -171,7 +171,7 @@ async def test_old_ones_are_dropped_only_when_the_ledger_was_seen_to_remember(wo
     assert (len(worker.recent._kept), worker.recent._bytes, worker.recent.shards()) == (0, 0, ())
 
 
-@pytest.mark.parametrize("bound", [{"count_max": 3}, {"bytes_max": 3 * len(event_bytes("r999-99999", 1))}])
+@pytest.mark.parametrize("bound", [{"count_max": 3}, {"bytes_max": 6 * len(event_bytes("r999-99999", 1))}])
 async def test_their_number_and_size_are_bounded(worker: Worker, bound: dict[str, int]) -> None:
     few = Worker(worker.books, **bound)
     few.world.limit(10_000)

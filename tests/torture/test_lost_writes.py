@@ -38,8 +38,6 @@ EMPTIED_AT, FEW_EMPTIED_AT = (0.3, 0.5, 0.7, 0.8, 0.9), (0.6,)
 REFUSED_LAST = 40
 """The budget counts as used up when so many in a row were refused."""
 RECOVERED_S = 2.0
-RECORDED_S = 1.5
-"""An event that was closed so long before the loss is in the event store, whatever Redis forgets."""
 LAG_S, FAILED_OVER_AT = 1.0, 0.75
 HEARTBEAT_S, RECONCILE_S = 1.0, 60.0
 AGREED_S = HEARTBEAT_S + RECONCILE_S + 10.0
@@ -241,25 +239,20 @@ def judge(
     lost, strange, doubled = lost_and_doubled(one, key, book)
     assert not strange
     assert not doubled
-    ends = {
-        asked.answer.request_id: asked.asked_s + asked.took_s for asked in book if asked.answer is not None
-    }
-    for one_id in lost:
-        assert any(-0.5 < loss.at_s - ends[one_id] < RECORDED_S for loss in losses), "recorded, and lost"
+    assert not lost, f"{len(lost)} events are lost, though their workers live: {sorted(lost)[:5]}"
     events = [event for event in one.events() if event.key_id == key.id]
     row = one.counters(key)
     bill_nano = one.simulator.bill()["total_nano"]
-    lost_nano = sum(entry["nano"] for entry in one.simulator.bill()["requests"] if entry["id"] in lost)
     granted_nano = sum(event.held_nano or 0 for event in events if lag_ms[0] <= event.started_ms <= lag_ms[1])
-    overshoot_nano = max(0, row.spent + row.doubted + lost_nano - limit_nano)
-    assert bill_nano <= row.spent + row.doubted + lost_nano
-    assert overshoot_nano <= granted_nano + lost_nano
+    overshoot_nano = max(0, row.spent + row.doubted - limit_nano)
+    assert bill_nano <= row.spent + row.doubted
+    assert overshoot_nano <= granted_nano
     slowest_s = max(loss.decided_s or 0.0 for loss in losses)
     assert slowest_s <= RECOVERED_S
     assert not one.faults(), one.faults()[0]
     return (
         f"decided again after {slowest_s:.2f} s at worst; asked {len(book)}, events {len(events)}, "
-        f"lost {len(lost)}, doubled 0; spent {row.spent} + doubted {row.doubted} of {limit_nano} nano-USD; "
-        f"overshoot {overshoot_nano} <= grants in the lag {granted_nano} + lost {lost_nano}; "
+        f"lost 0, doubled 0; spent {row.spent} + doubted {row.doubted} of {limit_nano} nano-USD; "
+        f"overshoot {overshoot_nano} <= grants in the lag {granted_nano}; "
         f"bill {bill_nano}"
     )
