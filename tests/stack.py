@@ -162,9 +162,9 @@ def running_stack(
         engine = open_database(Path(folder) / "tollkeeper.db")
         rows = LedgerRows(redis)
         keyring, limits = Keyring(engine, rows), LimitBook(engine, rows, check_terms)
+        plans, customers = PlanBook(engine, rows, check_terms), CustomerBook(engine, rows, check_terms)
         limits.publish_all()
         run_id = redis.info("server")["run_id"]
-        plans, customers = PlanBook(engine, rows, check_terms), CustomerBook(engine, rows, check_terms)
         redis.hset(names_of(ACCOUNT).meta, mapping={"complete_since": 1, "run_id": run_id})
         listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
         port = listener.getsockname()[1]
