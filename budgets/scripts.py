@@ -51,6 +51,8 @@ LOOK = _read("look")
 REHOLD = _read("rehold")
 PRUNE = _read("prune")
 ACCRUE = _read("accrue")
+CLAIM = _read("claim")
+UNCLAIM = _read("unclaim")
 
 ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, RESTORE, CLOSE)
 """What a worker's connection loads when it connects."""

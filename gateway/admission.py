@@ -18,6 +18,8 @@ from gateway.errors import BadKey, BadRequest, Forbidden
 
 if TYPE_CHECKING:
     from gateway.candidates import Candidate
+    from routing.table import Route
+    from routing.target import Target
 
 
 def credential(found: Headers) -> str:
@@ -43,7 +45,7 @@ def attribute(key: KeyRecord, found: Headers, table: HeaderTable, body: Mapping[
 
     Adds to `found` what the key's sources beside the headers say.
     """
-    if key.sources:
+    if key.sources or found.elsewhere:
         table.read_elsewhere(found, key.sources, body, bound=_bound(key))
     customer = _settle("customer", key.customer, found.customer, key, key.customers, key.default_customer)
     feature = _settle("feature", key.feature, found.feature, key, key.features, key.default_feature)
@@ -114,21 +116,21 @@ def require_route(key: KeyRecord, name: str) -> None:
         raise Forbidden(f"This key may not ask for `{name}`.", code="model_not_allowed", param="model")
 
 
-def allowed_targets(key: KeyRecord, name: str, found: list[Candidate]) -> list[Candidate]:
-    """The candidates that may serve this key; Forbidden where none of those behind the name may."""
-    if not key.models:
-        return found
-    kept = [
-        each
-        for each in found
-        if fits(each.target.model, key.models)
-        or fits(f"{each.target.provider}/{each.target.model}", key.models)
-    ]
-    if not kept:
+def require_target(key: KeyRecord, name: str, route: Route) -> None:
+    """Forbidden where none of the models behind the name may serve this key."""
+    if key.models and not any(_may_serve(key, target) for target in route.targets):
         raise Forbidden(
             f"This key may not use the models behind `{name}`.", code="model_not_allowed", param="model"
         )
-    return kept
+
+
+def allowed_targets(key: KeyRecord, found: list[Candidate]) -> list[Candidate]:
+    """The candidates that may serve this key; some, where `require_target` found some."""
+    return [each for each in found if _may_serve(key, each.target)] if key.models else found
+
+
+def _may_serve(key: KeyRecord, target: Target) -> bool:
+    return fits(target.model, key.models) or fits(f"{target.provider}/{target.model}", key.models)
 
 
 def fits(name: str, patterns: tuple[str, ...]) -> bool:

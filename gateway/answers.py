@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -23,9 +24,16 @@ _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{8,}}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def error_body(message: str, kind: str, param: str | None, code: str | None) -> bytes:
+def error_body(
+    message: str,
+    kind: str,
+    param: str | None,
+    code: str | None,
+    details: Mapping[str, object] = MappingProxyType({}),
+) -> bytes:
     """The JSON of one error in OpenAI's shape."""
-    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    error = {"message": message, "type": kind, "param": param, "code": code, **details}
+    return orjson.dumps({"error": error})
 
 
 def error_event(message: str, kind: str, code: str) -> bytes:
@@ -36,7 +44,7 @@ def error_event(message: str, kind: str, code: str) -> bytes:
 def refusal(error: GatewayError, request_id: str) -> tuple[int, RawHeaders, bytes]:
     """Status, headers and body for a request that the gateway does not serve."""
     message = _KEY.sub("obs_[redacted]", error.message)  # whoever put a key into a path or a model's name
-    body = error_body(message, error.type, error.param, error.code)
+    body = error_body(message, error.type, error.param, error.code, error.details)
     headers: RawHeaders = [
         _JSON,
         (b"content-length", b"%d" % len(body)),

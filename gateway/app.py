@@ -17,6 +17,7 @@ import structlog
 
 from accounts.keycache import KeyCache
 from accounts.termscache import TermsCache
+from budgets.claims import Claims
 from budgets.cluster import ClusterConnection
 from budgets.connection import RedisConnection
 from budgets.journal import Journal
@@ -37,6 +38,8 @@ from gateway.parts import Parts
 from gateway.prices import price_book
 from gateway.recent_closes import RecentCloses
 from gateway.relay import Receive
+from gateway.repeats import Repeats
+from gateway.revocations import Revocations
 from gateway.routing_metrics import CIRCUIT, STATES
 from gateway.serve.scrape import collect
 from gateway.settings import Settings
@@ -59,10 +62,18 @@ PROXIED = {
 class Gateway:
     """The ASGI application, and the upkeep that runs beside it. `endpoints`: everything it serves."""
 
-    def __init__(self, parts: Parts, leases: Leases, journal: Journal | None, board: HealthBoard) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        leases: Leases,
+        journal: Journal | None,
+        board: HealthBoard,
+        revocations: Revocations,
+    ) -> None:
         self.parts = parts
         self.board = board
         self.leases = leases
+        self.revocations = revocations
         self.journal = journal
         surfaces = build_surfaces(parts, frozenset(PROXIED))
         self._rest = surfaces.application
@@ -127,6 +138,7 @@ class Gateway:
     async def aclose(self) -> None:
         """Close connections, once nothing runs any more."""
         await self.parts.closer.finish()
+        await self.parts.repeats.finish()
         for upstream in self.parts.upstreams.values():
             await upstream.aclose()
         if self.journal is not None:
@@ -220,6 +232,7 @@ def build_gateway(
         closer=Closer(
             ledger, journal, uncovered, metrics, recent, patience_s=settings.ledger.close_patience_ms / 1_000
         ),
+        repeats=Repeats(Claims(connection)),
         metrics=metrics,
         count_tokens=_count_tokens,
         ping=lambda: connection.command("PING"),
@@ -232,4 +245,5 @@ def build_gateway(
         epochs_by(connection),
         heartbeat_s=settings.ledger.heartbeat_ms / 1_000,
     )
-    return Gateway(parts, leases, journal, board)
+    revocations = Revocations(parts, connection, every_s=settings.ledger.heartbeat_ms / 1_000)
+    return Gateway(parts, leases, journal, board, revocations)

@@ -62,6 +62,8 @@ class Headers:
     baggage: bytes | None = None
     idempotency_key: bytes | None = None
     retry_count = 0
+    elsewhere: tuple[str, ...] = ()
+    """Fields that the headers left open, filled from the body's metadata or from baggage."""
 
     def __init__(self) -> None:
         self.properties: dict[str, str] = {}
@@ -108,7 +110,13 @@ class HeaderTable:
     def read_elsewhere(
         self, found: Headers, sources: Sequence[str], body: Mapping[str, Any], bound: Collection[str]
     ) -> None:
-        """Add what the sources that a key allows say of what headers, and what it is bound to, leave open."""
+        """Add what the sources that a key allows say of what headers, and what it is bound to, leave open.
+
+        What an older copy of the key had allowed is forgotten first.
+        """
+        for field in found.elsewhere:
+            setattr(found, field, None)
+        found.elsewhere = ()
         if "metadata" in sources and isinstance(body.get("metadata"), dict):
             self._fill(found, "metadata", body["metadata"].items(), bound)
         if "baggage" in sources and found.baggage is not None:
@@ -130,6 +138,7 @@ class HeaderTable:
                 raise _conflict(field, f"{source}.{name}")
         for field, value in said.items():
             setattr(found, field, value)
+        found.elsewhere += tuple(said)
 
     def _note_prefixed(self, found: Headers, name: bytes, value: bytes) -> None:
         prefix = next(each for each in self._prefixes if name.startswith(each))

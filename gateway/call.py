@@ -15,7 +15,7 @@ from typing import Any
 
 from budgets.ledger import Opened
 from gateway import answers
-from gateway.admission import Caller, allowed_targets, attribute, require_route
+from gateway.admission import Caller, allowed_targets
 from gateway.answers import RawHeaders, Send
 from gateway.attempts import Reached, Walk
 from gateway.attribution import Headers
@@ -24,7 +24,7 @@ from gateway.dialects import READERS, Exchange
 from gateway.dialects.exchange import parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
 from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
-from gateway.opening import find_key, open_request
+from gateway.opening import admit, find_key, open_request
 from gateway.parts import Parts
 from gateway.relay import Receive
 from gateway.request import Request
@@ -45,15 +45,18 @@ async def serve(
     try:
         request, opened = await _accept(parts, surface, event, scope, receive)
     except GatewayError as error:
+        parts.repeats.refused(event.id)
         parts.metrics.denied(surface, error.code)
         await answers.send_whole(send, *answers.refusal(error, event.id))
         return
     parts.running[request.id] = request
+    request.when_left = parts.repeats.left
     try:
         await _carry_out(parts, request, opened, receive, send)
     finally:
         del parts.running[request.id]
         parts.room.freed()
+        parts.repeats.ended(request)
         parts.metrics.ended(event)
 
 
@@ -77,12 +80,13 @@ async def _accept(
             code="model_not_found",
             param="model",
         )
-    require_route(key, call.model)
-    caller = attribute(key, headers, parts.headers, call.body)
+    caller = await admit(parts, key, headers, call, route)
     sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky)
-    found = allowed_targets(key, call.model, found)
+    found = allowed_targets(caller.key, found)
     _describe(event, caller, headers, call, route, found[0].target)
+    if headers.retry_count or headers.idempotency_key is not None:
+        await parts.repeats.begin(caller.key, headers, event, call, parts.running)
     return await open_request(parts, event, caller, headers, call, route, found)
 
 

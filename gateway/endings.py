@@ -14,7 +14,7 @@ from gateway.answers import RawHeaders, Send
 from gateway.attempts import Broken, Reached, Walk
 from gateway.candidates import Candidate
 from gateway.dialects import openai_chat
-from gateway.errors import GatewayError, Unavailable, UpstreamError
+from gateway.errors import BadKey, GatewayError, Unavailable, UpstreamError
 from gateway.parts import Parts
 from gateway.relay import NotBegun, Receive, relay_stream
 from gateway.request import Request
@@ -47,6 +47,8 @@ def _stopped(reason: str) -> GatewayError:
     """What a client is told of a request that the gateway itself ended before anything was sent."""
     if reason == "drained":
         return Unavailable("This gateway is shutting down; try again.", code="draining")
+    if reason == "key_revoked":
+        return BadKey("This API key was revoked while its request ran.")
     return Unavailable("The gateway lost its hold on this request's budget; try again.", code=reason)
 
 

@@ -9,12 +9,15 @@
     │   ├── NotFound                   404     model_not_found, not_found
     │   ├── WrongMethod                405     method_not_allowed       false
     │   ├── SlowRequest                408     request_timeout          true
+    │   ├── RequestFinished            409     request_finished         false
     │   ├── TooLarge                   413     request_too_large        false
+    │   ├── IdempotencyMismatch        422     idempotency_mismatch     false
     │   └── HeadTooLarge               431     head_too_large           false
     ├── Misconfigured                  500     too_many_limits          false
     ├── TryLater                               nothing is wrong; come back
     │   ├── BudgetReserved             429     budget_reserved          true
     │   ├── RateLimited                429     rate_limit_exceeded      true
+    │   ├── RequestInProgress          409     request_in_progress      true
     │   └── Unavailable                503     ledger_unavailable, draining
     └── UpstreamFault                          the provider failed us
         ├── UpstreamError              502     upstream_error           false
@@ -26,6 +29,8 @@ into their own exception classes and obey `x-should-retry`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -36,6 +41,8 @@ class GatewayError(Exception):
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str] = "internal_error"
     should_retry: ClassVar[bool] = False
+    details: Mapping[str, object] = MappingProxyType({})
+    """More than the usual fields, for the error's object."""
 
     def __init__(
         self,
@@ -102,6 +109,36 @@ class WrongMethod(CallerFault):
     default_code = "method_not_allowed"
 
 
+class RequestFinished(CallerFault):
+    """A request with this idempotency key has ended; `details` tell how."""
+
+    status = 409
+    default_code = "request_finished"
+
+    def __init__(self, request_id: str, status: str, cost_usd: str | None) -> None:
+        told = f"it cost ${cost_usd}" if cost_usd is not None else "its cost is in its event"
+        super().__init__(
+            f"The request {request_id} with this Idempotency-Key has ended ({status}; {told}). Its answer is "
+            "not kept; send another key to run it again.",
+            param="Idempotency-Key",
+        )
+        self.details = {"request": {"id": request_id, "status": status, "cost_usd": cost_usd}}
+
+
+class IdempotencyMismatch(CallerFault):
+    """The idempotency key was used with another body."""
+
+    status = 422
+    default_code = "idempotency_mismatch"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"This Idempotency-Key was used for another body, by the request {request_id}; send another key.",
+            param="Idempotency-Key",
+        )
+        self.details = {"request": {"id": request_id}}
+
+
 class TooLarge(CallerFault):
     """The request's body is larger than this gateway accepts."""
 
@@ -161,6 +198,20 @@ class RateLimited(TryLater):
     status = 429
     type = "requests"
     default_code = "rate_limit_exceeded"
+
+
+class RequestInProgress(TryLater):
+    """A request with this idempotency key is running."""
+
+    status = 409
+    type = "invalid_request_error"
+    default_code = "request_in_progress"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"The request {request_id} with this Idempotency-Key is running.", param="Idempotency-Key"
+        )
+        self.details = {"request": {"id": request_id, "status": "open"}}
 
 
 class Unavailable(TryLater):

@@ -10,7 +10,14 @@ from accounts.key import KeyRecord
 from accounts.scope import PROXY
 from budgets.hold import Hold
 from budgets.ledger import LedgerUnavailable, Opened, Refused
-from gateway.admission import Caller, attribute, credential, require_scope
+from gateway.admission import (
+    Caller,
+    attribute,
+    credential,
+    require_route,
+    require_scope,
+    require_target,
+)
 from gateway.attribution import Headers
 from gateway.candidates import (
     NOTHING_NEEDED,
@@ -28,7 +35,7 @@ from gateway.ceiling import counted_bound
 from gateway.denials import denial
 from gateway.dialects import Exchange
 from gateway.entitlements import NotEntitled
-from gateway.errors import BadKey, Misconfigured, Unavailable
+from gateway.errors import BadKey, CallerFault, Forbidden, Misconfigured, Unavailable
 from gateway.parts import Parts
 from gateway.request import Request
 from gateway.standing import LEDGER_AWAY, Standing, find_standing
@@ -44,6 +51,14 @@ SCOPES = {"chat.completions": PROXY, "completions": PROXY, "embeddings": PROXY, 
 
 async def find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
     """Who calls; refused before the body is read."""
+    try:
+        return await _find_key(parts, headers, surface)
+    except Forbidden:  # perhaps by a copy that is old
+        parts.keys.invalidate(credential(headers))
+        return await _find_key(parts, headers, surface)
+
+
+async def _find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
     secret = credential(headers)
     try:
         key: KeyRecord | None = await parts.keys.find(secret)
@@ -55,6 +70,27 @@ async def find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
         raise BadKey("Incorrect API key provided: this key has another secret now.")
     require_scope(key, SCOPES[surface])
     return key
+
+
+async def admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route) -> Caller:
+    """For whom the key's request is made; refused where the key may not, or not ask for this.
+
+    A refusal by an old copy of the key would never reach the ledger, which says so: it is checked once more.
+    """
+    try:
+        return _admit(parts, key, headers, call, route)
+    except CallerFault:
+        parts.keys.invalidate(credential(headers))
+        newer = await find_key(parts, headers, call.surface)
+        if newer.version == key.version:
+            raise
+        return _admit(parts, newer, headers, call, route)
+
+
+def _admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route) -> Caller:
+    require_route(key, call.model)
+    require_target(key, call.model, route)
+    return attribute(key, headers, parts.headers, call.body)
 
 
 async def open_request(

@@ -18,6 +18,7 @@ from routing.table import RouteTable
 
 if TYPE_CHECKING:
     from gateway.closer import Closer
+    from gateway.repeats import Repeats
     from gateway.request import Request
     from gateway.uncovered import Uncovered
     from gateway.upstream import Upstream
@@ -42,6 +43,7 @@ class Parts:
     ledger: Ledger
     uncovered: Uncovered
     closer: Closer
+    repeats: Repeats
     metrics: Metrics
     count_tokens: Callable[[str, str], Awaitable[int]]
     ping: Callable[[], Awaitable[object]]

@@ -14,6 +14,7 @@ from time import time
 from typing import Any
 
 from gateway.answers import RawHeaders, Send, error_event
+from gateway.errors import BadKey, UpstreamError
 from gateway.request import Request
 from gateway.tap import StreamTap
 from gateway.transport.errors import TransportError
@@ -32,9 +33,14 @@ COMMENTS_HELD_S = 10.0
 """How long comments that come before the first event are held back: what was sent forbids another target."""
 
 _STOP_MESSAGES = {
-    "lease_lost": ("The gateway lost its hold on this request's budget; the answer was cut.", "lease_lost"),
-    "drained": ("The gateway is shutting down; the answer was cut.", "draining"),
+    "lease_lost": (
+        *("The gateway lost its hold on this request's budget; the answer was cut.", "server_error"),
+        "lease_lost",
+    ),
+    "drained": ("The gateway is shutting down; the answer was cut.", "server_error", "draining"),
+    "key_revoked": ("This API key was revoked; the answer was cut.", BadKey.type, BadKey.default_code),
 }
+"""Message, type and code of the error event that ends a stream."""
 
 
 class NotBegun(Exception):
@@ -151,9 +157,10 @@ async def _end(
     if complete or gone:
         return Ending(complete, started, gone, None if complete else fault)
     if tap.error is None:
-        message, code = _STOP_MESSAGES.get(
-            request.stopped or "", ("The provider broke off in the middle of its answer.", "upstream_error")
+        message, kind, code = _STOP_MESSAGES.get(
+            request.stopped or "",
+            ("The provider broke off in the middle of its answer.", UpstreamError.type, "upstream_error"),
         )
-        body = error_event(message, "upstream_error" if request.stopped is None else "server_error", code)
+        body = error_event(message, kind, code)
         await send({"type": "http.response.body", "body": body, "more_body": True})
     return Ending(complete, started, gone, fault or "error_in_stream")

@@ -27,7 +27,7 @@ class Request:
     which rule; `bounded`: a hard limit demands that no attempt takes more. `estimate_nano`: gives what it
     is likely to have cost so far, told to the ledger with every heartbeat. `tells_cost`: its stream ends
     with a comment that tells its cost. `stopped`: why the gateway itself ended it early (`client_gone`,
-    `lease_lost`, `drained`).
+    `lease_lost`, `drained`, `key_revoked`); `when_left` is called when it does.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class Request:
         "stopped",
         "surface",
         "tells_cost",
+        "when_left",
     )
 
     def __init__(
@@ -80,6 +81,7 @@ class Request:
         self._most_nano: list[int] = []
         self.estimate_nano: Callable[[], int] = lambda: event.cost_nano or 0
         self.stopped: str | None = None
+        self.when_left: Callable[[Request], None] | None = None
         self._ledger = ledger
         self._answer: Answer | None = None
         self._sender: asyncio.Task[object] | None = None
@@ -141,6 +143,8 @@ class Request:
         """End the request early, for the first reason given; the owner task notices and settles."""
         if self.stopped is None:
             self.stopped = reason
+            if self.when_left is not None:
+                self.when_left(self)
         if close_upstream and self._answer is not None:
             self._answer.close()
         elif close_upstream and self._sender is not None:

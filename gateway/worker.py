@@ -100,6 +100,7 @@ async def _serve(
         loop.add_signal_handler(number, _begin_drain, settings, gateway, keeper, server)
     upkeep = [
         loop.create_task(gateway.leases.keep()),
+        loop.create_task(gateway.revocations.keep()),
         loop.create_task(gateway.keep_metrics()),
         loop.create_task(gateway.keep_health()),
         loop.create_task(gateway.keep_journal()),

@@ -180,11 +180,12 @@ def running_stack(
             keeper = Doorkeeper(DoorLimits.of(settings.server))
             server = uvicorn.Server(server_config(settings, gateway, keeper))
             started.append((gateway, asyncio.get_running_loop(), server))
-            leases = asyncio.create_task(gateway.leases.keep())
+            upkeep = [asyncio.create_task(each.keep()) for each in (gateway.leases, gateway.revocations)]
             try:
                 await server.serve(sockets=[listener])
             finally:
-                leases.cancel()
+                for task in upkeep:
+                    task.cancel()
                 await gateway.aclose()
                 await connection.close()
 

@@ -181,6 +181,14 @@ def test_metadata_comes_before_baggage_and_both_after_headers() -> None:
     assert attribute(key, TABLE.read(headers), TABLE, BODY).customer == "initech"
 
 
+def test_what_an_older_copy_of_the_key_allowed_is_forgotten() -> None:
+    found = TABLE.read([(b"observe-user", b"u-1"), BAGGAGE])
+    assert attribute(record(sources=("metadata", "baggage")), found, TABLE, BODY).customer == "acme"
+    assert attribute(record(sources=("baggage",)), found, TABLE, BODY).customer == "globex"
+    assert attribute(record(), found, TABLE, BODY).customer is None
+    assert told(found) == {"user": "u-1"}
+
+
 def test_a_binding_comes_before_all_and_a_default_after_all() -> None:
     key = record(sources=("metadata",), customer="house", default_feature="misc")
     assert attribute(key, TABLE.read([]), TABLE, {}).feature == "misc"
