@@ -8,8 +8,6 @@ stands in where no price is known.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from metering.cost import Cost, Line, sum_of
 from metering.money import PICO_PER_NANO
 from metering.price import ModelPrice
@@ -56,7 +54,7 @@ def bill(
 def reported(cost: Cost, nano: int) -> Cost:
     """The provider's own bill. The rows stay where they add up to it; else the bill is the only row."""
     if cost.nano == nano:
-        return replace(cost, status="provider_reported", upper_nano=nano)
+        return cost._replace(status="provider_reported", upper_nano=nano)
     notes = cost.notes
     if cost.nano is not None:
         notes = (*notes, f"the provider's bill is {nano} nano-USD; usage at list prices is {cost.nano}")

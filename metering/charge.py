@@ -11,7 +11,7 @@ in the dearest way they can be read, and the cost says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import lcm
 from typing import Literal, NamedTuple
 
@@ -23,6 +23,7 @@ from metering.usage import FIELDS, Usage, counts
 _Apart = Literal["overlapping", "in full"]
 # Plans are kept per combination of counted units. A model meets a handful; this bounds a hostile provider.
 _PLANS_MAX = 256
+_FIELDS = frozenset(FIELDS)
 # The weight of a node whose rate changes with its own number.
 _GRADUATED = -2
 
@@ -193,7 +194,7 @@ class Band:
             note = f"{parts} exceeds {unit} ({amounts[index]}); what is in two of them was charged as both"
             upper = self._charged(names, amounts, notes, apart="in full").upper_nano
             cost = self._charged(names, amounts, (*notes, note), apart="overlapping")
-            return replace(cost, upper_nano=None if cost.upper_nano is None else upper)
+            return cost._replace(upper_nano=None if cost.upper_nano is None else upper)
         note = f"{parts} exceeds {unit} ({amounts[index]}); each was charged in full"
         return self._charged(names, amounts, (*notes, note), apart="in full")
 
@@ -316,6 +317,9 @@ def _shares(steps: Sequence[tuple[int, int, int]], quantity: int) -> list[tuple[
 def _with_extra(
     amounts: tuple[int, ...], extra: tuple[tuple[str, int], ...]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    names = tuple([name for name, _ in extra])
+    if len(set(names)) == len(names) and _FIELDS.isdisjoint(names):
+        return FIELDS + names, amounts + tuple([quantity for _, quantity in extra])
     merged = dict(zip(FIELDS, amounts, strict=True))
     for name, quantity in extra:
         merged[name] = merged.get(name, 0) + quantity

@@ -1,16 +1,17 @@
-"""What one usage costs: the amount, its rows, and what is known about its limits."""
+"""What one usage costs: the amount, its rows, and what is known about its limits.
+
+Named tuples, because several are made for each request: a frozen dataclass takes three times as long.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Status = Literal["priced", "unpriced", "free", "provider_reported"]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One row of a breakdown. `price_pico` is per unit; for seconds it is per hour (`Unit.per`)."""
 
     unit: str
@@ -19,8 +20,7 @@ class Line:
     cost_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What one usage costs.
 
     nano: the cost; None where some count has no price (status "unpriced"). The lines add up to it exactly.
@@ -55,7 +55,7 @@ def rounded_lines(
         by_loss = sorted(range(len(charged)), key=lambda i: -(charged[i][3] % denominator))
         for position in by_loss[:spare]:
             line = lines[position]
-            lines[position] = replace(line, cost_nano=line.cost_nano + 1)
+            lines[position] = line._replace(cost_nano=line.cost_nano + 1)
     return tuple(lines)
 
 

@@ -208,7 +208,7 @@ class ModelPrice:
         ]
         known = [upper for upper in uppers if upper is not None]
         upper = max(known) if self.variants and len(known) == len(uppers) else None
-        return replace(cost, upper_nano=upper)
+        return cost._replace(upper_nano=upper)
 
     def prices(self, unit: str) -> bool:
         """True where a count of this unit has a price, its own or the one it is billed as or falls back to.

@@ -194,6 +194,56 @@ def test_a_minimum_is_charged_where_anything_is() -> None:
     assert whisper.cost(Usage()).nano == 0
 
 
+def graduated(*steps: tuple[int, int]) -> Band:
+    """The number of characters sets the rate of each part of them."""
+    return Band(
+        {"input_characters": (max(pico for _, pico in steps), ENTRY)}, graduated={"input_characters": steps}
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "pico"),
+    [
+        (1, 3_000_000),
+        (999, 999 * 3_000_000),
+        (1_000, 1_000 * 3_000_000),
+        (1_001, 1_000 * 3_000_000 + 2_000_000),
+        (5_000, 1_000 * 3_000_000 + 4_000 * 2_000_000),
+        (5_001, 1_000 * 3_000_000 + 4_000 * 2_000_000 + 1_000_000),
+    ],
+)
+def test_a_graduated_rate_goes_by_the_number_and_only_for_what_exceeds_it(count: int, pico: int) -> None:
+    band = graduated((-1, 3_000_000), (1_000, 2_000_000), (5_000, 1_000_000))
+    cost = band.cost(Usage(extra=(("input_characters", count),)))
+    assert cost.nano == pico // 1_000
+    assert sum(line.cost_nano for line in cost.lines) == cost.nano
+    assert sum(line.quantity for line in cost.lines) == count
+    assert band.dearest_of("input_characters") == 3_000_000
+
+
+def test_what_is_charged_once_is_charged_once_however_often_it_was() -> None:
+    grounded = Band({"web_searches": (35_000_000_000, ENTRY)}, Terms(once=frozenset({"web_searches"})))
+    costs = [grounded.cost(Usage(extra=(("web_searches", count),))).nano for count in (0, 1, 2, 9)]
+    assert costs == [0, 35_000_000, 35_000_000, 35_000_000]
+
+
+def test_a_qualified_unit_is_inside_the_plain_one_and_falls_back_to_it() -> None:
+    images = band({"output_images": 30_000_000_000, "output_images:1024x1024:hd": 80_000_000_000})
+    both = Usage(extra=(("output_images", 3), ("output_images:1024x1024:hd", 2)))
+    cost = images.cost(both)
+    assert (cost.nano, lines(cost)) == (190_000_000, {"output_images": 1, "output_images:1024x1024:hd": 2})
+    other = images.cost(Usage(extra=(("output_images:512x512:hd", 2),)))
+    assert (other.nano, other.unpriced_units) == (60_000_000, ())
+    unknown = images.cost(Usage(extra=(("output_images:1:2:3", 1),)))
+    assert (unknown.nano, unknown.unpriced_units) == (None, ("output_images:1:2:3",))
+
+
+def test_repeated_extra_counts_are_added_up() -> None:
+    searching = band({"input_tokens": 1_000, "web_searches": 10_000})
+    assert searching.cost(Usage(extra=(("web_searches", 2), ("web_searches", 3)))).nano == 50
+    assert searching.cost(Usage(input_tokens=1, extra=(("input_tokens", 4),))).nano == 5
+
+
 def test_free_is_said_only_where_all_rates_are_zero() -> None:
     assert band({"input_tokens": 0, "output_tokens": 0}).cost(Usage(input_tokens=9)).status == "free"
     assert band({"input_tokens": 1, "output_tokens": 0}).cost(Usage(output_tokens=9)).status == "priced"

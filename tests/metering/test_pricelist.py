@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from metering.pricebook import PriceBook
 from metering.pricelist import Entry, PriceList, day_ms
+from metering.usage import Usage
 from tests.metering.conftest import moment
 
 
@@ -75,3 +77,96 @@ def test_a_window_may_cross_midnight() -> None:
     night = entry(hours=(22 * hour, 2 * hour))
     times = ("2026-02-01T21:59", "2026-02-01T22:00", "2026-02-02T01:59", "2026-02-02T02:00")
     assert [night.active(moment(at)) for at in times] == [False, True, True, False]
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("at", "active"),
+    [
+        # 2026-11-20 is a Friday.
+        ("2026-11-20T21:59:59.999", False),
+        ("2026-11-20T22:00", True),
+        ("2026-11-21T01:59:59.999", True),  # still Friday's window
+        ("2026-11-21T02:00", False),
+        ("2026-11-21T22:00", False),  # Saturday has none
+        ("2026-11-20T01:00", False),  # Thursday's would have been, had it one
+        ("2026-11-22T22:00", True),
+        ("2026-11-23T01:00", True),
+    ],
+)
+def test_a_window_across_midnight_belongs_to_the_weekday_it_starts_on(at: str, active: bool) -> None:
+    nights = Entry("id", None, None, None, (22 * HOUR, 2 * HOUR), {}, {}, "s", "c", frozenset({4, 6}))
+    assert nights.active(moment(at)) is active
+
+
+def weekend_list() -> PriceList:
+    """A model at half price on weekends, at a tenth from a moment in the middle of a day."""
+    prices = [
+        {"id": "p/m/initial#default", "rates": {"input_tokens": 1_000_000}},
+        {"id": "p/m/initial#weekend", "weekdays": ["sat", "sun"], "rates": {"input_tokens": 500_000}},
+        {
+            "id": "p/m/2026-11-25T16:00#default",
+            "effective_from": "2026-11-25T16:00",
+            "rates": {"input_tokens": 100_000},
+        },
+    ]
+    return PriceList(
+        {
+            "provider": "p",
+            "name": "P",
+            "source": "https://p",
+            "checked": "2026-01-01",
+            "models": [{"id": "m", "match": {"equals": "m"}, "prices": prices}],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("at", "rate"),
+    [
+        ("2026-11-20T23:59:59.999", 1_000),
+        ("2026-11-21T00:00", 500),
+        ("2026-11-22T23:59:59.999", 500),
+        ("2026-11-23T00:00", 1_000),
+        ("2026-11-25T15:59:59.999", 1_000),
+        ("2026-11-25T16:00", 100),
+        ("2026-11-28T12:00", 100),
+    ],
+)
+def test_weekdays_and_moments_change_the_price_in_a_book_that_remembers(at: str, rate: int) -> None:
+    book = PriceBook()
+    book._lists["p"] = weekend_list()
+    for asked in ("2026-11-20T12:00", "2026-11-22T12:00", at, "2026-11-24T12:00", at):
+        price = book.find("p", "m", moment(asked))
+        assert price is not None
+    assert price.cost_of(Usage(input_tokens=1)).nano == rate
+
+
+def test_the_ceiling_of_a_sunday_night_bounds_monday() -> None:
+    book = PriceBook()
+    book._lists["p"] = weekend_list()
+    ceilings = [
+        price.ceiling_rates().input_pico
+        for at in ("2026-11-22T22:59", "2026-11-22T23:01")
+        if (price := book.find("p", "m", moment(at))) is not None
+    ]
+    assert ceilings == [500_000, 1_000_000]
+
+
+def test_graduated_tiers_are_read_from_a_list() -> None:
+    row = {
+        "id": "p/m/initial#default",
+        "graduated": True,
+        "rates": {"input_tokens": 1_000, "input_characters": 3_000},
+        "context_tiers": [{"above": 10, "rates": {"input_characters": 1_000}}],
+    }
+    document = {"provider": "p", "name": "P", "source": "https://p", "checked": "2026-01-01"}
+    model = {"id": "m", "match": {"equals": "m"}, "prices": [row]}
+    book = PriceBook()
+    book._lists["p"] = PriceList(document | {"models": [model]})
+    price = book.find("p", "m", 0)
+    assert price is not None
+    assert price.cost_of(Usage(input_tokens=50, extra=(("input_characters", 12),))).nano == 50 + 30 + 2
+    assert price.ceiling_of("input_characters") == 3_000

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from metering.units import UNITS, depth, join_of
+from metering.units import UNITS, depth, join_of, unit_of, within
 from metering.usage import FIELDS
 
 
@@ -35,6 +35,28 @@ def test_what_is_in_both_has_a_unit_of_its_own() -> None:
     assert join_of("input_image_tokens", "cache_read_input_tokens") == "cache_read_image_tokens"
     assert join_of("input_tokens", "cache_read_input_tokens") is None
     assert join_of("input_tokens", "output_tokens") is None
+
+
+def test_a_qualified_unit_is_inside_each_less_qualified_one() -> None:
+    unit = unit_of("output_images:1024x1024:high")
+    assert unit is not None
+    assert unit.within == {"output_images", "output_images:1024x1024"}
+    assert unit.fallback is not None
+    assert unit.fallback.unit == "output_images:1024x1024"
+    assert within("output_video_seconds:1080p", "output_video_seconds")
+    assert (depth("output_images:a:b"), depth("output_images"), depth("nonsense")) == (2, 0, 0)
+
+
+def test_a_name_with_more_or_empty_qualifiers_is_no_unit() -> None:
+    for name in (
+        "output_images:a:b:c",
+        "output_images:",
+        "output_images::hd",
+        "input_tokens:a",
+        "x:y",
+        "x" * 999,
+    ):
+        assert unit_of(name) is None
 
 
 def test_nothing_unknown_ever_falls_back_silently() -> None:

@@ -48,6 +48,9 @@ def test_every_list_keeps_the_schema() -> None:
         {"effective_from": "21.11.2026"},
         {"when": {"service_tier": "flex"}},
         {"prise": 1},
+        {"weekdays": ["someday"]},
+        {"graduated": False},
+        {"rates": {"output_images:": 1}},
     ],
 )
 def test_the_schema_refuses_a_wrong_price(change: dict[str, Any]) -> None:
@@ -73,6 +76,7 @@ def test_rates_and_minimums_name_known_units() -> None:
     for model, entry in entries():
         named |= entry["rates"].keys() | entry.get("minimums", {}).keys()
         named |= model.get("billed_as", {}).keys() | set(model.get("billed_as", {}).values())
+        named |= set(model.get("billed_once", ()))
         for tier in entry.get("context_tiers", ()):
             named |= tier["rates"].keys()
     assert named <= UNITS.keys()
