@@ -13,6 +13,7 @@ from typing import Any
 from budgets.client import SyncClient
 from budgets.counted import LimitIndex, counted_adjustment, counted_event
 from budgets.limit import LimitTerms
+from budgets.meter import Meter
 from budgets.names import names_of
 from budgets.scripts import ADJUST, run_script
 from budgets.seed import ends_of
@@ -32,9 +33,14 @@ class Adjusted(StrEnum):
 
 
 def adjust(
-    redis: SyncClient, limits: Sequence[LimitTerms], event: CostEvent, adjustment: Adjustment
+    redis: SyncClient,
+    limits: Sequence[LimitTerms],
+    event: CostEvent,
+    adjustment: Adjustment,
+    *,
+    meters: Sequence[Meter] = (),
 ) -> Adjusted:
-    """Count an adjustment of the event on the rows of these limits, which are all of its account.
+    """Count an adjustment of the event on the rows of these limits and meters, which are all of its account.
 
     Only money changes. Rows that have expired with their window are not made again. ValueError when the
     adjustment is another event's; redis.RedisError, after which it may be repeated.
@@ -42,7 +48,11 @@ def adjust(
     if adjustment.event_id != event.id or adjustment.account_id != event.account_id:
         raise ValueError(f"adjustment {adjustment.id} is of event {adjustment.event_id}, not of {event.id}")
     names = names_of(event.account_id)
-    index = LimitIndex(event.account_id, [limit for limit in limits if limit.kind == "money"])
+    index = LimitIndex(
+        event.account_id,
+        [limit for limit in limits if limit.kind == "money"],
+        [meter for meter in meters if meter.kind == "money"],
+    )
     rows = index.rows(counted_adjustment(adjustment, counted_event(event)))
     keys = (f"{names.base}adjusted:{adjustment.id}", names.outbox, names.meta, *(row.hash for row in rows))
     args: list[Any] = [MARKER_MS, encode_adjustment(adjustment), "0"]

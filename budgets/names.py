@@ -11,7 +11,13 @@ t2:{NN}:key:<key id>       hash    st (active|revoked), ver, exp (ms or empty)
 t2:{NN}:account:<account>  string  the account's list of limits, JSON
 t2:{NN}:customer:<account>:<customer>
                            hash    ver, doc: the customer's own list, JSON; absent where it never had one
-t2:{NN}:limits             hash    limit id -> its value in force (nano-USD or a count), decimal
+t2:{NN}:plan:<account>:<plan>@<version>
+                           string  a version of a plan, JSON; never changes
+t2:{NN}:limits             hash    limit id -> its value in force (nano-USD or a count), decimal; also
+                                   <plan>@<version>/<rule> and <subscription>/<rule>, and of what accumulates
+                                   acc:<end of the window>:<for whom>:<row>
+t2:{NN}:accrued            hash    row -> the last window of what accumulates: its end, value, and what of it
+                                   had been carried over
 t2:{NN}:w:<window id>      hash    counters of one window: row -> spent, reserved, doubted, each a signed
                                    64-bit integer, little-endian; !<row> -> highest threshold told.
                                    Expires 40 days after the window's end

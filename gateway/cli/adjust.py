@@ -96,7 +96,9 @@ def applying(control: Control, store: EventStore) -> Apply:
         if control.redis is None:
             store.append_adjustments([adjustment])
             return
-        adjust_rows(control.redis, control.limitbook.list(event.account_id), event, adjustment)
+        account_id = event.account_id
+        limits, meters = control.limitbook.list(account_id), control.meters(account_id)
+        adjust_rows(control.redis, limits, event, adjustment, meters=meters)
         try:
             store.append_adjustments([adjustment])
         except StoreUnavailable:

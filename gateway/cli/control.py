@@ -15,6 +15,7 @@ import orjson
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from accounts.customerbook import CustomerBook
@@ -24,7 +25,9 @@ from accounts.planbook import PlanBook
 from accounts.plantables import PlanNotFound
 from budgets.client import SyncClient, connect_sync
 from budgets.limit import check_terms
+from budgets.meter import Meter
 from budgets.rows import LedgerRows
+from gateway.planmeters import recorded_meters
 from gateway.serve import lock
 from gateway.settings import DATABASE, ConfigError, load_settings
 from metering.database import DatabaseError, open_database
@@ -47,8 +50,14 @@ class Control:
     limitbook: LimitBook
     planbook: PlanBook
     customerbook: CustomerBook
+    engine: Engine
     redis: SyncClient | None
     serving: bool
+
+    def meters(self, account_id: str) -> list[Meter]:
+        """What limits of the account's plans count."""
+        with self.engine.connect() as connection:
+            return recorded_meters(connection, account_id)
 
     def settle(self, *, urgent: bool = False) -> None:
         """Say when a change takes effect, unless it has; exits with NOT_IN_FORCE when that must not wait."""
@@ -108,6 +117,7 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
             LimitBook(engine, rows, check_terms),
             PlanBook(engine, rows, check_terms),
             CustomerBook(engine, rows, check_terms),
+            engine,
             redis,
             serving,
         )

@@ -19,6 +19,7 @@ from accounts.planbook import PlanBook
 from accounts.policy import Policy
 from accounts.publishing import ACCOUNT
 from accounts.termscache import TermsCache
+from budgets.adjusting import Adjusted, adjust
 from budgets.client import connect_sync
 from budgets.connection import RedisConnection
 from budgets.counted import counted_event
@@ -31,6 +32,8 @@ from budgets.names import names_of
 from budgets.rows import LedgerRows
 from gateway.entitlements import Entitlements
 from gateway.healing import RecordedTerms
+from gateway.planmeters import recorded_meters
+from metering.adjustment import Adjustment
 from metering.database import open_database
 from metering.event import CostEvent, decode, encode
 from metering.eventstore import EventStore
@@ -224,6 +227,29 @@ async def test_values_of_plans_are_published_again_where_they_are_gone(site: Sit
     site.redis.hdel(NAMES.limits, "small@1/search/requests/month")
     healer.pass_once(120_000)
     assert site.redis.hget(NAMES.limits, "small@1/search/requests/month") == b"100"
+
+
+async def test_a_corrected_cost_is_corrected_on_the_rows_of_its_plan(site: Site) -> None:
+    await spend(site)
+    site.record()
+    events, _ = site.store.arrivals(0)
+    event = next(each for each in events if each.plan == "own@1+28")
+    made = Adjustment(
+        id=new_id(),
+        event_id=event.id,
+        account_id=ACCOUNT,
+        at_ms=event.started_ms,
+        source="operator",
+        reason="corrected",
+        cost_delta_nano=1_000,
+    )
+    before = site.rows()
+    with site.engine.connect() as connection:
+        meters = recorded_meters(connection, ACCOUNT)
+    assert adjust(site.redis, [], event, made, meters=meters) == Adjusted.OK
+    changed = {name: row for name, row in site.rows().items() if before[name] != row}
+    assert [(before[name][0] + 1_000, 0, 0) for name in changed] == list(changed.values())
+    assert [name.rpartition(":")[2] for name in changed] == ["d"]
 
 
 def test_an_event_counts_for_its_plan_under_any_label() -> None:
