@@ -82,7 +82,8 @@ async def _accept(
         )
     caller = await admit(parts, key, headers, call, route)
     sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
-    found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky)
+    account = key.account_id
+    found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky, account)
     found = allowed_targets(caller.key, found)
     _describe(event, caller, headers, call, route, found[0].target)
     if headers.retry_count or headers.idempotency_key is not None:

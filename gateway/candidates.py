@@ -55,25 +55,33 @@ def candidates(
     prices: PriceBook,
     at_ms: int,
     sticky: str | None = None,
+    account: str | None = None,
 ) -> list[Candidate]:
     """The route's targets in the order in which they are tried, worked out for this request.
 
-    `sticky`: whom a sticky route must recognise again.
+    `sticky`: whom a sticky route must recognise again. `account`: whose own prices apply.
     """
     found = [
-        _candidate(call, route, target, upstreams[target.provider], prices, at_ms) for target in route.targets
+        _candidate(call, route, target, upstreams[target.provider], prices, at_ms, account)
+        for target in route.targets
     ]
     return found if len(found) == 1 else _ordered(call, route, found, sticky)
 
 
 def _candidate(
-    call: Exchange, route: Route, target: Target, upstream: Upstream, prices: PriceBook, at_ms: int
+    call: Exchange,
+    route: Route,
+    target: Target,
+    upstream: Upstream,
+    prices: PriceBook,
+    at_ms: int,
+    account: str | None,
 ) -> Candidate:
     ask_usage = call.stream and not call.include_usage and upstream.include_usage
     habits = upstream.habits
     changes = None if habits.plain else habits.changes(call, target.priced_as)
     body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage, changes=changes)
-    price = prices.find(target.prices, target.priced_as, at_ms)
+    price = prices.find(target.prices, target.priced_as, at_ms, account)
     bound = None
     if price is not None:
         bound = ceiling(

@@ -185,6 +185,7 @@ async def _price(
         served_model=model if isinstance(model, str) else None,
         service_tier=tier if isinstance(tier, str) else None,
         most_nano=request.most_nano(reached.attempt),
+        account=request.event.account_id,
     )
 
 

@@ -8,7 +8,7 @@ from gateway.settings import ConfigError, PriceOverride, Settings
 from metering.money import usd_to_pico
 from metering.pricebook import Override, PriceBook
 from metering.pricelist import listed_providers
-from metering.units import UNITS
+from metering.units import UNITS, unit_of
 
 
 def price_book(settings: Settings) -> PriceBook:
@@ -21,7 +21,7 @@ def price_book(settings: Settings) -> PriceBook:
     known = set(listed_providers()) | settings.providers.keys()
     known |= {each.prices for each in settings.providers.values() if each.prices}
     overrides: list[Override] = []
-    first: dict[tuple[str, str, int], int] = {}
+    first: dict[str, int] = {}
     for number, price in enumerate(settings.prices):
         path = f"prices[{number}]"
         if price.provider not in known:
@@ -38,10 +38,14 @@ def price_book(settings: Settings) -> PriceBook:
             context_window=price.context_window,
             max_output_tokens=price.max_output_tokens,
             source=price.source,
+            account=price.account,
+            service_tier=price.service_tier,
         )
-        key = (override.provider, override.model.lower(), override.effective_from_ms)
+        key = override.id.lower()
         if key in first:
-            complaints.append(f"{path}: the same provider, model and date as prices[{first[key]}]")
+            complaints.append(
+                f"{path}: the same provider, model, date, tier and account as prices[{first[key]}]"
+            )
         first.setdefault(key, number)
         overrides.append(override)
     if complaints:
@@ -53,7 +57,7 @@ def _rates(path: str, price: PriceOverride, complaints: list[str]) -> dict[str, 
     rates: dict[str, int] = {}
     for name, text in price.usd_per_million.items():
         where = f"{path}.usd_per_million.{name}"
-        unit = UNITS.get(name)
+        unit = unit_of(name)
         if unit is None:
             complaints.append(f"{where}: unknown unit; known units: {', '.join(UNITS)}")
             continue

@@ -28,14 +28,16 @@ def price_attempt(
     served_model: str | None,
     service_tier: str | None,
     most_nano: int,
+    account: str | None = None,
 ) -> None:
     """Put usage and its cost on an attempt, at the price of the model that the answer says served it.
 
-    `most_nano`: what it can have cost where its price names no upper figure, such as its hold.
+    `account`: whose own prices apply. `most_nano`: what it can have cost where its price names no upper
+    figure, such as its hold.
     """
     price = None
     if served_model and served_model != candidate.target.model:
-        price = prices.find(candidate.target.prices, served_model, attempt.started_ms)
+        price = prices.find(candidate.target.prices, served_model, attempt.started_ms, account)
     price = price or candidate.price
     attempt.usage = usage.document()
     attempt.usage_source = source

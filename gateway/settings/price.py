@@ -11,10 +11,15 @@ from gateway.settings.section import Section
 
 
 class PriceOverride(Section):
-    """A negotiated or missing price: dollars per million units, laid over the price book from a date on."""
+    """A negotiated or missing price: dollars per million units, laid over the price book from a date on.
+
+    `account`: for this account alone. `service_tier`: for what this tier serves; else it holds in every tier.
+    """
 
     provider: str
     model: str
+    account: str | None = Field(None, min_length=1)
+    service_tier: str | None = Field(None, min_length=1)
     effective_from: date = date(1970, 1, 1)
     usd_per_million: dict[str, str] = Field(
         description="unit name -> dollars per million, as a quoted decimal"

@@ -44,6 +44,23 @@ def test_seconds_are_configured_by_the_million_too() -> None:
     assert price.cost_of(Usage(extra=(("input_audio_seconds", 50),))).nano == 5_000_000
 
 
+def test_a_price_may_hold_for_one_account_or_one_tier_only() -> None:
+    book = price_book(
+        settings(
+            override(account="acme"),
+            override(usd_per_million={"input_tokens": "0.05"}, service_tier="flex"),
+            override(usd_per_million={"output_images:1024x1024:high": "40000"}),
+        )
+    )
+    usage = Usage(input_tokens=1_000)
+    ours, theirs = book.find("openai", "gpt-4o-mini", NOW), book.find("openai", "gpt-4o-mini", NOW, "acme")
+    assert ours is not None
+    assert theirs is not None
+    assert [price.cost_of(usage).nano for price in (ours, theirs)] == [150_000, 100_000]
+    assert ours.cost_of(usage, service_tier="flex").nano == 50_000
+    assert ours.cost_of(Usage(extra=(("output_images:1024x1024:high", 2),))).nano == 80_000_000
+
+
 def test_a_configured_provider_stands_for_its_price_list() -> None:
     chosen = settings(
         override(provider="mine"),
