@@ -116,9 +116,14 @@ def require_route(key: KeyRecord, name: str) -> None:
         raise Forbidden(f"This key may not ask for `{name}`.", code="model_not_allowed", param="model")
 
 
+def may_be_served(key: KeyRecord, route: Route | None) -> bool:
+    """Whether some model behind the route may serve this key; one without a list may have any."""
+    return not key.models or (route is not None and any(_may_serve(key, target) for target in route.targets))
+
+
 def require_target(key: KeyRecord, name: str, route: Route) -> None:
     """Forbidden where none of the models behind the name may serve this key."""
-    if key.models and not any(_may_serve(key, target) for target in route.targets):
+    if not may_be_served(key, route):
         raise Forbidden(
             f"This key may not use the models behind `{name}`.", code="model_not_allowed", param="model"
         )

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from accounts.key import KeyRecord
 from accounts.scope import METRICS_READ, MODELS_READ
 from budgets.ledger import LedgerUnavailable
-from gateway.admission import credential, may_ask_for, require_route, require_scope
+from gateway.admission import credential, may_ask_for, may_be_served, require_route, require_scope
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
@@ -137,8 +137,12 @@ class _Surfaces:
 
     async def models(self, _request: HttpRequest, key: KeyRecord) -> Response:
         """What this key may ask for."""
-        names = self._parts.routes.names()
-        listed = [_model(name, owner) for name, owner in names if may_ask_for(key, name)]
+        routes = self._parts.routes
+        listed = [
+            _model(name, owner)
+            for name, owner in routes.names()
+            if may_ask_for(key, name) and may_be_served(key, routes.find(name))
+        ]
         return _json({"object": "list", "data": listed})
 
     async def model(self, request: HttpRequest, key: KeyRecord) -> Response:

@@ -164,9 +164,13 @@ def test_routes_and_models_of_a_key(stack: Stack) -> None:
                 client.chat.completions.create(model="gpt-4.1", messages=[{"role": "user", "content": "x"}])
             assert (refused.value.code, refused.value.param) == ("model_not_allowed", "model")
     with sdk(stack, by_name) as client:
-        assert all(model.id.startswith("gpt-4o") for model in client.models.list())
+        listed = [model.id for model in client.models.list()]
+        assert listed
+        assert all(name.startswith("gpt-4o") for name in listed)
         with pytest.raises(openai.PermissionDeniedError):
             client.models.retrieve("gpt-4.1")
+    with sdk(stack, by_model) as client:
+        assert [model.id for model in client.models.list()] == listed
 
 
 def test_a_change_of_a_key_holds_for_its_next_request(stack: Stack) -> None:
