@@ -41,7 +41,7 @@ from gateway.relay import Receive
 from gateway.repeats import Repeats
 from gateway.revocations import Revocations
 from gateway.routing_metrics import CIRCUIT, STATES
-from gateway.serve.scrape import collect
+from gateway.serve.exposition import collect
 from gateway.settings import Settings
 from gateway.surfaces import Endpoint, build_surfaces
 from gateway.uncovered import Uncovered
@@ -99,7 +99,7 @@ class Gateway:
     async def keep_metrics(self) -> None:
         """Tell how many requests run, once a second, for ever: cheaper than counting each one in and out."""
         while True:
-            self.parts.metrics.open.set(len(self.parts.running))
+            self.parts.metrics.running([each.lease.held_nano for each in self.parts.running.values()])
             await asyncio.sleep(1.0)
 
     async def keep_health(self) -> None:
@@ -205,7 +205,7 @@ def build_gateway(
     release = version("tollkeeper")
     board = HealthBoard(metrics_dir / BOARD if metrics_dir is not None else None)
     ledger = Ledger(connection, owner=owner, lease_ms=settings.ledger.lease_ms)
-    metrics = Metrics(routes.known)
+    metrics = Metrics(routes.label_names())
     recent = RecentCloses(ledger, metrics)
     uncovered = Uncovered(
         ledger, journal, metrics, shares=settings.server.worker_count * settings.ledger.nodes

@@ -7,7 +7,7 @@ tenth of `labels()`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -17,6 +17,7 @@ from metering.event import CostEvent
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 _STATUS_CLASS = {1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 
+ACCEPTED = Counter("tollkeeper_accepted_requests", "Requests that were accepted: each has one cost event")
 REQUESTS = Counter(
     "tollkeeper_requests",
     "Accepted requests that have ended",
@@ -64,28 +65,39 @@ CLOSES_TOLD_AGAIN = Counter(
     "tollkeeper_closes_told_again", "Acknowledged closes put back into a ledger that had lost them"
 )
 OPEN = Gauge("tollkeeper_open_requests", "Accepted requests that are running", multiprocess_mode="livesum")
+RESERVED = Gauge(
+    "tollkeeper_reserved_nanousd", "Money that running requests hold (1e-9 USD)", multiprocess_mode="livesum"
+)
 CLOSE_RETRIES = Counter("tollkeeper_close_retries", "Closes that the ledger did not acknowledge at once")
 
 _TOKEN_KINDS = {
     "input_tokens": "input",
     "cache_read_input_tokens": "cached",
+    "cache_write_input_tokens": "cache_write",
+    "cache_write_5m_input_tokens": "cache_write",
+    "cache_write_1h_input_tokens": "cache_write",
     "output_tokens": "output",
     "reasoning_output_tokens": "reasoning",
 }
 
 
-class Metrics:
-    """The worker's bound metric children. `known_model` tells whether a name may be a label."""
+MODELS_MAX = 250
+"""Models with a label of their own: a price book may offer thousands, and each has a dozen series."""
+REQUEST_SERIES_MAX = 1_800
+"""Combinations of the labels of one worker's requests; what comes later is counted without its model."""
 
-    def __init__(self, known_model: Callable[[str], bool]) -> None:
-        self._known_model = known_model
+
+class Metrics:
+    """The worker's bound metric children. `models`: names that may be labels, the first ones first."""
+
+    def __init__(self, models: Sequence[str]) -> None:
+        self._models = frozenset(models[:MODELS_MAX])
         self._requests: dict[tuple[str, str, str, str, str], Counter] = {}
         self._attempts: dict[tuple[str, str, str], Counter] = {}
         self._tokens: dict[tuple[str, str, str], Counter] = {}
         self._cost: dict[tuple[str, str], Counter] = {}
         self._seconds: dict[str, Histogram] = {}
         self._first: dict[str, Histogram] = {}
-        self.open = OPEN
         self.close_retries = CLOSE_RETRIES
         self.journalled = JOURNALLED
         self.restored = RESTORED
@@ -95,10 +107,16 @@ class Metrics:
         """Count a request that was not accepted. `code` is one of the gateway's own error codes."""
         DENIALS.labels(surface, code).inc()
 
-    def over(self, limits: Sequence[LimitTerms]) -> None:
-        """Count what soft and shadow limits would have refused."""
-        for limit in limits:
+    def accepted(self, over: Sequence[LimitTerms]) -> None:
+        """Count an accepted request, and the soft and shadow limits that would have refused it."""
+        ACCEPTED.inc()
+        for limit in over:
             OVER.labels(limit.scope, limit.kind, limit.enforcement).inc()
+
+    def running(self, held_nano: Sequence[int]) -> None:
+        """Tell how many requests run, and what each holds; cheaper now and then than for every request."""
+        OPEN.set(len(held_nano))
+        RESERVED.set(sum(held_nano))
 
     def uncovered(self, policy: str) -> None:
         """Count a request that runs without the ledger's grant."""
@@ -112,18 +130,25 @@ class Metrics:
         """Count an accepted request by its cost event."""
         provider = event.provider or "none"
         route = event.route or "other"
-        model = route if self._known_model(route) else "other"
+        model = route if route in self._models else "other"
         surface = event.surface or "other"
         status = _STATUS_CLASS.get((event.http_status or 0) // 100, "none")
         names = (surface, provider, model, status, event.status)
         counter = self._requests.get(names)
         if counter is None:
-            counter = self._requests[names] = REQUESTS.labels(*names)
+            counter = self._new_counter(names)
         counter.inc()
         self._count_attempts(event)
         self._count_tokens(event, provider, model)
         self._count_money(event, provider, model)
         self._time(event, surface, provider)
+
+    def _new_counter(self, names: tuple[str, str, str, str, str]) -> Counter:
+        if len(self._requests) >= REQUEST_SERIES_MAX:
+            surface, provider, _, status, outcome = names
+            return REQUESTS.labels(surface, provider, "other", status, outcome)
+        counter = self._requests[names] = REQUESTS.labels(*names)
+        return counter
 
     def _count_attempts(self, event: CostEvent) -> None:
         for attempt in event.attempts:

@@ -129,7 +129,7 @@ async def open_request(
         waited = waited or line is not None
         answer = await (ask() if line is None else parts.room.wait(line, ask, busy))
         if isinstance(answer, Opened):
-            parts.metrics.over(answer.over)
+            parts.metrics.accepted(answer.over)
             return _accepted(parts, event, headers, call, route, usable, standing, hold, answer), answer
         if answer.reason == "STALE" and not reloaded:
             reloaded = True

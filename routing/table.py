@@ -68,13 +68,17 @@ class RouteTable:
         return Route(name, (target_of(provider, model, prices, listed=False),))
 
     def known(self, name: str) -> bool:
-        """True for a configured or offered name: the closed set that may be a metric label."""
+        """True for a configured or offered name."""
         return name in self._configured or name in self._offered
 
     def names(self) -> list[tuple[str, str]]:
         """(model name, provider of its first target) of every route that `GET /v1/models` lists."""
         listed = {**self._offered, **self._configured}
         return sorted((alias, route.targets[0].provider) for alias, route in listed.items())
+
+    def label_names(self) -> list[str]:
+        """Names that may be metric labels, those of an operator first; the same in every worker."""
+        return [*sorted(self._configured), *sorted(self._offered.keys() - self._configured.keys())]
 
     def configured(self) -> list[Route]:
         """The routes that an operator wrote."""

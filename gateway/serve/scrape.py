@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gateway.serve.exposition import collect
+
 REQUEST_BYTES_MAX = 16_384
 PATIENCE_S = 10.0
 
@@ -59,18 +61,6 @@ class ScrapePort:
             return "405 Method Not Allowed", b"GET or HEAD\n"
         collected = await asyncio.to_thread(collect, self._directory)
         return "200 OK", collected + self._own().encode()
-
-
-def collect(directory: Path | None) -> bytes:
-    """The value files of the directory, added up, in Prometheus' text format; None: this process alone."""
-    from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
-
-    if directory is None:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
 
 
 def supervisor_lines(workers_ready: int, starts: Mapping[str, int]) -> str:

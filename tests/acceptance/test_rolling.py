@@ -90,7 +90,7 @@ async def stopped(one: Installation, streams: int) -> float:
     whole, cut = answers[1::2], answers[0::2]
     assert all(answer.status == 200 and answer.whole for answer in whole)
     assert all(answer.done for answer in whole[:-1])
-    assert all(told(answer) for answer in cut)
+    assert [(answer.status, answer.whole, answer.body[-300:]) for answer in cut if not told(answer)] == []
     events = {event.id: event.status for event in one.events()}
     assert len(events) - before == len(answers), "one event each"
     assert [events[answer.request_id] for answer in whole] == ["succeeded"] * len(whole)

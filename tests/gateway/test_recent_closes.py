@@ -35,7 +35,7 @@ class Worker:
         self.books = books
         self.world = books.world
         self.clock_s = 0.0
-        metrics = Metrics(lambda _: False)
+        metrics = Metrics([])
         self.recent = RecentCloses(self.world.ledger, metrics, clock=lambda: self.clock_s, **bounds)
         uncovered: Any = SimpleNamespace(ended=lambda *_: None, told=lambda *_: None)
         self.closer = Closer(self.world.ledger, None, uncovered, metrics, self.recent, patience_s=5)

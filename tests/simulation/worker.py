@@ -317,7 +317,7 @@ _known: list[Metrics] = []
 def _metrics() -> Metrics:
     """One for all simulated workers: Prometheus counts, nobody reads."""
     if not _known:
-        _known.append(Metrics(lambda _name: False))
+        _known.append(Metrics([]))
     return _known[0]
 
 
