@@ -11,53 +11,18 @@ in the dearest way they can be read, and the cost says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import lcm
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from metering.cost import Cost, rounded_lines
 from metering.money import PICO_PER_NANO, half_even
-from metering.units import depth, join_of, unit_of, within
+from metering.plan import GRADUATED, NO_TERMS, Plan, Terms, overlap_of, shares, with_extra
+from metering.units import depth, unit_of, within
 from metering.usage import FIELDS, Usage, counts
 
 _Apart = Literal["overlapping", "in full"]
 # Plans are kept per combination of counted units. A model meets a handful; this bounds a hostile provider.
 _PLANS_MAX = 256
-_FIELDS = frozenset(FIELDS)
-# The weight of a node whose rate changes with its own number.
-_GRADUATED = -2
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How one combination of counted units is charged; worked out once per combination and band.
-
-    nodes: (index of the count, positions of more precise nodes, weight, unit, pico), most precise first;
-    weight / denominator is nano-USD per unit. gaps: (position, unit, fatal, bounded) of units without a rate
-    of their own. steps: by position, (above, weight, pico) of units whose rate changes with their number.
-    """
-
-    nodes: tuple[tuple[int, tuple[int, ...], int, str, int], ...]
-    denominator: int
-    gaps: tuple[tuple[int, str, bool, bool], ...]
-    absorbed: tuple[tuple[int, int], ...]
-    entry_ids: tuple[str, ...]
-    steps: Mapping[int, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
-
-
-class Terms(NamedTuple):
-    """How a model's counts are billed, whatever the rates.
-
-    billed_as: counts reported apart but charged inside another. once: charged once for a request, however
-    many there were. minimums: the least quantity charged where there is any.
-    """
-
-    billed_as: Mapping[str, str] = {}
-    once: frozenset[str] = frozenset()
-    minimums: Mapping[str, int] = {}
-
-
-NO_TERMS = Terms()
 
 
 class Band:
@@ -79,14 +44,14 @@ class Band:
         self.terms = terms
         self.graduated = graduated or {}
         self.free = bool(rates) and not any(pico for pico, _ in rates.values())
-        self._plans: dict[tuple[object, ...], _Plan] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
 
     def cost(self, usage: Usage, notes: tuple[str, ...] = ()) -> Cost:
         """What `usage` costs at these rates."""
         names: tuple[str, ...] = FIELDS
         amounts: tuple[int, ...] = counts(usage)
         if usage.extra:
-            names, amounts = _with_extra(amounts, usage.extra)
+            names, amounts = with_extra(amounts, usage.extra)
         if self.terms.minimums or (self.terms.once and usage.extra):
             amounts = self._billed(names, amounts)
         return self._charged(names, amounts, notes, apart=None)
@@ -136,8 +101,8 @@ class Band:
                 amount = quantity * weight
                 total += amount
                 charged.append((unit, quantity, pico, amount))
-            elif quantity and weight == _GRADUATED:
-                for share, step, price in _shares(plan.steps[len(leaves) - 1], quantity):
+            elif quantity and weight == GRADUATED:
+                for share, step, price in shares(plan.steps[len(leaves) - 1], quantity):
                     total += share * step
                     charged.append((unit, share, price, share * step))
         nano = half_even(total, plan.denominator)
@@ -157,7 +122,7 @@ class Band:
         names: tuple[str, ...],
         amounts: tuple[int, ...],
         notes: tuple[str, ...],
-        plan: _Plan,
+        plan: Plan,
         leaves: Sequence[int],
     ) -> Cost:
         """Counts whose parts exceed their whole.
@@ -181,7 +146,7 @@ class Band:
             return self._charged(names, tuple(raised), (*notes, note), apart=None)
         index, inner, _, unit, _ = plan.nodes[len(leaves)]
         excess = sum(leaves[position] for position in inner) - amounts[index]
-        overlap = _overlap(plan, leaves, inner, excess)
+        overlap = overlap_of(plan, leaves, inner, excess)
         if overlap is not None:
             both = dict(zip(names, amounts, strict=True))
             both[overlap] = both.get(overlap, 0) + excess
@@ -198,7 +163,7 @@ class Band:
         note = f"{parts} exceeds {unit} ({amounts[index]}); each was charged in full"
         return self._charged(names, amounts, (*notes, note), apart="in full")
 
-    def _planned(self, names: tuple[str, ...], present: tuple[bool, ...]) -> _Plan:
+    def _planned(self, names: tuple[str, ...], present: tuple[bool, ...]) -> Plan:
         if len(self._plans) >= _PLANS_MAX:
             self._plans.clear()
         indexes = {name: index for index, name in enumerate(names) if present[index]}
@@ -225,12 +190,12 @@ class Band:
             per = scale // per_of(name)
             if rated in self.graduated:
                 steps[position] = tuple((above, step * per, step) for above, step in self.graduated[rated])
-                nodes.append((indexes[name], inner, _GRADUATED, name, pico))
+                nodes.append((indexes[name], inner, GRADUATED, name, pico))
             else:
                 nodes.append((indexes[name], inner, pico * per, name, pico))
             if told:
                 gaps.append((position, name, False, bounded))
-        return _Plan(
+        return Plan(
             nodes=tuple(nodes),
             denominator=PICO_PER_NANO * scale,
             gaps=tuple(gaps),
@@ -301,37 +266,3 @@ def per_of(name: str) -> int:
     """How many of the unit one price covers."""
     unit = unit_of(name)
     return unit.per if unit is not None else 1
-
-
-def _shares(steps: Sequence[tuple[int, int, int]], quantity: int) -> list[tuple[int, int, int]]:
-    """(quantity, weight, pico) of the part of a quantity that each step covers."""
-    shares = []
-    for position, (above, weight, pico) in enumerate(steps):
-        end = steps[position + 1][0] if position + 1 < len(steps) else quantity
-        part = min(quantity, end) - max(above, 0)
-        if part > 0:
-            shares.append((part, weight, pico))
-    return shares
-
-
-def _with_extra(
-    amounts: tuple[int, ...], extra: tuple[tuple[str, int], ...]
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    names = tuple([name for name, _ in extra])
-    if len(set(names)) == len(names) and _FIELDS.isdisjoint(names):
-        return FIELDS + names, amounts + tuple([quantity for _, quantity in extra])
-    merged = dict(zip(FIELDS, amounts, strict=True))
-    for name, quantity in extra:
-        merged[name] = merged.get(name, 0) + quantity
-    return tuple(merged), tuple(merged.values())
-
-
-def _overlap(plan: _Plan, leaves: Sequence[int], inner: Sequence[int], excess: int) -> str | None:
-    """The unit counting what is in two of the parts, where such an overlap can explain the excess."""
-    for first in inner:
-        for second in inner:
-            if first < second and min(leaves[first], leaves[second]) >= excess:
-                joined = join_of(plan.nodes[first][3], plan.nodes[second][3])
-                if joined is not None:
-                    return joined
-    return None

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from metering.charge import NO_TERMS, Band, Terms
+from metering.charge import Band
 from metering.cost import Cost, Line
 from metering.money import half_even
+from metering.plan import NO_TERMS, Terms
 from metering.units import unit_of
 from metering.usage import Usage
 

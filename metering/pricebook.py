@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from metering.charge import NO_TERMS, Terms
 from metering.override import Override, negotiated
+from metering.plan import NO_TERMS, Terms
 from metering.price import NO_UPLIFTS, ModelPrice, Rate, RateSheet
 from metering.pricelist import DAY_MS, Entry, Model, PriceList, listed_providers, read_list
 from metering.pricerows import PriceRow, entry_rows, override_rows

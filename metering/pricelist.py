@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from metering.charge import Terms
+from metering.plan import Terms
 from metering.price import NO_UPLIFTS, Rate, Uplifts
 
 DAY_MS = 86_400_000

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.charge import Band, Terms
+from metering.charge import Band
 from metering.cost import Cost
 from metering.money import pico_to_nano_half_even
+from metering.plan import Terms
 from metering.usage import Usage
 
 ENTRY = "p/m/initial#default"

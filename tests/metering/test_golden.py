@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from metering.bill import bill
-from metering.charge import NO_TERMS
 from metering.money import half_even, usd_to_nano, usd_to_pico
+from metering.plan import NO_TERMS
 from metering.price import ModelPrice, Rate, RateSheet
 from metering.pricebook import Override, PriceBook
 from metering.pricelist import Entry, PriceList

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.price import CeilingRates, ModelPrice, Rate, RateSheet
+from metering.pricebook import PriceBook
 from metering.usage import FIELDS, Usage
+from tests.metering.conftest import moment
 
 PriceOf = Callable[..., ModelPrice]
 
@@ -150,6 +152,21 @@ def test_a_ceiling_without_a_rate_says_that_it_is_no_bound() -> None:
     assert price(sheet(audio_seconds=4)).ceiling_rates().unpriced == ("input_tokens", "output_tokens")
 
 
+@given(start=st.integers(0, 86_400_000 * 7), wait=st.integers(0, 3_599_999), tokens=st.integers(1, 10**6))
+def test_no_attempt_within_the_hour_costs_more_than_its_requests_ceiling(
+    book: PriceBook, start: int, wait: int, tokens: int
+) -> None:
+    """Whatever window or date it starts in: DeepSeek changes its price up to four times a day."""
+    at = moment("2025-06-07") + start
+    for provider, model in (("deepseek", "deepseek-chat"), ("openai", "o3")):
+        opened, tried = book.find(provider, model, at), book.find(provider, model, at + wait)
+        assert opened is not None
+        assert tried is not None
+        nano = tried.cost_of(Usage(input_tokens=tokens)).nano
+        assert nano is not None
+        assert nano <= -(-tokens * opened.ceiling_rates(media=False).input_pico // 1_000)
+
+
 @given(data=st.data())
 @pytest.mark.parametrize(
     ("provider", "model"),
@@ -157,7 +174,9 @@ def test_a_ceiling_without_a_rate_says_that_it_is_no_bound() -> None:
         ("openai", "gpt-5.5"),
         ("openai", "gpt-realtime"),
         ("anthropic", "claude-sonnet-4-5"),
+        ("anthropic", "claude-opus-4-8"),
         ("google", "gemini-2.5-pro"),
+        ("x-ai", "grok-4.3"),
         ("perplexity", "sonar"),
     ],
 )
@@ -176,8 +195,11 @@ def test_no_usage_costs_more_than_its_ceiling(
             "input_audio_tokens": parts["input_audio_tokens"] + parts["cache_read_audio_tokens"],
         }
     )
-    cost = found.cost_of(usage, service_tier=tier)
-    rates = found.ceiling_rates(input_tokens_max=usage.input_tokens)
+    # Where the answer tells the region, no request is sent anywhere; where the endpoint does, it is known.
+    region = data.draw(st.sampled_from([None, "us", "eu"]))
+    cost = found.cost_of(usage, service_tier=tier, region=region)
+    sent_to = None if found.uplifts.told else region
+    rates = found.ceiling_rates(input_tokens_max=usage.input_tokens, region=sent_to)
     most = (
         usage.input_tokens * rates.input_pico + usage.output_tokens * rates.output_pico + rates.request_pico
     )
