@@ -192,4 +192,6 @@ def _fingerprint(event: CostEvent, call: Exchange) -> str:
 
 
 def _body_digest(call: Exchange) -> str:
-    return sha256(call.surface.encode() + b"\x1e" + orjson.dumps(call.body)).hexdigest()
+    # Sorted: a client that builds the same body again may write its fields in another order.
+    body = orjson.dumps(call.body, option=orjson.OPT_SORT_KEYS)
+    return sha256(call.surface.encode() + b"\x1e" + body).hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from accounts.key import mint
+from accounts.policy import Policy
 from accounts.terms import NewLimit
 from gateway.settings import LedgerSettings, ServerSettings, TimeoutSettings
 from simulator.process import Simulator
@@ -62,6 +63,9 @@ def same(name: str) -> tuple[str, str]:
 PLAIN = ("APIStatusError", "APIError")
 """What SDKs raise for a status that has no class of its own."""
 
+SHORT = chat("tokens=1", max_tokens=1)
+LONG = chat("tokens=400 pace_ms=500", stream=True, max_tokens=400)
+
 ROWS = (
     Row("malformed key", same("AuthenticationError"), 401, "invalid_api_key"),
     Row("unknown key", same("AuthenticationError"), 401, "invalid_api_key"),
@@ -72,6 +76,14 @@ ROWS = (
     Row("no scope", same("PermissionDeniedError"), 403, "insufficient_scope"),
     Row("another's customer", same("PermissionDeniedError"), 403, "customer_not_allowed",
         headers={"Observe-Customer": "somebody"}),
+    Row("not entitled", same("PermissionDeniedError"), 403, "entitlement_denied",
+        headers={"Observe-Customer": "unknown"}),
+    Row("request running", same("ConflictError"), 409, "request_in_progress", body=LONG,
+        headers={"Idempotency-Key": "running"}, tries=3),
+    Row("request finished", same("ConflictError"), 409, "request_finished", body=SHORT,
+        headers={"Idempotency-Key": "finished"}),
+    Row("another body", same("UnprocessableEntityError"), 422, "idempotency_mismatch",
+        headers={"Idempotency-Key": "finished"}),
     Row("budget spent", PLAIN, 402, "budget_exceeded"),
     Row("budget held", same("RateLimitError"), 429, "budget_reserved", retries=1, tries=2,
         body=chat(max_tokens=400)),
@@ -153,6 +165,12 @@ class World:
         }
         stack.revoke(keys["revoked key"])
         self._places |= {name: Place(wire, secret) for name, secret in keys.items()}
+        again = stack.key(limits={"month": 100 * DOLLAR})
+        assert _ask(stack, again, "finished").status_code == 200
+        self._open.enter_context(_streaming(stack, again, "running"))
+        repeats = ("request running", "request finished", "another body")
+        self._places |= {name: Place(wire, again) for name in repeats}
+        self._with_plans()
         self._busy()
         self._draining()
         self._without_ledger()
@@ -170,6 +188,12 @@ class World:
         self.stacks.append(stack)
         port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
         return stack, self._open.enter_context(wire_to("127.0.0.1", port))
+
+    def _with_plans(self) -> None:
+        """Customers on no plan are denied."""
+        stack, wire = self._stack()
+        stack.plans.set_policy(Policy(unknown="deny"))
+        self._places["not entitled"] = Place(wire, stack.key())
 
     def _busy(self) -> None:
         """Limits whose room is taken by a stream that runs, and a rate that has been used up."""
@@ -210,29 +234,32 @@ def _with_limit(stack: Stack, kind: str, window: str, value: int) -> str:
     return secret
 
 
-def _ask(stack: Stack, secret: str) -> httpx2.Response:
+def _headers(secret: str, repeat: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"} | ({"Idempotency-Key": repeat} if repeat else {})
+
+
+def _ask(stack: Stack, secret: str, repeat: str = "") -> httpx2.Response:
     return httpx2.post(
         f"{stack.base_url}/chat/completions",
-        json=chat("tokens=1", max_tokens=1),
-        headers={"Authorization": f"Bearer {secret}"},
+        json=SHORT,
+        headers=_headers(secret, repeat),
         timeout=20,
     )
 
 
 @contextmanager
-def _streaming(stack: Stack, secret: str) -> Iterator[None]:
+def _streaming(stack: Stack, secret: str, repeat: str = "") -> Iterator[None]:
     """A stream that runs until the `with` ends, holding what its maximum can cost."""
     begun, over = threading.Event(), threading.Event()
 
     def run() -> None:
-        body = chat("tokens=400 pace_ms=500", stream=True, max_tokens=400)
         with (
             contextlib.suppress(httpx2.HTTPError),
             httpx2.stream(
                 "POST",
                 f"{stack.base_url}/chat/completions",
-                json=body,
-                headers={"Authorization": f"Bearer {secret}"},
+                json=LONG,
+                headers=_headers(secret, repeat),
                 timeout=60,
             ) as answer,
         ):
