@@ -133,6 +133,8 @@ async def _read_whole(parts: Parts, request: Request, reached: Reached, body: by
     if not isinstance(answer, dict):
         answer = {}
         event.outcome, event.outcome_reason = "failure", "unreadable_answer"
+    elif isinstance(answer.get("error"), dict) and not answer.get("choices"):
+        event.outcome, event.outcome_reason = "failure", "error_in_answer"  # some providers say 200 to it
     else:
         event.outcome = "success"
     reported = openai_chat.usage_object(answer)

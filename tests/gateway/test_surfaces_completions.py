@@ -354,3 +354,16 @@ def test_a_provider_that_repeats_our_credential_is_not_quoted(http: httpx2.Clien
         answer = http.post("/completions", json={"model": MODEL, "prompt": prompt, "stream": stream})
         assert answer.status_code == 400
         assert answer.json()["error"]["message"].endswith("The key was [redacted].")
+
+
+@pytest.mark.parametrize("path", ["/completions", "/chat/completions"])
+def test_an_error_under_status_200_is_no_success(http: httpx2.Client, stack: Stack, path: str) -> None:
+    words = "Hi [[simulate: error_in_stream]]"
+    asked = {"prompt": words, "model": MODEL}
+    if path == "/chat/completions":
+        asked = {"messages": [{"role": "user", "content": words}], "model": "gpt-4o-mini"}  # type: ignore[dict-item]
+    answer = http.post(path, json=asked)
+    assert answer.status_code == 200
+    event = stack.event(answer.headers["x-request-id"])
+    assert (event.outcome, event.outcome_reason) == ("failure", "error_in_answer")
+    assert event.cost_status == "estimated"
