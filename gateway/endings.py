@@ -24,6 +24,7 @@ from gateway.transport.errors import TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from metering.event import Attempt
 from metering.usage import Usage
+from metering.usage.reading import Reading
 from routing.outcome import Outcome
 
 TOO_MANY = 429
@@ -63,12 +64,11 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
             price_attempt(
                 attempt,
                 candidate,
-                usage,
+                Reading(usage),
                 parts.prices,
                 source="estimated",
-                served_model=None,
-                service_tier=None,
                 most_nano=request.most_nano(attempt),
+                account=request.event.account_id,
             )
 
 
@@ -181,11 +181,13 @@ async def _price(
     price_attempt(
         reached.attempt,
         reached.candidate,
-        usage,
+        Reading(
+            usage,
+            service_tier=tier if isinstance(tier, str) else None,
+            model=model if isinstance(model, str) else None,
+        ),
         parts.prices,
         source=source,
-        served_model=model if isinstance(model, str) else None,
-        service_tier=tier if isinstance(tier, str) else None,
         most_nano=request.most_nano(reached.attempt),
         account=request.event.account_id,
     )

@@ -7,46 +7,44 @@ still claim stays held as doubt, so that the provider's bill never exceeds spent
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 
 from budgets.hold import Settled
 from gateway.candidates import Candidate
 from gateway.request import Request
+from metering.bill import bill
 from metering.event import Attempt
 from metering.price import Cost
 from metering.pricebook import PriceBook
 from metering.usage import Usage
+from metering.usage.reading import Reading
 
 
 def price_attempt(
     attempt: Attempt,
     candidate: Candidate,
-    usage: Usage,
+    reading: Reading,
     prices: PriceBook,
     *,
     source: str,
-    served_model: str | None,
-    service_tier: str | None,
     most_nano: int,
     account: str | None = None,
 ) -> None:
-    """Put usage and its cost on an attempt, at the price of the model that the answer says served it.
+    """Put what was read of an answer on its attempt, and what that cost.
 
     `account`: whose own prices apply. `most_nano`: what it can have cost where its price names no upper
     figure, such as its hold.
     """
-    price = None
-    if served_model and served_model != candidate.target.model:
-        price = prices.find(candidate.target.prices, served_model, attempt.started_ms, account)
-    price = price or candidate.price
-    attempt.usage = usage.document()
+    target = candidate.target
+    attempt.usage = (reading.usage or Usage()).document()
     attempt.usage_source = source
-    if served_model:
-        attempt.model = served_model
-    if price is None:
-        attempt.cost_nano, attempt.cost_status = None, "unpriced"
-        return
-    cost = price.cost_of(usage, service_tier=service_tier)
+    if reading.model:
+        attempt.model = reading.model
+    if reading.model == target.model != target.priced_as:
+        # The answer repeats the name that was asked for, which is not the one in the price book.
+        reading = replace(reading, model=None)
+    cost = bill(prices, target.prices, target.priced_as, reading, attempt.started_ms, account=account)
     _note_cost(attempt, cost, source)
     if cost.nano is not None and cost.upper_nano != cost.nano:
         attempt.cost_upper_nano = (
@@ -144,7 +142,7 @@ def _with_tokens(request: Request, spent: int, doubted: int) -> Settled:
 
 def _total_status(attempts: list[Attempt]) -> str:
     statuses = {attempt.cost_status for attempt in attempts}
-    for status in ("unpriced", "estimated", "override", "priced"):
+    for status in ("unpriced", "estimated", "override", "provider_reported", "priced"):
         if status in statuses:
             return status
     return "free"
