@@ -16,11 +16,38 @@ from gateway.transport.options import Origin
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Metadata services that lie outside the link-local ranges (Alibaba Cloud, Azure, AWS over IPv6).
+# Metadata and credential services outside the link-local ranges: Alibaba Cloud, Azure, Oracle Cloud, AWS and
+# its EKS over IPv6, Google Cloud over IPv6.
 _METADATA = frozenset(
-    ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
+    ipaddress.ip_address(text)
+    for text in (
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+    )
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Ranges that are no one's on the internet, though not every release of Python says so: IETF protocols, 6to4
+# relays, translation of a network's own, site-local, segment routing, documentation.
+_NOT_GLOBAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "64:ff9b:1::/48",
+        "fec0::/10",
+        "5f00::/16",
+        "3fff::/20",
+    )
+)
+# The last 32 bits are the IPv4 address that is reached: mapped, compatible, translated, NAT64.
+_V4_AT_THE_END = tuple(
+    ipaddress.IPv6Network(text) for text in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+)
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +70,13 @@ def is_permitted(ip: IP, *, allow_private: bool) -> bool:
     Link-local, metadata and multicast addresses never; loopback, private and shared ranges only with
     `allow_private`. Addresses that embed an IPv4 address are judged by that one.
     """
-    ip = _embedded(ip)
-    if ip.is_link_local or ip.is_multicast or ip in _METADATA:
-        return False
-    return ip.is_global or allow_private
+    for each in _led_to(ip):
+        if each.is_link_local or each.is_multicast or each in _METADATA:
+            return False
+        public = each.is_global and not any(each in network for network in _NOT_GLOBAL)
+        if not public and not allow_private:
+            return False
+    return True
 
 
 async def resolve(origin: Origin, *, allow_private: bool) -> list[Address]:
@@ -87,9 +117,21 @@ async def _look_up(origin: Origin) -> list[Address]:
     ]
 
 
-def _embedded(ip: IP) -> IP:
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _NAT64:
-            return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        return ip.ipv4_mapped or ip.sixtofour or ip
-    return ip
+def _led_to(ip: IP) -> list[IP]:
+    """The addresses that packets for this one may reach."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return [ip]
+    bits = int(ip)
+    if any(ip in network for network in _V4_AT_THE_END):
+        return [ipaddress.IPv4Address(bits & 0xFFFFFFFF)]
+    if ip.sixtofour is not None:
+        return [ip.sixtofour]
+    if ip.teredo is not None:
+        return [ip, *ip.teredo]
+    if ip in _LOCAL_NAT64:
+        # By RFC 6052 a network may put the address at the end, or around the byte that is always zero.
+        around = (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF
+        return [ip, ipaddress.IPv4Address(bits & 0xFFFFFFFF), ipaddress.IPv4Address(around)]
+    if bits >> 32 & 0xFFFFFFFF in _ISATAP:
+        return [ip, ipaddress.IPv4Address(bits & 0xFFFFFFFF)]
+    return [ip]
