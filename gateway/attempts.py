@@ -54,13 +54,13 @@ class Reached:
 
     def began(self) -> None:
         """The answer has really begun: its target does well."""
-        attempt, upstream = self.attempt, self.candidate.upstream
-        took_ms = (attempt.first_byte_ms or attempt.started_ms) - attempt.started_ms
-        upstream.board.passed(
-            upstream.place(self.endpoint, self.candidate.target),
-            max(took_ms, 0.5) / 1_000,
-            stream=self.candidate.streams,
-        )
+        candidate, upstream = self.candidate, self.candidate.upstream
+        place = upstream.place(self.endpoint, candidate.target)
+        upstream.board.passed(place)
+        if candidate.timed:
+            attempt = self.attempt
+            took_ms = (attempt.first_byte_ms or attempt.started_ms) - attempt.started_ms
+            upstream.board.timed(place, max(took_ms, 0.5) / 1_000, stream=candidate.streams)
 
     def failed(self) -> None:
         """The answer began and broke off."""
@@ -82,40 +82,34 @@ class Walk:
     of it went to the client.
     """
 
-    __slots__ = (
-        "_at",
-        "_claimed",
-        "_fault",
-        "_outcome",
-        "_refused",
-        "_repeats",
-        "_request",
-        "_tried",
-        "_window",
-    )
+    # What most requests never change stands here once, and not in each walk.
+    _at = 0
+    _tried: tuple[Endpoint, ...] = ()
+    _repeats = 0
+    _claimed = False
+    _outcome = Outcome.ANSWERED
+    _window: int | None = None
+    _refused: Reached | None = None
+    _fault: GatewayError | None = None
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._at = 0
-        self._tried: list[Endpoint] = []
-        self._repeats = 0
-        self._claimed = False
-        self._outcome = Outcome.ANSWERED
-        self._window: int | None = None
-        self._refused: Reached | None = None
-        self._fault: GatewayError | None = None
 
     async def reach(self) -> Reached:
         """The first candidate that answers with success, or whose refusal is for the caller to mend.
 
         Raises UpstreamFault when none does; the trail in `request.attempts` tells why.
         """
-        request = self._request
-        candidate = request.candidates[0]
-        endpoint = candidate.upstream.choose(candidate.target, (), random.random)
-        assert endpoint is not None  # the first attempt always has one
-        candidate.upstream.budget.earn()
-        return await self._go("primary", candidate, endpoint)
+        candidate = self._request.candidates[0]
+        upstream = candidate.upstream
+        endpoint = upstream.only or _first(candidate)
+        upstream.budget.earn()
+        tried = await self._try("primary", candidate, endpoint)
+        if type(tried) is Reached and tried.answer.status == 200:
+            if not candidate.streams:
+                tried.began()
+            return tried
+        return await self._go_on(candidate, endpoint, tried)
 
     def may_go_on(self, outcome: Outcome) -> bool:
         """Whether another target might be asked after this."""
@@ -134,12 +128,15 @@ class Walk:
         following = await self._following(reached.candidate, reached.endpoint, None)
         if following is None:
             raise self._fault
-        return await self._go(*following)
+        kind, candidate, endpoint = following
+        return await self._go_on(candidate, endpoint, await self._try(kind, candidate, endpoint))
 
-    async def _go(self, kind: str, candidate: Candidate, endpoint: Endpoint) -> Reached:
+    async def _go_on(
+        self, candidate: Candidate, endpoint: Endpoint, tried: Reached | TransportError
+    ) -> Reached:
+        """What follows from an attempt, and from those that follow it."""
         while True:
             wait_s: float | None = None
-            tried = await self._try(kind, candidate, endpoint)
             if isinstance(tried, Reached):
                 self._outcome = outcome = of_status(tried.answer.status)
                 if outcome is Outcome.ANSWERED:
@@ -167,6 +164,7 @@ class Walk:
             if following is None:
                 break
             kind, candidate, endpoint = following
+            tried = await self._try(kind, candidate, endpoint)
         if self._fault is not None:
             raise self._fault
         if self._refused is None:
@@ -188,7 +186,7 @@ class Walk:
             return None
         if rule.targets is Next.NONE or len(request.attempts) >= ATTEMPTS_MAX:
             return None
-        self._tried.append(endpoint)
+        self._tried += (endpoint,)
         other = upstream.choose(candidate.target, self._tried, random.random)
         wait_s = self._wait_s(candidate, endpoint, asked_s)
         step = after(
@@ -276,10 +274,8 @@ class Walk:
                 continue
             if name not in asked:
                 candidate.upstream.budget.earn()
-            self._tried, self._repeats = [], 0
-            endpoint = candidate.upstream.choose(candidate.target, (), random.random)
-            assert endpoint is not None
-            return "fallback", candidate, endpoint
+            self._tried, self._repeats = (), 0
+            return "fallback", candidate, _first(candidate)
         return None
 
     async def _make_room(self, candidate: Candidate) -> bool:
@@ -347,6 +343,12 @@ class Walk:
                 if upstream_id:
                     attempt.upstream_request_id = upstream_id.decode("latin-1")[:128]
                 return Reached(candidate, endpoint, attempt, answer)
+
+
+def _first(candidate: Candidate) -> Endpoint:
+    endpoint = candidate.upstream.choose(candidate.target, (), random.random)
+    assert endpoint is not None  # the first attempt always has one
+    return endpoint
 
 
 def _whole(needed: Need) -> Extra:

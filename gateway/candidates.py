@@ -36,6 +36,8 @@ class Candidate:
     price: ModelPrice | None
     ceiling: Ceiling | None
     streams: bool = False
+    timed: bool = False
+    """Its route asks how fast its targets are."""
     maximum: tuple[str, int] | None = None
 
     @property
@@ -61,11 +63,15 @@ def candidates(
 
     `sticky`: whom a sticky route must recognise again. `account`: whose own prices apply.
     """
-    found = [
-        _candidate(call, route, target, upstreams[target.provider], prices, at_ms, account)
-        for target in route.targets
-    ]
-    return found if len(found) == 1 else _ordered(call, route, found, sticky)
+    targets = route.targets
+    if len(targets) == 1:
+        return [_candidate(call, route, targets[0], upstreams[targets[0].provider], prices, at_ms, account)]
+    found = worked_out(call, route, upstreams, prices, at_ms, account)
+    placing = place(call, route, found, sticky)
+    first = placing.arranged[0]
+    if placing.placed[0] != first:
+        PASSED_OVER.labels(targets[first].provider, "circuit").inc()
+    return [found[n] for n in placing.placed]
 
 
 def _candidate(
@@ -78,8 +84,7 @@ def _candidate(
     account: str | None,
 ) -> Candidate:
     ask_usage = call.stream and not call.include_usage and upstream.include_usage
-    habits = upstream.habits
-    changes = None if habits.plain else habits.changes(call, target.priced_as)
+    changes = upstream.habits.changes(call, target.priced_as) if upstream.adapts else None
     body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage, changes=changes)
     price = prices.find(target.prices, target.priced_as, at_ms, account)
     bound = None
@@ -91,7 +96,7 @@ def _candidate(
             assumed_output=route.assumed_max_output,
             least_output=route.minimum_output,
         )
-    return Candidate(target, upstream, body, ask_usage, price, bound, call.stream)
+    return Candidate(target, upstream, body, ask_usage, price, bound, call.stream, route.timed)
 
 
 def facts_of(
@@ -107,19 +112,50 @@ def facts_of(
     )
 
 
-def _ordered(call: Exchange, route: Route, found: list[Candidate], sticky: str | None) -> list[Candidate]:
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """How the order of several targets came about, for whoever wants to know: indices of the route's targets.
+
+    `ranks`: what the policy said of each, smaller first. `placed`: the order in force.
+    """
+
+    ranks: list[float]
+    states: list[State]
+    arranged: list[int]
+    placed: list[int]
+
+
+def place(
+    call: Exchange, route: Route, found: list[Candidate], sticky: str | None, *, claim: bool = True
+) -> Placing:
+    """Put the candidates in order. `claim` False only looks: no trial of an open circuit is taken."""
     targets = route.targets
     if route.order == "listed":
-        arranged = list(range(len(targets))) if route.in_order else arrange(targets, [0.0] * len(targets))
+        ranked = [0.0] * len(targets)
+        arranged = list(range(len(targets))) if route.in_order else arrange(targets, ranked)
     else:
-        arranged = arrange(targets, ranks(route.order, targets, facts_of(call, found, sticky)))
+        ranked = ranks(route.order, targets, facts_of(call, found, sticky))
+        arranged = arrange(targets, ranked)
     states = [candidate.upstream.state(candidate.target) for candidate in found]
     if all(state is State.FREE for state in states):
-        return [found[n] for n in arranged]
-    placed = healthy_first(arranged, states, lambda n: found[n].upstream.try_it(targets[n]))
-    if placed[0] != arranged[0]:
-        PASSED_OVER.labels(targets[arranged[0]].provider, "circuit").inc()
-    return [found[n] for n in placed]
+        return Placing(ranked, states, arranged, arranged)
+    placed = healthy_first(arranged, states, lambda n: not claim or found[n].upstream.try_it(targets[n]))
+    return Placing(ranked, states, arranged, placed)
+
+
+def worked_out(
+    call: Exchange,
+    route: Route,
+    upstreams: Mapping[str, Upstream],
+    prices: PriceBook,
+    at_ms: int,
+    account: str | None = None,
+) -> list[Candidate]:
+    """The route's targets as configured, each with its price, ceiling and body."""
+    return [
+        _candidate(call, route, each, upstreams[each.provider], prices, at_ms, account)
+        for each in route.targets
+    ]
 
 
 def require_bounds(call: Exchange) -> None:
@@ -244,7 +280,7 @@ def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
     """Make the candidate's body ask for at most this many output tokens."""
     habits, target = candidate.upstream.habits, candidate.target
     candidate.maximum = (call.only_maximum_field or habits.writes(target.priced_as), output)
-    changes = None if habits.plain else habits.changes(call, target.priced_as)
+    changes = habits.changes(call, target.priced_as) if candidate.upstream.adapts else None
     candidate.body = call.forwarded(
         target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage, changes=changes
     )

@@ -106,14 +106,18 @@ class HealthBoard:
         with self._changing(place) as circuit:
             return circuit.try_it(self._clock())
 
-    def passed(self, place: int, first_byte_s: float, *, stream: bool) -> None:
-        """Note an answer, and how long it took to begin."""
-        self._passed[place] = self._passed.get(place, 0) + 1
+    def passed(self, place: int) -> None:
+        """Note an answer."""
+        passed = self._passed
+        passed[place] = passed.get(place, 0) + 1
+        if self._numbers[place + _GATE]:
+            self._tell(place)
+
+    def timed(self, place: int, first_byte_s: float, *, stream: bool) -> None:
+        """Note how long an answer took to begin."""
         times, at = self._times, place + _TIMES + stream
         former = times[at]
         times[at] = former + (first_byte_s - former) * _SMOOTHING if former else first_byte_s
-        if self._numbers[place + _GATE]:
-            self._tell(place)
 
     def first_byte_s(self, place: int, *, stream: bool) -> float | None:
         """The moving average of times to the first byte; None before the first one."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from gateway.dialects.habits import Habits
 from gateway.healthboard import HealthBoard
-from gateway.settings import CircuitSettings, CostFieldSettings, KeySettings, ProviderSettings, RegionSettings
+from gateway.settings import CircuitSettings, KeySettings, ProviderSettings, RegionSettings
 from gateway.transport import TransportOptions, build_transport
 from gateway.transport.port import Answer, Timeouts, Transport
 from routing.circuit import CircuitTerms, State
@@ -62,7 +62,8 @@ class Endpoint:
 class Upstream:
     """A provider of the OpenAI format.
 
-    `habits`: which fields of a request it takes and obeys. `only`: its endpoint, where there is one alone.
+    `habits`: which fields of a request it takes and obeys; `adapts`: some requests must be fitted to them.
+    `only`: its endpoint, where there is one alone.
     """
 
     name: str
@@ -71,9 +72,9 @@ class Upstream:
     only: Endpoint | None
     timeouts: Timeouts
     habits: Habits
+    adapts: bool
     include_usage: bool
     cancel_stops_billing: bool
-    cost_field: CostFieldSettings | None
     repeats: int
     base_s: float
     wait_max_s: float
@@ -165,6 +166,7 @@ def build_upstream(name: str, settings: ProviderSettings, *, version: str, board
     prices = settings.prices or name
     endpoints = _endpoints(name, settings, version, board)
     times, retries = settings.timeouts, settings.retries
+    habits = _habits(settings, prices)
     return Upstream(
         name=name,
         prices=prices,
@@ -176,10 +178,10 @@ def build_upstream(name: str, settings: ProviderSettings, *, version: str, board
             idle_s=times.idle_s,
             total_s=times.total_s,
         ),
-        habits=_habits(settings, prices),
+        habits=habits,
+        adapts=not habits.plain,
         include_usage=settings.include_usage,
         cancel_stops_billing=settings.cancel_stops_billing,
-        cost_field=settings.cost_field,
         repeats=retries.attempts,
         base_s=retries.base_ms / 1_000,
         wait_max_s=retries.wait_max_s,

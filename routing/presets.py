@@ -7,6 +7,7 @@ A preset is a mapping with the names of a provider's settings, and beside them
     url_env          environment variables with its address, where it has no fixed one (or a default one)
     url_suffix       what follows that address, where the variable holds only its beginning
     url_values       {variable: default}: what replaces {variable} inside base_url
+    reports_cost     where its answers tell their cost, if they do (metering reads it)
     probe_model      a cheap chat model to try it with
     notes            what a person should know
 
@@ -23,7 +24,7 @@ from importlib.resources import files
 from typing import Any
 
 _SUFFIX = ".toml"
-_OWN = ("title", "env", "url_env", "url_suffix", "url_values", "probe_model", "notes")
+_OWN = ("title", "env", "url_env", "url_suffix", "url_values", "probe_model", "reports_cost", "notes")
 
 
 def known() -> list[str]:

@@ -36,10 +36,13 @@ class Route:
     deadline_ms: int = 300_000
     in_order: bool = field(default=True, init=False)
     """The targets stand as priorities say already."""
+    timed: bool = field(default=False, init=False)
+    """How fast its targets are matters to it."""
 
     def __post_init__(self) -> None:
         priorities = [target.priority for target in self.targets]
         object.__setattr__(self, "in_order", priorities == sorted(priorities))
+        object.__setattr__(self, "timed", self.order == "fastest")
 
 
 class RouteTable:

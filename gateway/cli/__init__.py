@@ -21,6 +21,8 @@ COMMANDS = {
     "plans": "gateway.cli.plans:plans",
     "customers": "gateway.cli.customers:customers",
     "prices": "gateway.cli.prices:prices",
+    "routes": "gateway.cli.routes:routes",
+    "providers": "gateway.cli.providers:providers",
     "events": "gateway.cli.events:events",
     "adjust": "gateway.cli.adjust:adjust",
     "report": "gateway.cli.report:report",

@@ -173,9 +173,7 @@ class FrontDoor(HttpToolsProtocol):
         """The worker ends: one more request is served here, so that none is lost on its way to us."""
         self._last = True
         if self.phase in (BODY, ANSWER) and not self.cycle.response_started:
-            self.cycle.keep_alive = (
-                False  # which its head will say; a client not told so asks once more
-            )
+            self.cycle.keep_alive = False  # which its head will say; a client not told so asks once more
 
     # What the doorkeeper decides
 

@@ -4,7 +4,6 @@ from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanLimitS
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import (
     CircuitSettings,
-    CostFieldSettings,
     KeySettings,
     ProviderSettings,
     RegionSettings,
@@ -20,7 +19,6 @@ __all__ = [
     "DATABASE",
     "CircuitSettings",
     "ConfigError",
-    "CostFieldSettings",
     "CustomerSettings",
     "FeatureSettings",
     "KeySettings",

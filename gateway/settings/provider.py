@@ -79,17 +79,6 @@ class CircuitSettings(Section):
     open_max_s: float = Field(20.0, gt=0, le=300)
 
 
-class CostFieldSettings(Section):
-    """Where the provider's answers say what they cost."""
-
-    field: str = Field(description="path inside the answer's usage, such as cost or cost.total_cost")
-    per_usd: int = Field(1, ge=1, description="units of the figure in one dollar")
-    plus: str | None = Field(
-        None, description="path of a second figure, charged by another party beside the first"
-    )
-    plus_if: str | None = Field(None, description="path of the flag that says that the second one applies")
-
-
 class ProviderSettings(Section):
     """One place that answers: its addresses, its credentials, and which price list applies.
 
@@ -124,7 +113,6 @@ class ProviderSettings(Section):
         [], max_length=64, description="fields of a request that it refuses, and that are left out for it"
     )
     cancel_stops_billing: bool = True
-    cost_field: CostFieldSettings | None = None
     transport: Literal["native", "aiohttp"] = "native"
     timeouts: TimeoutSettings = TimeoutSettings()
     retries: RetrySettings = RetrySettings()

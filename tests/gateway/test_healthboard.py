@@ -63,7 +63,7 @@ def test_answers_are_told_once_a_second_and_keep_a_circuit_closed(tmp_path: Path
     one, other = HealthBoard(tmp_path / FILE), HealthBoard(tmp_path / FILE)
     place = one.place("a/m")
     for _ in range(100):
-        other.passed(place, 0.1, stream=False)
+        other.passed(place)
     other.tell()
     assert not any(one.failed(place, TERMS) for _ in range(99))
     assert one.failed(place, TERMS)
@@ -76,7 +76,7 @@ def test_an_answer_ends_an_open_circuit_at_once() -> None:
     for _ in range(5):
         board.failed(place, TERMS)
     clock.now += 100
-    board.passed(place, 0.1, stream=True)
+    board.passed(place)
     assert board.word(place) == "warming"
     clock.now += 5_000
     assert board.state(place) is State.FREE
@@ -111,8 +111,8 @@ def test_times_are_a_moving_average_for_streams_and_whole_answers_apart() -> Non
     board = HealthBoard()
     place = board.place("a/m")
     assert board.first_byte_s(place, stream=True) is None
-    board.passed(place, 1.0, stream=True)
-    board.passed(place, 2.0, stream=True)
+    board.timed(place, 1.0, stream=True)
+    board.timed(place, 2.0, stream=True)
     assert board.first_byte_s(place, stream=True) == pytest.approx(1.2)
     assert board.first_byte_s(place, stream=False) is None
 

@@ -1,0 +1,202 @@
+"""`tollkeeper providers`: which providers are known by name, and what a real request to each really does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from gateway.prices import price_book
+from gateway.probing import Probed, probe_provider
+from gateway.settings import ConfigError, Settings, load_settings
+from metering.money import nano_to_usd
+from metering.pricebook import PriceBook
+from routing.presets import address, known, preset
+
+_PIPE_WIDTH = 160
+_config = click.option(
+    "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+
+
+@click.group()
+def providers() -> None:
+    """Known providers, and whether the configured ones work."""
+
+
+@providers.command("list")
+@_config
+@_json
+def list_known(config: Path | None, as_json: bool) -> None:
+    """Print the providers that are known by name, what they need, and which are configured."""
+    settings = _settings(config)
+    rows = [_known_row(name, settings) for name in known()]
+    if as_json:
+        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        return
+    table = Table(show_edge=False)
+    for column in ("name", "configured", "key from", "address", "cancel stops bill", "tells its cost"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            ", ".join(row["configured"]),
+            " or ".join(row["env"]),
+            row["base_url"] or "(set base_url)",
+            "yes" if row["cancel_stops_billing"] else "no",
+            row["reports_cost"] or "",
+        )
+    _console().print(table)
+
+
+def _known_row(name: str, settings: Settings) -> dict[str, Any]:
+    about = preset(name)
+    assert about is not None
+    return {
+        "name": name,
+        "title": about["title"],
+        "configured": [
+            own for own, provider in settings.providers.items() if (provider.preset or own) == name
+        ],
+        "env": list(about.get("env", ())) or [about.get("api_key_env", "")],
+        "base_url": address(about),
+        "cancel_stops_billing": about["cancel_stops_billing"],
+        "reports_cost": about.get("reports_cost"),
+        "notes": about.get("notes"),
+    }
+
+
+@providers.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--model", help="Ask for this model; default: a cheap one of each provider.")
+@click.option("--prompt", default="Say OK.", show_default=True)
+@_config
+@_json
+def probe(names: tuple[str, ...], model: str | None, prompt: str, config: Path | None, as_json: bool) -> None:
+    """Send each configured provider (or NAME) a short prompt, plain and streamed, and a request that it
+    refuses.
+
+    These are real requests: they cost what a few tokens cost. Exits with 1 where one did not work.
+    """
+    settings = _settings(config)
+    unknown = [name for name in names if name not in settings.providers]
+    if unknown or not settings.providers:
+        configured = ", ".join(settings.providers) or "none"
+        click.echo(
+            f"not configured: {', '.join(unknown) or 'any provider'}; configured: {configured}", err=True
+        )
+        sys.exit(1)
+    book = price_book(settings)
+    chosen = names or tuple(settings.providers)
+    found = asyncio.run(_probe_all(settings, book, chosen, model, prompt))
+    if as_json:
+        click.echo(orjson.dumps([_document(each) for each in found], option=orjson.OPT_INDENT_2))
+    else:
+        _print(found)
+    if not all(each.works for each in found):
+        sys.exit(1)
+
+
+async def _probe_all(
+    settings: Settings, book: PriceBook, names: tuple[str, ...], model: str | None, prompt: str
+) -> list[Probed]:
+    release = version("tollkeeper")
+    return list(
+        await asyncio.gather(
+            *(
+                probe_provider(
+                    name, settings.providers[name], book, model=model, prompt=prompt, version=release
+                )
+                for name in names
+            )
+        )
+    )
+
+
+def _document(found: Probed) -> dict[str, Any]:
+    return {
+        "provider": found.provider,
+        "model": found.model,
+        "works": found.works,
+        "plain": _answer_document(found.plain),
+        "streamed": _answer_document(found.streamed),
+        "refusal": found.refusal,
+    }
+
+
+def _answer_document(answer: Any) -> dict[str, Any] | None:
+    if answer is None:
+        return None
+    return {
+        "fault": answer.fault,
+        "status": answer.status,
+        "first_byte_ms": answer.first_byte_ms,
+        "total_ms": answer.total_ms,
+        "text": answer.text,
+        "usage": answer.usage,
+        "cost_usd": None if answer.cost_nano is None else nano_to_usd(answer.cost_nano),
+        "cost_from": answer.cost_from,
+        "events": answer.events,
+        "done": answer.done,
+    }
+
+
+def _print(found: list[Probed]) -> None:
+    table = Table(show_edge=False)
+    for column in ("provider", "model", "request", "status", "first byte", "total"):
+        table.add_column(column)
+    for column in ("usage", "cost", "says"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        for kind, answer in (("plain", each.plain), ("streamed", each.streamed)):
+            if answer is None:
+                continue
+            says = answer.fault or repr(answer.text[:40])
+            if kind == "streamed" and not answer.fault:
+                says = f"{answer.events} events, {'[DONE]' if answer.done else 'no [DONE]'}"
+            table.add_row(
+                each.provider,
+                each.model,
+                kind,
+                str(answer.status or "-"),
+                _ms(answer.first_byte_ms),
+                _ms(answer.total_ms),
+                " ".join(f"{name} {number}" for name, number in (answer.usage or {}).items()) or "none",
+                f"${nano_to_usd(answer.cost_nano)} ({answer.cost_from})"
+                if answer.cost_nano is not None
+                else "unknown",
+                says,
+            )
+        if each.refusal is not None:
+            table.add_row(each.provider, "(unknown model)", "refused", *[""] * 5, each.refusal)
+        elif each.plain is None:
+            table.add_row(
+                each.provider, each.model, "none", *[""] * 5, "no model to ask for: name one with --model"
+            )
+    _console().print(table)
+
+
+def _ms(figure: int | None) -> str:
+    return "-" if figure is None else f"{figure} ms"
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load_settings(config)
+    except ConfigError as error:
+        for complaint in error.complaints:
+            click.echo(complaint, err=True)
+        sys.exit(1)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)

@@ -1,0 +1,188 @@
+"""`tollkeeper routes`: where a request would go, in which order, and why."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from accounts.keyring import ACCOUNT, KeyNotFound, Keyring
+from accounts.limitbook import LimitBook
+from budgets.limit import Attribution, applies
+from gateway.app import build_routes
+from gateway.explaining import Explained, Sample, explain
+from gateway.healthboard import FILE, HealthBoard
+from gateway.metrics_files import value_directory
+from gateway.prices import price_book
+from gateway.settings import DATABASE, ConfigError, Settings, load_settings
+from gateway.upstream import build_upstream
+from metering.database import DatabaseError, open_database
+from routing.table import Route
+
+_PIPE_WIDTH = 160
+_config = click.option(
+    "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
+)
+_data_dir = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Default: as configured, else ./data."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+
+
+@click.group()
+def routes() -> None:
+    """Routes, and what they would do."""
+
+
+@routes.command("explain")
+@click.argument("model")
+@click.option("--customer", metavar="ID")
+@click.option("--feature", metavar="ID")
+@click.option("--user", metavar="ID")
+@click.option("--trace", metavar="ID")
+@click.option("--key", metavar="KEY", help="A key's id, the beginning of one, or its name.")
+@click.option("--stream", is_flag=True, help="As for a streamed answer.")
+@click.option("--prompt-bytes", type=click.IntRange(1, 10_000_000), default=1_000, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(1, 10_000_000), help="As if the client set this maximum.")
+@_config
+@_data_dir
+@_json
+def explain_route(
+    model: str,
+    customer: str | None,
+    feature: str | None,
+    user: str | None,
+    trace: str | None,
+    key: str | None,
+    stream: bool,
+    prompt_bytes: int,
+    max_tokens: int | None,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the targets that a request for MODEL would try, in order, and why each stands where it does.
+
+    The same steps as for a request, with what the running gateway on this machine knows of its targets.
+    Orders that are drawn (weighted, or sticky without the one it recognises) are drawn anew each time.
+    """
+    try:
+        settings = load_settings(config, {"server.data_dir": data_dir})
+        book = price_book(settings)
+    except ConfigError as error:
+        for complaint in error.complaints:
+            click.echo(complaint, err=True)
+        sys.exit(1)
+    route = build_routes(settings, book).find(model)
+    if route is None:
+        click.echo(f"nothing here serves {model!r}", err=True)
+        sys.exit(1)
+    hard, remark = _hard_limits(settings, route, customer, feature, trace, key)
+    board = _board(settings)
+    names = {target.provider for target in route.targets}
+    release = version("tollkeeper")
+    upstreams = {
+        name: build_upstream(name, settings.providers[name], version=release, board=board) for name in names
+    }
+    sticky = {"customer": customer, "feature": feature, "user": user, "trace": trace}[route.sticky_by]
+    found = explain(
+        route,
+        upstreams,
+        book,
+        Sample(prompt_bytes, max_tokens, stream),
+        sticky=sticky if route.order == "sticky" else None,
+        bounds_money=bool(hard),
+    )
+    if as_json:
+        click.echo(orjson.dumps(_document(route, hard, found), option=orjson.OPT_INDENT_2))
+        return
+    _print(route, hard, remark, found)
+
+
+def _board(settings: Settings) -> HealthBoard:
+    """What the running gateway knows of its targets; an empty board where none runs."""
+    path = value_directory(settings.server.data_dir) / FILE
+    return HealthBoard(path if path.is_file() else None)
+
+
+def _hard_limits(
+    settings: Settings,
+    route: Route,
+    customer: str | None,
+    feature: str | None,
+    trace: str | None,
+    key: str | None,
+) -> tuple[list[str], str | None]:
+    """(the hard limits on money that such a request counts on, what could not be looked at)."""
+    try:
+        engine = open_database(settings.server.data_dir / DATABASE, create=False)
+    except DatabaseError:
+        return [], "no database here, so limits are not known"
+    try:
+        key_id = Keyring(engine, None).find(key).id if key is not None else ""
+        of = Attribution(
+            account_id=ACCOUNT,
+            key_id=key_id,
+            customer=customer,
+            feature=feature,
+            trace_id=trace,
+            route=route.alias,
+        )
+        hard = [
+            limit
+            for limit in LimitBook(engine, None).list()
+            if limit.kind == "money" and limit.enforcement == "hard" and applies(limit, of)
+        ]
+    except KeyNotFound as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    finally:
+        engine.dispose()
+    remark = None if key is not None else "limits of keys are not looked at without --key"
+    return [f"{limit.scope} {limit.scope_id} {limit.window}" for limit in hard], remark
+
+
+def _document(route: Route, hard: list[str], found: list[Explained]) -> dict[str, object]:
+    return {
+        "route": route.alias,
+        "order": route.order,
+        "sticky_by": route.sticky_by if route.order == "sticky" else None,
+        "fallback_on": sorted(outcome.value for outcome in route.fallback_on),
+        "hard_limits": hard,
+        "targets": [asdict(each) for each in found],
+    }
+
+
+def _print(route: Route, hard: list[str], remark: str | None, found: list[Explained]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    by = f" by {route.sticky_by}" if route.order == "sticky" else ""
+    console.print(f"{route.alias}: order {route.order}{by}", highlight=False, markup=False)
+    table = Table(show_edge=False)
+    for column in ("", "target", "circuit", "cost", "context"):
+        table.add_column(column)
+    table.add_column("why", overflow="fold")
+    for each in found:
+        table.add_row(
+            "-" if each.position is None else str(each.position),
+            each.target,
+            each.circuit,
+            each.price,
+            f"{each.context_window:,}" if each.context_window else "unknown",
+            "; ".join(each.reasons),
+        )
+    console.print(table)
+    if len(found) > 1:
+        words = ", ".join(sorted(outcome.value for outcome in route.fallback_on)) or "nothing"
+        console.print(f"The next one is asked after: {words}", highlight=False, markup=False, soft_wrap=True)
+    if hard:
+        console.print(f"Hard budgets that apply: {'; '.join(hard)}", highlight=False, markup=False)
+    if remark is not None:
+        click.echo(remark, err=True)

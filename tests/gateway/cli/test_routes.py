@@ -1,0 +1,110 @@
+"""`tollkeeper routes explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import Result
+
+from gateway.healthboard import FILE, HealthBoard
+from gateway.metrics_files import value_directory
+from routing.circuit import CircuitTerms
+from tests.gateway.cli.conftest import Run
+
+CONFIG = """
+providers:
+  one: {base_url: "https://one.example/v1", prices: openai}
+  two: {base_url: "https://two.example/v1", prices: openai}
+  own: {base_url: "https://own.example/v1", models: []}
+routes:
+  fast:
+    order: %s
+    targets:
+      - {provider: one, model: gpt-4o}
+      - {provider: own, model: in-house}
+      - {provider: two, model: gpt-4o-mini, weight: 3}
+"""
+
+
+@pytest.fixture
+def explain(run: Run) -> Any:
+    def call(order: str, *arguments: str) -> dict[str, Any]:
+        Path("config.yaml").write_text(CONFIG % order)
+        done: Result = run("routes", "explain", "fast", *arguments, "--json")
+        assert done.exit_code == 0, done.stderr
+        found: dict[str, Any] = orjson.loads(done.stdout)
+        return found
+
+    return call
+
+
+def order_of(found: dict[str, Any]) -> list[str]:
+    return [each["target"] for each in found["targets"]]
+
+
+def test_listed_targets_stand_as_they_are_configured(explain: Any) -> None:
+    found = explain("listed")
+    assert order_of(found) == ["one/gpt-4o", "own/in-house", "two/gpt-4o-mini"]
+    assert [each["position"] for each in found["targets"]] == [1, 2, 3]
+    assert found["targets"][0]["reasons"] == ["as listed"]
+    assert "server_error" in found["fallback_on"]
+
+
+def test_the_cheapest_comes_first_and_what_has_no_price_last(explain: Any) -> None:
+    found = explain("cheapest")
+    assert order_of(found) == ["two/gpt-4o-mini", "one/gpt-4o", "own/in-house"]
+    assert found["targets"][0]["reasons"][0].startswith("likely $0.000")
+    assert found["targets"][2]["reasons"] == ["no price, so last"]
+
+
+def test_a_sticky_route_gives_a_customer_the_same_order_each_time(explain: Any) -> None:
+    orders = {tuple(order_of(explain("sticky", "--customer", "acme"))) for _ in range(5)}
+    assert len(orders) == 1
+    found = explain("sticky", "--customer", "acme")
+    assert found["targets"][0]["reasons"][0].startswith("by the hash of customer 'acme'")
+    assert "names no customer" in explain("sticky")["targets"][0]["reasons"][0]
+
+
+def test_under_a_hard_budget_what_has_no_price_is_passed_over(explain: Any, run: Run, serving: Any) -> None:
+    assert run("keys", "create", "--name", "app").exit_code == 0
+    assert run("limits", "set", "customer:acme", "month", "5.00").exit_code == 0
+    found = explain("listed", "--customer", "acme")
+    assert found["hard_limits"] == ["customer acme month"]
+    assert [each["position"] for each in found["targets"]] == [1, None, 2]
+    assert "passed over: its price is not known, and a hard budget applies" in found["targets"][1]["reasons"]
+    assert explain("listed", "--customer", "other")["hard_limits"] == []
+
+
+def test_a_target_in_trouble_is_shown_as_the_running_gateway_knows_it(explain: Any, data_dir: Path) -> None:
+    folder = value_directory(data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        board = HealthBoard(folder / FILE)
+        for _ in range(5):
+            board.failed(board.place("one/gpt-4o"), CircuitTerms())
+        found = explain("listed")
+        assert order_of(found) == ["own/in-house", "two/gpt-4o-mini", "one/gpt-4o"]
+        last = found["targets"][2]
+        assert last["circuit"] == "open"
+        assert last["reasons"] == ["as listed", "its circuit is open", "set aside: behind all that are not"]
+    finally:
+        (folder / FILE).unlink()
+        folder.rmdir()
+
+
+def test_what_nothing_serves_is_said(run: Run) -> None:
+    Path("config.yaml").write_text(CONFIG % "listed")
+    done = run("routes", "explain", "nothing")
+    assert (done.exit_code, done.stderr) == (1, "nothing here serves 'nothing'\n")
+
+
+def test_people_get_a_table(run: Run) -> None:
+    Path("config.yaml").write_text(CONFIG % "weighted")
+    done = run("routes", "explain", "fast", "--stream", "--max-tokens", "100")
+    assert done.exit_code == 0
+    assert "fast: order weighted" in done.stdout
+    assert "drawn by weight 3 this time" in done.stdout
+    assert "limits are not known" in done.stderr
