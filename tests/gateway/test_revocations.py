@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from gateway.settings import LedgerSettings
+from gateway.settings import LedgerSettings, ProviderSettings, Settings
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
 from tests.stack import Stack, running_stack, wait_until
@@ -67,8 +69,6 @@ def test_a_whole_answer_that_runs_is_cut_with_the_word_for_it(stack: Stack) -> N
     secret = stack.key()
     words = "[[simulate: hang=after_headers]]"
     with sdk(stack, secret) as client:
-        import threading
-
         told: list[Exception] = []
 
         def run() -> None:
@@ -224,14 +224,8 @@ def test_conflicting_headers_and_customers_that_are_not_the_keys(stack: Stack) -
             assert error.response.headers["x-should-retry"] == "false"
 
 
-def test_the_tables_headers_never_go_upstream_and_the_bodys_metadata_does(stack: Stack) -> None:
+def test_the_tables_headers_never_go_upstream_and_the_bodys_metadata_does() -> None:
     """What the provider was sent, as a socket in its place sees it."""
-    del stack
-    import socket
-    import threading
-
-    from gateway.settings import ProviderSettings, Settings
-
     listener = socket.create_server(("127.0.0.1", 0))
     seen: list[bytes] = []
 
