@@ -120,15 +120,22 @@ class Installation:
         """One more `serve` on the same directory, whatever becomes of it."""
         return await self._run("serve", stderr=self._log.fileno())
 
-    async def command(self, *words: str) -> tuple[int, str]:
-        """Run another command of the same installation: its exit code and all it said."""
-        process = await self._run(*words, stderr=asyncio.subprocess.STDOUT)
+    async def command(self, *words: str, data_dir: bool = True) -> tuple[int, str]:
+        """Run another command of the same installation: its exit code and all it said.
+
+        `data_dir`: False for commands that read the configuration alone.
+        """
+        process = await self._run(*words, stderr=asyncio.subprocess.STDOUT, data_dir=data_dir)
         said, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
         assert process.returncode is not None
         return process.returncode, said.decode()
 
-    async def _run(self, command: str, *words: str, stderr: int) -> asyncio.subprocess.Process:
-        flags = ["--config", str(self._config), "--data-dir", str(self.data_dir)]
+    async def _run(
+        self, command: str, *words: str, stderr: int, data_dir: bool = True
+    ) -> asyncio.subprocess.Process:
+        flags = ["--config", str(self._config)]
+        if data_dir:
+            flags += ["--data-dir", str(self.data_dir)]
         return await asyncio.create_subprocess_exec(
             *PROGRAM,
             command,

@@ -34,6 +34,17 @@ FAULTS = (
     "malformed=json", "malformed=sse", "error_in_stream=3", "close_after_chunks=3", "no_done", "no_usage",
     "wrong_length", "stale_next", "close_idle", "dribble=0", "chunk_split=1", "served=gpt-4o", "tokens=3",
 )  # fmt: skip
+COMMANDS = (
+    (True, "keys", "list"),
+    (True, "keys", "list", "--json"),
+    (True, "events", "tail"),
+    (True, "report"),
+    (True, "routes", "explain", "gpt-4o-mini"),
+    (False, "check-config"),
+    (False, "providers", "list"),
+    (False, "providers", "probe"),
+)
+"""(whether it takes a data directory, its words)."""
 IMPATIENT = '{"connect_s": 1, "first_byte_s": 0.5, "idle_s": 0.5, "total_s": 5}'
 
 
@@ -167,8 +178,9 @@ async def test_secrets_are_nowhere(install: Install, simulator: Simulator, tmp_p
     async with httpx2.AsyncClient(timeout=10) as http:
         places["metrics"] = (await http.get(one.state.metrics_url)).content
     assert b"tollkeeper_requests" in places["metrics"]
-    for words in (("keys", "list"), ("keys", "list", "--json"), ("events",), ("report",), ("check-config",)):
-        _, said = await one.command(*words)
+    for data_dir, *words in COMMANDS:
+        _, said = await one.command(*words, data_dir=data_dir)
+        assert "Usage:" not in said, said
         places[f"tollkeeper {' '.join(words)}"] = said.encode()
     places["processes"] = b"\n".join(
         (entry / "cmdline").read_bytes()
