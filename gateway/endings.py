@@ -142,7 +142,16 @@ async def _read_whole(parts: Parts, request: Request, reached: Reached, body: by
     text = openai_chat.delta_text(answer) if usage is None or request.call.wants_json else ""
     _judge(request, set(openai_chat.finish_reasons(answer)), text)
     event.status = "succeeded"
-    await _price(parts, request, reached, usage, text, answer.get("model"), answer.get("service_tier"))
+    await _price(
+        parts,
+        request,
+        reached,
+        usage,
+        text,
+        answer.get("model"),
+        answer.get("service_tier"),
+        reported_nano=None if reported is None else openai_chat.reported_cost(reported),
+    )
 
 
 def _judge(request: Request, reasons: set[str], text: str) -> None:
@@ -166,6 +175,7 @@ async def _price(
     model: Any,
     tier: Any,
     *,
+    reported_nano: int | None,
     chunks: int = 0,
 ) -> None:
     """Price the attempt by what was reported, else by what can be counted: the text and its chunks."""
@@ -185,6 +195,7 @@ async def _price(
             usage,
             service_tier=tier if isinstance(tier, str) else None,
             model=model if isinstance(model, str) else None,
+            reported_nano=reported_nano,
         ),
         parts.prices,
         source=source,
@@ -234,7 +245,15 @@ async def end_streamed(
     text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
     _judge(request, tap.finish_reasons, text)
     await _price(
-        parts, request, reached, tap.usage, text, tap.model, tap.service_tier, chunks=tap.text_chunks
+        parts,
+        request,
+        reached,
+        tap.usage,
+        text,
+        tap.model,
+        tap.service_tier,
+        reported_nano=tap.reported_nano,
+        chunks=tap.text_chunks,
     )
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))

@@ -40,10 +40,11 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 class StreamTap:
     """Reads along one streamed chat answer.
 
-    While it runs, `usage` is as last reported, `model` and `service_tier` as the answer says, and `error`
-    that of its first event, if that is one. After `conclude`, `done` says that the terminal event was seen
-    (`[DONE]`; a socket that closed proves nothing), `error` is the error object of an error event inside the
-    stream, and `finish_reasons` those of its last chunks.
+    While it runs, `usage` and `reported_nano` (what the provider says it cost) are as last reported, `model`
+    and `service_tier` as the answer says, and `error` that of its first event, if that is one. After
+    `conclude`, `done` says that the terminal event was seen (`[DONE]`; a socket that closed proves nothing),
+    `error` is the error object of an error event inside the stream, and `finish_reasons` those of its last
+    chunks.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class StreamTap:
         "error",
         "finish_reasons",
         "model",
+        "reported_nano",
         "service_tier",
         "text_chunks",
         "usage",
@@ -77,6 +79,7 @@ class StreamTap:
         self.error: dict[str, Any] | None = None
         self.finish_reasons: set[str] = set()
         self.model: str | None = None
+        self.reported_nano: int | None = None
         self.service_tier: str | None = None
         self.text_chunks = 0
         self.usage: Usage | None = None
@@ -204,6 +207,7 @@ class StreamTap:
         usage = openai_chat.read_usage(reported)
         if usage is not None:
             self.usage = usage
+            self.reported_nano = openai_chat.reported_cost(reported)
         return self._strip and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
     def _note(self, chunk: dict[str, Any]) -> None:

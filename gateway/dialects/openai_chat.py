@@ -1,7 +1,7 @@
 """OpenAI's chat completions format: requests, and the texts in answers.
 
 Shapes: https://platform.openai.com/docs/api-reference/chat. What an answer's usage means is read by
-`metering.usage.openai`, whose two functions the gateway calls by way of this file.
+`metering.usage.openai`, whose functions the gateway calls by way of this file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gateway.dialects.exchange import (
 )
 from gateway.errors import BadRequest
 from metering.usage.openai import read_usage as read_usage
+from metering.usage.openai import reported_cost as reported_cost
 from metering.usage.openai import usage_object as usage_object
 
 CHOICES_MAX = 128

@@ -376,8 +376,8 @@ def test_a_service_tier_without_a_price_is_charged_by_default_and_its_upper_figu
 
     price = endings._price
 
-    async def of_another_tier(*arguments: Any) -> None:
-        await price(*arguments[:-1], "express")
+    async def of_another_tier(*arguments: Any, **named: Any) -> None:
+        await price(*arguments[:-1], "express", **named)
 
     monkeypatch.setattr(endings, "_price", of_another_tier)
     with running_stack(simulated_settings(simulator)) as other:
