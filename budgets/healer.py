@@ -8,6 +8,7 @@ A pass never waits: it does what can be done now, and the next one goes on.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,7 +38,7 @@ local metas = {}
 for i, name in ipairs(KEYS) do metas[i] = redis.call('HMGET', name, unpack(ARGV)) end
 return metas
 """
-_META = ("complete_since", "run_id", "published", "unsure")
+_META = ("complete_since", "run_id", "unsure")
 _log = structlog.get_logger(__name__)
 
 
@@ -103,6 +104,7 @@ class Healer:
         self._grace_ms = int(grace_s * 1_000)
         self._spilled = spilled
         self._cold: dict[str, _Cold] = {}
+        self._mark = f"published:{secrets.token_hex(4)}"
         self._look_at_ms = self._check_at_ms = 0
 
     def pass_once(self, monotonic_ms: int) -> None:
@@ -171,24 +173,22 @@ class Healer:
             if meta is None:
                 del runs[shard]
                 continue
-            since, seeded_on, published_on, unsure = meta
+            since, seeded_on, unsure, mark = meta
             if since is not None and seeded_on == runs[shard].encode():
-                self._cold.pop(shard, None)
+                if self._cold.pop(shard, None) is not None or mark is not None:
+                    self._redis.hdel(names_on(shard).meta, self._mark)
                 if unsure is not None:
                     self._redis.hdel(names_on(shard).meta, "unsure")
                     self.reconciler.hurry(shard)
             else:
-                self._note_cold(shard, runs[shard], since is None, published_on, monotonic_ms)
+                self._note_cold(shard, runs[shard], since is None, mark is not None, monotonic_ms)
         self.counters.cold = len(self._cold)
         return runs
 
-    def _note_cold(
-        self, shard: str, run_id: str, lost: bool, published_on: bytes | None, monotonic_ms: int
-    ) -> None:
+    def _note_cold(self, shard: str, run_id: str, lost: bool, marked: bool, monotonic_ms: int) -> None:
         """A grace begins with each memory: with each run of the server, and when that was emptied."""
         known = self._cold.get(shard)
-        emptied = known is not None and known.published and published_on != known.run_id.encode()
-        if known is not None and known.run_id == run_id and not emptied:
+        if known is not None and known.run_id == run_id and (marked or not known.published):
             return
         since_ms = monotonic_ms if known is None else known.since_ms
         self._cold[shard] = _Cold(since_ms, monotonic_ms, run_id)
@@ -201,27 +201,36 @@ class Healer:
         if isinstance(self._redis, LedgerCluster):
             pipeline = self._redis.pipeline(transaction=False)
             for name in names:
-                pipeline.hmget(name, *_META)
+                pipeline.hmget(name, *_META, self._mark)
             metas = pipeline.execute(raise_on_error=False)
         else:  # where all are on one server, one command is a tenth of the work
-            metas = self._redis.eval(_METAS, len(names), *names, *_META)
+            metas = self._redis.eval(_METAS, len(names), *names, *_META, self._mark)
         for shard, meta in zip(shards, metas, strict=True):
             yield shard, None if isinstance(meta, Exception) else meta
 
     def _warm(self, shards: Mapping[str, Sequence[str]], runs: Mapping[str, str], monotonic_ms: int) -> None:
         if not all(cold.published for cold in self._cold.values()):
+            # A mark first: where it is still there afterwards, all lies in the memory that it lies in.
+            marked = [(shard, cold) for shard, cold in self._cold.items() if runs.get(shard) == cold.run_id]
+            for shard, cold in marked:
+                self._redis.hset(names_on(shard).meta, self._mark, cold.run_id)
             self._republish()
-            for shard, cold in self._cold.items():
-                if runs.get(shard) == cold.run_id:
-                    self._redis.hset(names_on(shard).meta, "published", cold.run_id)
-                    cold.published = True
+            for _, cold in marked:
+                cold.published = True
         for shard, cold in list(self._cold.items()):
-            if monotonic_ms - cold.noticed_ms < self._grace_ms or shard not in runs:
+            if not cold.published or shard not in runs:
                 continue
-            indexes = self._indexes(shards[shard])
+            if monotonic_ms - cold.noticed_ms < self._grace_ms:
+                continue
             try:
                 seeded = seed_shard(
-                    self._redis, shard, indexes, self._store, run_id=runs[shard], spilled=self._spilled
+                    self._redis,
+                    shard,
+                    self._indexes(shards[shard]),
+                    self._store,
+                    run_id=runs[shard],
+                    mark=self._mark,
+                    spilled=self._spilled,
                 )
             except SeedError as error:
                 _log.warning("shard_not_seeded", shard=shard, reason=str(error))

@@ -4,7 +4,8 @@ Every name carries a version (`t2:`), so that an older and a newer gateway can s
 tag (`{00}`..`{63}`), so that everything one script touches lies in one slot of a cluster.
 
 t2:{NN}:meta               hash    complete_since (ms, Redis time), run_id (of the server when it was made
-                                   whole), published (on which run keys and limits were put in force again),
+                                   whole), seeder (who makes it so) and published:<who> (for which run keys
+                                   and limits were put in force): gone with the memory they speak of,
                                    unsure (an end came to light that its rows may lack), ver:<account id>
                                    (version of the account's list of limits)
 t2:{NN}:key:<key id>       hash    st (active|revoked), ver, exp (ms or empty)

@@ -46,6 +46,7 @@ RECORDS_AT_ONCE = 200
 
 ROW = struct.Struct("<3q")
 _NEVER, _AFTER_LAST_USE = "0", "-1"
+_UNMARKED = "-"
 _UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 _log = structlog.get_logger(__name__)
 
@@ -73,13 +74,16 @@ def seed_shard(
     store: EventStore,
     *,
     run_id: str,
+    mark: str | None = None,
     spilled: Spilled = NOTHING_SPILLED,
 ) -> Seeded | None:
     """Write the rows of all limits of the shard's accounts and end its coldness; None if it is whole.
 
     `indexes`: of every account on the shard, published already. `run_id`: of the server that has the shard.
-    Only one process seeds a shard at a time. Raises SeedError when another one is at it, or when requests
-    end faster than they can be counted; metering.eventstore.StoreUnavailable; redis.RedisError.
+    `mark`: a field of its meta hash that was set before that was published, and is gone if it is.
+    Only one process seeds a shard at a time. Raises SeedError when another one is at it, when the server is
+    emptied meanwhile, or when requests end faster than they can be counted;
+    metering.eventstore.StoreUnavailable; redis.RedisError.
     """
     names = names_on(shard)
     seeding = _Seeding(redis, names, indexes)
@@ -87,7 +91,7 @@ def seed_shard(
     try:
         if is_whole(redis, names, run_id):
             return None
-        seeding.begin()
+        seeding.begin(mark)
         with store.snapshot() as snapshot:
             seeding.count_record(snapshot)
             movements = Movements(redis, names, store, snapshot, spilled)
@@ -142,7 +146,7 @@ class _Seeding:
     def unlock(self) -> None:
         self._redis.eval(_UNLOCK, 1, self._names.seeding, self._token)
 
-    def begin(self) -> None:
+    def begin(self, mark: str | None) -> None:
         """From here on the shard is not whole, and the rows of its present windows are gone."""
         self._now_ms = clock_us(self._redis, self._names.meta) // 1_000
         hashes = dict.fromkeys([self._names.now])
@@ -150,7 +154,7 @@ class _Seeding:
             for limit in index.limits:
                 if limit.scope != "trace":  # a trace's rows are written over
                     hashes[place_of(limit, "", index.account_id, self._now_ms).hash] = None
-        self._put([], [], first=True)
+        self._put([], [], first=mark or _UNMARKED)
         listed = list(hashes)
         for start in range(0, len(listed), ROWS_AT_ONCE):
             batch = listed[start : start + ROWS_AT_ONCE]
@@ -222,6 +226,7 @@ class _Seeding:
         answer = run_script(self._redis, SEED, keys, (self._token, last_id, names.base, names.open))
         if answer == b"LOST":
             self.lock()
+        self._check_memory(answer)
         return bool(answer == b"SEEDED")
 
     def _row(self, name: str, field: str, ends: str) -> list[int]:
@@ -258,10 +263,15 @@ class _Seeding:
             return min(max(amount, 0), AMOUNT_MAX)
         return amount
 
-    def _put(self, hashes: Sequence[str], args: Sequence[Any], *, first: bool = False) -> None:
+    def _put(self, hashes: Sequence[str], args: Sequence[Any], *, first: str = "") -> None:
         keys = (self._names.seeding, self._names.meta, *hashes)
-        given = (self._token, LOCK_MS, "1" if first else "0", *args)
+        given = (self._token, LOCK_MS, first, *args)
         while (answer := run_script(self._redis, SEED_ROWS, keys, given)) == b"LOST":
             self.lock()  # it ran out during a long sum; ours again, unless another process took over
         if answer == b"WHOLE":
             raise _MadeWhole
+        self._check_memory(answer)
+
+    def _check_memory(self, answer: Any) -> None:
+        if answer == b"GONE":
+            raise SeedError(f"shard {self._names.shard} lost its memory while it was made whole")

@@ -124,7 +124,10 @@ class Closer:
             try:
                 answer = await again()
                 if isinstance(answer, Opened):
-                    lease, document = answer.lease, encode(event)
+                    lease = answer.lease
+                    if not lease.rows.covers(event.started_ms):
+                        event.started_ms = answer.at_ms  # as gateway.opening: it counts where it was opened
+                    document = encode(event)
                     ended = await self._ledger.close(lease, Settled(0), status=event.status, event=document)
                     if ended is not Closed.CLOSED:
                         self._recent.note(lease, Settled(0), event.status, document)

@@ -86,7 +86,7 @@ class RecentCloses:
         What it had lost is kept anew, since it may be lost once more.
         """
         kept = [each for each in self._kept if each[2].shard == shard]
-        lost = 0
+        lost: set[str] = set()
         for start in range(0, len(kept), AT_ONCE):
             batch = kept[start : start + AT_ONCE]
             answers = await asyncio.gather(*(self._close(each) for each in batch), return_exceptions=True)
@@ -94,12 +94,23 @@ class RecentCloses:
                 if isinstance(answer, BaseException):
                     raise answer
                 if answer is not Closed.CLOSED:
-                    lost += 1
-                    self.note(*each[2:])
+                    lost.add(each[2].request_id)
         if lost:
-            self._metrics.closes_told_again.inc(lost)
-            self._log.warning("closes_told_again", shard=shard, forgotten=lost, told=len(kept))
-        return lost
+            self._renew(lost)
+            self._metrics.closes_told_again.inc(len(lost))
+            self._log.warning("closes_told_again", shard=shard, forgotten=len(lost), told=len(kept))
+        return len(lost)
+
+    def _renew(self, request_ids: set[str]) -> None:
+        """Keep these as if they had been noted just now."""
+        kept, self._kept, self._bytes = self._kept, deque(), 0
+        for each in kept:
+            if each[2].request_id not in request_ids:
+                self._kept.append(each)
+                self._bytes += each[1]
+        for each in kept:
+            if each[2].request_id in request_ids:
+                self.note(*each[2:])
 
     async def _close(self, kept: _Kept) -> Closed:
         _, _, lease, settled, status, event = kept

@@ -124,6 +124,33 @@ async def test_each_loss_of_memory_has_a_grace_of_its_own(books: Books) -> None:
     assert healer.counters.cold_ms == 2 * GRACE_MS + LOOK_EVERY_MS
 
 
+async def test_a_server_that_is_emptied_while_limits_are_published_is_not_made_whole_without_them(
+    books: Books,
+) -> None:
+    world, healer = books.world, healer_of(books)
+    limit = world.limit(10_000)
+    world.redis.flushall()
+    publish, emptied = healer._republish, list[int]()
+
+    def republish() -> None:
+        publish()
+        if len(emptied) < 2:
+            emptied.append(1)
+            world.redis.flushall()
+
+    healer._republish = republish
+    for at_ms in range(0, 3 * GRACE_MS, LOOK_EVERY_MS):
+        healer.pass_once(at_ms)
+        if world.redis.hexists(world.names.meta, "complete_since"):
+            break
+    assert len(emptied) == 2
+    assert healer.counters.reseeds == 1
+    assert world.redis.hget(world.names.limits, limit.id) == b"10000"
+    assert (await world.granted(1)).remaining_nano == 9_999
+    healer.pass_once(at_ms + LOOK_EVERY_MS)
+    assert set(world.redis.hkeys(world.names.meta)) == {b"complete_since", b"run_id", b"ver:default"}
+
+
 async def test_an_end_that_came_to_light_too_late_is_counted_at_once_by_a_comparison(books: Books) -> None:
     world, healer = books.world, healer_of(books)
     limit = world.limit(10_000)

@@ -463,6 +463,26 @@ async def test_a_seeder_that_was_paused_for_too_long_writes_nothing_over_the_new
     assert world.counters(limit) == (999, 0, 0)
 
 
+async def test_a_server_that_is_emptied_while_it_is_made_whole_is_not_said_to_be(
+    books: Books, meanwhile: list[Any]
+) -> None:
+    world = books.world
+    limit = world.limit(1_000)
+    await books.spend(40)
+    books.record()
+    books.forget()
+    meanwhile.append(books.forget)
+    with pytest.raises(SeedError, match="lost its memory"):
+        books.seed()
+    assert (await world.refused(1)).reason == "COLD"
+    with pytest.raises(SeedError, match="lost its memory"):
+        seed_shard(
+            world.redis, world.names.shard, [books.index], books.store, run_id=books.run_id, mark="mark"
+        )
+    books.seed()
+    assert world.counters(limit) == (40, 0, 0)
+
+
 async def test_a_lock_that_ran_out_during_a_long_sum_is_taken_again(
     books: Books, meanwhile: list[Any]
 ) -> None:

@@ -41,7 +41,9 @@ def main() -> int:
         f"{count} seeds, {grants} grants, {events} events, {virtual_s / 3600:.1f} virtual hours "
         f"in {spent_s:.1f} s: {failed} failed"
     )
-    return failed > 0
+    if not grants:
+        print("nothing was granted: what ran was no life of the ledger")
+    return failed > 0 or not grants
 
 
 if __name__ == "__main__":

@@ -40,8 +40,14 @@ class Process:
         self._kept_back: list[events.Handle] = []
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task of this process."""
-        return self.loop.create_task(work, context=self.context)
+        """Start a task of this process. A fault that ends it is one of the code, and is told."""
+        task = self.loop.create_task(work, context=self.context)
+        task.add_done_callback(self._ended, context=self.context)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if self.alive and not task.cancelled() and (error := task.exception()) is not None:
+            self.loop.on_fault(f"a task of {self.name} fails", error)
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> events.TimerHandle:
         """Call back in this process: not when it is dead by then, later when it is frozen."""

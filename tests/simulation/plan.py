@@ -64,6 +64,12 @@ class Plan:
         return any(fault.name in ("lose", "flush") for fault in self.faults)
 
     @property
+    def all_are_timely(self) -> bool:
+        """Nobody dies or is late: what the server forgets, its workers tell it before it is made whole."""
+        late = {"kill", "freeze", "cut", "stall", "stop", "fill", "kill crew", "freeze crew"}
+        return self.journals and not any(fault.name in late for fault in self.faults)
+
+    @property
     def recounts(self) -> bool:
         """Rows are counted from the record, or compared with it, while requests go on."""
         return self.compares or any(fault.name in ("restart", "lose", "flush") for fault in self.faults)

@@ -380,7 +380,7 @@ class Truth:
     def _agree(self, place: Place, spent: int, doubted: int, told: int) -> bool:
         """Whether a row says what its events say, as exactly as what happened allows."""
         plan = self._world.plan
-        if plan.loses_memory:
+        if plan.loses_memory and not plan.all_are_timely:
             # Where ends were lost, a reaper may have ended requests once more, with less spent and the rest
             # in doubt.
             return spent + doubted >= told

@@ -20,6 +20,7 @@ from budgets.ledger import Ledger, LedgerUnavailable, Opened, Refused
 from budgets.names import names_of
 from gateway.candidates import Need
 from gateway.closer import Closer
+from gateway.entitlements import Entitlements
 from gateway.errors import GatewayError
 from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
@@ -114,14 +115,16 @@ class Worker:
         metrics = _metrics()
         uncovered = Uncovered(ledger, journal, metrics, shares=world.plan.workers)
         recent = RecentCloses(ledger, metrics, clock=world.loop.time)
+        terms = TermsCache(
+            lambda account: connection.command("GET", names_of(account).account + account),
+            lambda account, customer: connection.command(
+                "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
+            ),
+        )
         parts = _parts(
             keys=KeyCache(lambda name: connection.command("GET", name), clock=world.loop.time),
-            terms=TermsCache(
-                lambda account: connection.command("GET", names_of(account).account + account),
-                lambda account, customer: connection.command(
-                    "HGET", f"{names_of(account).customer}{account}:{customer}", "doc"
-                ),
-            ),
+            terms=terms,
+            entitlements=Entitlements(connection.command, terms),
             ledger=ledger,
             uncovered=uncovered,
             closer=Closer(ledger, journal, uncovered, metrics, recent, patience_s=CLOSE_PATIENCE_MS / 1_000),
