@@ -10,7 +10,7 @@ limitbook   the record of limits of every scope in SQL
 publishing  copies both to where requests are decided
 keycache    a worker's bounded copy of the keys it has seen
 termscache  a worker's bounded copy of lists of limits
-feature, plan, subscription, policy
+feature, plan, subscription, customer, policy
             what plans grant and limit, and who is on which (pure)
 entitlement whether a customer may use a feature, and within which limits (pure)
 planbook    the record of features, plans and the policy in SQL

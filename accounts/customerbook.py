@@ -8,14 +8,13 @@ change but for its end: whatever changes begins another one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from accounts.plan import OWN_DAY, PlanVersion, check_plan
+from accounts.customer import Customer, check_overrides, day_of, going_on
 from accounts.planbook import CheckLimit
 from accounts.plantables import (
     CUSTOMERS,
@@ -24,27 +23,14 @@ from accounts.plantables import (
     PlanNotFound,
     find_plan,
     overrides_text,
+    subscription_of,
     subscriptions_of,
     touch,
 )
-from accounts.publishing import ACCOUNT, EnforcedCopy, Publisher
+from accounts.publishing import ACCOUNT, BATCH, EnforcedCopy, Publisher
 from accounts.subscription import Overrides, Subscription
-from accounts.tables import new_id
+from accounts.tables import CUSTOMER_TERMS, new_id
 from metering.database import writing
-
-
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """A customer as recorded. `subscriptions`: all there ever were, in order of time."""
-
-    customer: str
-    name: str
-    created_ms: int
-    subscriptions: tuple[Subscription, ...] = ()
-
-    def at(self, moment_ms: int) -> Subscription | None:
-        """The subscription that covers the moment."""
-        return next((each for each in self.subscriptions if each.covers(moment_ms)), None)
 
 
 class CustomerBook:
@@ -131,11 +117,11 @@ class CustomerBook:
         with writing(self._engine) as connection:
             chosen = find_plan(connection, self._account, plan, version)
             self._check_open(connection, plan)
-            _check_overrides(chosen, overrides, self._check_limit)
+            check_overrides(chosen, overrides, self._check_limit)
             self._add_customer(connection, customer, None)
             spans = subscriptions_of(connection, self._account, [customer]).get(customer, [])
             if anchor is None:
-                anchor = spans[-1].anchor if spans else _day_of(starts_ms, chosen.time_zone)
+                anchor = spans[-1].anchor if spans else day_of(starts_ms, chosen.time_zone)
             made = Subscription(
                 new_id("sub_"), plan, chosen.version, starts_ms, ends_ms, anchor, overrides or Overrides()
             )
@@ -152,12 +138,11 @@ class CustomerBook:
             raise ValueError(f"the customer {customer!r} is on no plan now")
         with writing(self._engine) as connection:
             chosen = find_plan(connection, self._account, present.plan, present.version)
-            _check_overrides(chosen, overrides, self._check_limit)
-            self._replace(connection, customer, present, now_ms, overrides=overrides)
+            check_overrides(chosen, overrides, self._check_limit)
+            made = going_on(present, now_ms, version=present.version, overrides=overrides)
+            self._replace(connection, [(customer, present, made)], now_ms)
         self._publisher.publish(self._account, customer=customer)
-        found = self.customer(customer).at(now_ms)
-        assert found is not None
-        return found
+        return made
 
     def unsubscribe(self, customer: str, *, ends_ms: int | None = None) -> Subscription:
         """End what the customer is on, now or later; what was to follow is dropped. Raises PlanNotFound,
@@ -181,28 +166,43 @@ class CustomerBook:
 
     def migrate(self, plan: str, *, version: int | None = None) -> list[str]:
         """Put everybody who is on this plan now on one of its versions, by default the latest, with their
-        days and what they have otherwise of rules that it has. Gives their names. Raises PlanNotFound."""
-        now_ms = self.now_ms()
-        with writing(self._engine) as connection:
-            chosen = find_plan(connection, self._account, plan, version)
-            names = {rule.name for rule in chosen.rules}
-            query = sa.select(SUBSCRIPTIONS.c.customer).where(
-                SUBSCRIPTIONS.c.account_id == self._account,
-                SUBSCRIPTIONS.c.plan == plan,
-                SUBSCRIPTIONS.c.version != chosen.version,
-                *_covering(now_ms),
-            )
-            customers = list(connection.scalars(query.order_by(SUBSCRIPTIONS.c.customer)))
-            spans = subscriptions_of(connection, self._account, customers)
-            for customer in customers:
-                present = next(each for each in spans[customer] if each.covers(now_ms))
-                kept = {name: each for name, each in present.overrides.limits.items() if name in names}
-                overrides = Overrides(kept, present.overrides.features)
-                self._replace(
-                    connection, customer, present, now_ms, version=chosen.version, overrides=overrides
-                )
-        self._publisher.publish_customers(self._account, customers)
-        return customers
+        days and what they have otherwise of rules that it has. Gives their names. Raises PlanNotFound.
+
+        Many at a time, and the lock is let go in between: whoever stops this moves the rest by another call.
+        """
+        moved: list[str] = []
+        rowid: sa.ColumnClause[int] = sa.literal_column("subscriptions.rowid")
+        last = 0
+        while True:
+            now_ms = self.now_ms()
+            with writing(self._engine) as connection:
+                chosen = find_plan(connection, self._account, plan, version)
+                names = {rule.name for rule in chosen.rules}
+                rows = connection.execute(
+                    sa.select(SUBSCRIPTIONS, rowid.label("place"))
+                    .where(
+                        rowid > last,
+                        SUBSCRIPTIONS.c.account_id == self._account,
+                        SUBSCRIPTIONS.c.plan == plan,
+                        SUBSCRIPTIONS.c.version != chosen.version,
+                        *_covering(now_ms),
+                    )
+                    .order_by(rowid)
+                    .limit(BATCH)
+                ).all()
+                moves = []
+                for row in rows:
+                    present = subscription_of(row)
+                    kept = {name: each for name, each in present.overrides.limits.items() if name in names}
+                    overrides = Overrides(kept, present.overrides.features)
+                    made = going_on(present, now_ms, version=chosen.version, overrides=overrides)
+                    moves.append((row.customer, present, made))
+                self._replace(connection, moves, now_ms)
+            if not moves:
+                return sorted(moved)
+            last, batch = rows[-1].place, [customer for customer, _, _ in moves]
+            self._publisher.publish_customers(self._account, batch)
+            moved += batch
 
     def subscribers(self) -> dict[tuple[str, int], int]:
         """How many customers are on each plan version now."""
@@ -254,20 +254,7 @@ class CustomerBook:
     ) -> None:
         """Record a subscription, which ends the one before and replaces those after."""
         self._cut(connection, customer, spans, made.starts_ms)
-        connection.execute(
-            sa.insert(SUBSCRIPTIONS).values(
-                id=made.id,
-                account_id=self._account,
-                customer=customer,
-                plan=made.plan,
-                version=made.version,
-                starts_ms=made.starts_ms,
-                ends_ms=made.ends_ms,
-                anchor=made.anchor,
-                overrides=overrides_text(made.overrides),
-                created_ms=now_ms,
-            )
-        )
+        connection.execute(sa.insert(SUBSCRIPTIONS).values(self._row(customer, made, now_ms)))
         touch(connection, self._account, customer)
 
     def _cut(self, connection: Connection, customer: str, spans: Sequence[Subscription], at_ms: int) -> None:
@@ -282,57 +269,45 @@ class CustomerBook:
     def _replace(
         self,
         connection: Connection,
-        customer: str,
-        present: Subscription,
+        moves: Sequence[tuple[str, Subscription, Subscription]],
         now_ms: int,
-        *,
-        version: int | None = None,
-        overrides: Overrides,
     ) -> None:
-        """Let the customer go on otherwise from now on; what comes later stays as planned."""
-        self._cut(connection, customer, [present], now_ms)
-        made = replace(
-            present,
-            id=new_id("sub_"),
-            version=version or present.version,
-            starts_ms=now_ms,
-            overrides=overrides,
-            _terms={},
+        """Let customers go on otherwise from now on: (customer, present, what it goes on with). What comes
+        later stays as planned."""
+        if not moves:
+            return
+        ended = [present.id for _, present, _ in moves if present.starts_ms < now_ms]
+        undone = [present.id for _, present, _ in moves if present.starts_ms >= now_ms]
+        ids = SUBSCRIPTIONS.c.id
+        connection.execute(sa.update(SUBSCRIPTIONS).where(ids.in_(ended)).values(ends_ms=now_ms))
+        connection.execute(sa.delete(SUBSCRIPTIONS).where(ids.in_(undone)))
+        connection.execute(
+            sa.insert(SUBSCRIPTIONS), [self._row(customer, made, now_ms) for customer, _, made in moves]
         )
-        self._begin(connection, customer, (), made, now_ms)
+        connection.execute(
+            sa.update(CUSTOMER_TERMS)
+            .where(
+                CUSTOMER_TERMS.c.account_id == self._account,
+                CUSTOMER_TERMS.c.customer.in_([customer for customer, _, _ in moves]),
+            )
+            .values(version=CUSTOMER_TERMS.c.version + 1)
+        )
+
+    def _row(self, customer: str, made: Subscription, now_ms: int) -> dict[str, Any]:
+        return {
+            "id": made.id,
+            "account_id": self._account,
+            "customer": customer,
+            "plan": made.plan,
+            "version": made.version,
+            "starts_ms": made.starts_ms,
+            "ends_ms": made.ends_ms,
+            "anchor": made.anchor,
+            "overrides": overrides_text(made.overrides),
+            "created_ms": now_ms,
+        }
 
 
 def _covering(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
     ends = SUBSCRIPTIONS.c.ends_ms
     return SUBSCRIPTIONS.c.starts_ms <= now_ms, sa.or_(ends.is_(None), ends > now_ms)
-
-
-def _day_of(moment_ms: int, time_zone: str) -> int:
-    moment = datetime.fromtimestamp(moment_ms / 1_000, UTC)
-    return moment.astimezone(UTC if time_zone == "UTC" else ZoneInfo(time_zone)).day
-
-
-def _check_overrides(plan: PlanVersion, overrides: Overrides | None, check_limit: CheckLimit | None) -> None:
-    rules = {rule.name: rule for rule in plan.rules}
-    for name, each in (overrides.limits if overrides is not None else {}).items():
-        if name not in rules:
-            known = ", ".join(sorted(rules)) or "none"
-            raise ValueError(f"the plan {plan.label} has no limit {name!r}; its limits: {known}")
-        day = 1 if plan.anchor == OWN_DAY else plan.anchor
-        if each.value is None and each.enforcement is None:
-            raise ValueError(f"{name}: an override changes the value or the enforcement")
-        check_plan(
-            replace(
-                plan,
-                anchor=day,
-                rules=(
-                    replace(
-                        rules[name],
-                        value=rules[name].value if each.value is None else each.value,
-                        enforcement=each.enforcement or rules[name].enforcement,
-                    ),
-                ),
-                _terms={},
-            ),
-            check_limit,
-        )

@@ -47,7 +47,7 @@ class RecordedTerms:
         self._book = LimitBook(engine, None)
         self._accounts: list[str] = []
         self._accounts_until = 0.0
-        self._indexes: dict[str, tuple[tuple[int, ...], LimitIndex]] = {}
+        self._indexes: dict[str, tuple[tuple[object, ...], LimitIndex]] = {}
 
     def accounts(self) -> Sequence[str]:
         """Every account that has keys or limits, and the one that every installation has."""

@@ -12,17 +12,12 @@ from accounts.plantables import PLAN_VERSIONS, SUBSCRIPTIONS, plan_versions_of
 from budgets.limit import COUNT_KINDS
 from budgets.meter import Meter
 
-State = tuple[int, ...]
 
-
-def plans_state(connection: Connection, account_id: str) -> State:
-    """Differs when `recorded_meters` or the values of plans do."""
+def plans_state(connection: Connection, account_id: str) -> tuple[object, ...]:
+    """Differs when `recorded_meters` or the values of plans do: versions and subscriptions are only added."""
     versions = sa.select(sa.func.count()).where(PLAN_VERSIONS.c.account_id == account_id)
-    subscriptions = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(SUBSCRIPTIONS.c.created_ms), 0))
-    return (
-        connection.scalar(versions) or 0,
-        *connection.execute(subscriptions.where(SUBSCRIPTIONS.c.account_id == account_id)).one(),
-    )
+    latest = sa.select(SUBSCRIPTIONS.c.id).order_by(sa.literal_column("rowid").desc()).limit(1)
+    return connection.scalar(versions), connection.scalar(latest)
 
 
 def recorded_meters(connection: Connection, account_id: str) -> list[Meter]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from accounts.customerbook import Customer
+from accounts.customer import Customer
 from accounts.keyring import ACCOUNT
 from accounts.policy import UNKNOWN, UNNAMED, Policy
 from accounts.subscription import Override, Overrides, Subscription
