@@ -11,6 +11,7 @@ from metering.cost import Line
 from metering.price import ModelPrice
 from metering.pricebook import Override, PriceBook
 from metering.usage import Usage
+from metering.usage.readers import READERS
 from metering.usage.reading import Reading
 from tests.metering.conftest import moment
 
@@ -53,6 +54,16 @@ def test_a_router_is_paid_what_it_reports(book: PriceBook) -> None:
     assert (cost.nano, cost.status, cost.upper_nano) == (123_456, "provider_reported", 123_456)
     assert cost.lines == (Line(REPORTED, 1, 123_456_000, 123_456),)
     assert cost.notes == ("the provider's bill is 123456 nano-USD; usage at list prices is 210000",)
+
+
+def test_xai_bills_in_ticks_of_ten_billionths_of_a_dollar(book: PriceBook) -> None:
+    """docs.x.ai/developers/cost-tracking: 37,756,000 ticks are $0.0037756, and are what is charged."""
+    answer = {
+        "model": "grok-4.3",
+        "usage": {"prompt_tokens": 1_000, "completion_tokens": 100, "cost_in_usd_ticks": 37_756_000},
+    }
+    cost = bill(book, "x-ai", "grok-4.3", READERS["openai.chat"](answer), NOW)
+    assert (cost.nano, cost.status) == (3_775_600, "provider_reported")
 
 
 def test_rows_stay_where_they_add_up_to_the_reported_bill(book: PriceBook) -> None:
