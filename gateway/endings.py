@@ -185,9 +185,8 @@ async def _price(
         call, model_asked = request.call, reached.candidate.target.model
         given = await parts.count_tokens(call.prompt_text(), model_asked)
         made = await parts.count_tokens(text, model_asked) if text else 0
-        usage = Usage(
-            input_tokens=call.likely_input(given), output_tokens=call.likely_output(made, given, chunks)
-        )
+        likely = _within_maximum(call.likely_output(made, given, chunks), request, reached.candidate)
+        usage = Usage(input_tokens=call.likely_input(given), output_tokens=likely)
     price_attempt(
         reached.attempt,
         reached.candidate,
@@ -202,6 +201,12 @@ async def _price(
         most_nano=request.most_nano(reached.attempt),
         account=request.event.account_id,
     )
+
+
+def _within_maximum(likely: int, request: Request, candidate: Candidate) -> int:
+    """An estimate is at most what the answer was allowed to have: what is beyond it is not credible."""
+    maximum = candidate.maximum[1] if candidate.maximum else request.call.maximum
+    return likely if maximum is None else min(likely, maximum * request.call.choices)
 
 
 async def end_streamed(

@@ -42,6 +42,7 @@ _FIELDS = (
 )
 _SMOOTHING = 0.2
 """What one measurement weighs in the moving average of times to the first byte."""
+_LOCK_TRIES = 2_000
 
 
 def now_ms() -> int:
@@ -171,14 +172,14 @@ class HealthBoard:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        if self._descriptor is None:
+        descriptor = self._descriptor
+        if descriptor is None or not _locked(descriptor):
             yield
             return
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _take(self, name: str) -> int:
         hashed = int.from_bytes(blake2b(name.encode(), digest_size=7).digest()) + 1
@@ -189,3 +190,17 @@ class HealthBoard:
                     self._numbers[place + _NAME] = hashed
                     return place
         return (PLACES - 1) * WIDTH
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock, within a millisecond or so; False where a process that was stopped keeps it.
+
+    Then the change is made without: a lost count is a smaller evil than workers that wait.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False

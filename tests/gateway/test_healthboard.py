@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,16 @@ def test_no_failure_is_lost_between_processes_that_write_at_once(tmp_path: Path)
     board = HealthBoard(tmp_path / FILE)
     circuit = board._read(board.place("a/m"))
     assert circuit.failed + circuit.failed_before == 800
+
+
+def test_a_worker_that_was_stopped_with_the_lock_holds_nobody_up(tmp_path: Path) -> None:
+    stopped = (tmp_path / FILE).open("wb")
+    board = HealthBoard(tmp_path / FILE)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    started = time.monotonic()
+    assert [board.failed(board.place("a/m"), TERMS) for _ in range(5)][-1]
+    assert time.monotonic() - started < 1.0
+    stopped.close()
 
 
 def test_answers_are_told_once_a_second_and_keep_a_circuit_closed(tmp_path: Path) -> None:
