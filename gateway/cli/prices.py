@@ -103,6 +103,8 @@ def _document(price: ModelPrice, rows: list[PriceRow], at: datetime) -> dict[str
         "context_window": price.context_window,
         "max_output_tokens": price.max_output_tokens,
         "reasoning": price.reasoning,
+        "regions_per_mille": dict(price.uplifts.regions),
+        "bill": "reported" if price.by_report else "list",
         "rates": [
             {
                 "tier": row.variant or "default",
@@ -134,6 +136,11 @@ def _print(price: ModelPrice, rows: list[PriceRow], at: datetime) -> None:
         facts.append(f"output at most {price.max_output_tokens:,}")
     if price.reasoning:
         facts.append("reasoning")
+    for region, per_mille in price.uplifts.regions.items():
+        where = "in any region that is named" if region == "*" else f"in {region}"
+        facts.append(f"tokens x {per_mille / 1_000:g} {where}")
+    if price.by_report:
+        facts.append("what the provider reports is the bill")
     console.print(", ".join(facts), highlight=False, soft_wrap=True)
     table = Table(show_edge=False)
     for column in ("tier", "unit", "input tokens"):

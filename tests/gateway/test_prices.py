@@ -61,6 +61,18 @@ def test_a_price_may_hold_for_one_account_or_one_tier_only() -> None:
     assert ours.cost_of(Usage(extra=(("output_images:1024x1024:high", 2),))).nano == 80_000_000
 
 
+@pytest.mark.parametrize(
+    ("model", "provider", "fact"),
+    [
+        ("claude-opus-4-8", "anthropic", "tokens x 1.1 in us"),
+        ("gpt-5.4", "openai", "tokens x 1.1 in any region that is named"),
+        ("openai/gpt-4o-mini", "openrouter", "what the provider reports is the bill"),
+    ],
+)
+def test_what_changes_a_cost_beside_its_rates_is_shown(model: str, provider: str, fact: str) -> None:
+    assert fact in run(model, "--provider", provider)[1]
+
+
 def test_a_configured_provider_stands_for_its_price_list() -> None:
     chosen = settings(
         override(provider="mine"),
