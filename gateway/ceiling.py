@@ -87,7 +87,8 @@ def input_bound(call: Exchange, body: bytes) -> int:
     text = len(body)
     if not body.isascii():
         text = max(text, len(unicodedata.normalize("NFKC", body.decode()).encode()))
-    text += call.messages * MESSAGE_TOKENS - call.media_bytes + call.images * IMAGE_TOKENS
+    text += call.messages * MESSAGE_TOKENS + call.repeated_bytes
+    text += call.images * IMAGE_TOKENS - call.media_bytes
     if call.tools:
         text += BASE_TOKENS + call.tools * TOOL_TOKENS
     return text
@@ -95,7 +96,7 @@ def input_bound(call: Exchange, body: bytes) -> int:
 
 def counted_bound(call: Exchange, tokens: int) -> int:
     """The same bound from an exact count of the prompt's text."""
-    bound = call.counted_prompt(tokens) + call.messages * MESSAGE_TOKENS
+    bound = call.counted_prompt(tokens) + call.messages * MESSAGE_TOKENS + call.repeated_bytes
     return bound + BASE_TOKENS + call.tools * TOOL_TOKENS if call.tools else bound
 
 

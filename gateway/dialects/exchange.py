@@ -52,6 +52,7 @@ class Exchange:
     has_audio: bool = False
     media_bytes: int = 0
     predicted_bytes: int = 0
+    repeated_bytes: int = 0
     unbounded: str | None = None
 
     def forwarded(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 from gateway.dialects.exchange import (
     MAXIMUM_TOKENS,
@@ -25,6 +26,8 @@ from gateway.errors import BadRequest
 
 CHOICES_MAX = 128
 PROMPTS_MAX = 2_048
+BYTES_A_TOKEN = 4
+"""Of English text; for estimates only."""
 
 
 @dataclass(slots=True)
@@ -32,7 +35,7 @@ class Completion(TokenExchange):
     """One text completions request.
 
     `choices` counts all answers that are made, for all prompts; `shown` those that are returned; `echoes` how
-    often the prompts stand in them again.
+    often the prompts stand in them again; `repeated_bytes` the suffix, which comes again with every prompt.
     """
 
     prompt_fields: ClassVar[tuple[str, ...]] = ("prompt", "suffix")
@@ -41,6 +44,10 @@ class Completion(TokenExchange):
 
     shown: int = 1
     echoes: int = 0
+
+    def likely_input(self, counted: int) -> int:
+        """The suffix is read with every prompt, and was counted once."""
+        return self.counted_prompt(counted) + self.repeated_bytes // BYTES_A_TOKEN
 
     def likely_output(self, counted: int, prompt: int, chunks: int = 0) -> int:
         """The prompts that are echoed were not made; the answers that lost against the best ones were."""
@@ -66,10 +73,18 @@ def read_call(body: dict[str, Any]) -> Completion:
     if read_bool(body, "echo"):
         call.echoes = shown
     suffix = body.get("suffix")
-    if suffix is not None and not isinstance(suffix, str):
-        raise wrong_type("suffix", suffix, "a string")
+    if suffix is not None:
+        if not isinstance(suffix, str):
+            raise wrong_type("suffix", suffix, "a string")
+        call.repeated_bytes = (prompts - 1) * _bytes_at_most(suffix)
     read_stream_options(body, call)
     return call
+
+
+def _bytes_at_most(text: str) -> int:
+    """Bytes of a text, as it is or as a tokenizer may normalise it."""
+    as_it_is = len(text.encode())
+    return as_it_is if text.isascii() else max(as_it_is, len(normalize("NFKC", text).encode()))
 
 
 def _read_prompt(prompt: Any, call: Completion) -> int:

@@ -119,6 +119,16 @@ def test_the_ceiling_covers_every_answer_that_is_made_for_every_prompt() -> None
     assert input_bound(call, body) == len(body) + 2 * MESSAGE_TOKENS
 
 
+def test_a_suffix_is_read_with_every_prompt() -> None:
+    call = read(prompt=["a"] * 11, suffix="ﷺ" * 10)
+    # One ligature of three bytes that normalises to 18 letters, in 33 bytes.
+    assert call.repeated_bytes == 10 * 10 * 33
+    body = call.forwarded(MODEL, maximum=None, ask_usage=False)
+    assert input_bound(call, body) >= 11 * 330
+    assert counted_bound(call, 10) >= 10 * 330
+    assert call.likely_input(12) == 12 + 3_300 // 4
+
+
 def test_without_a_maximum_the_formats_own_16_is_what_is_assumed() -> None:
     bound = ceiling(read(), b"{}", price())
     assert bound is not None
@@ -196,6 +206,7 @@ def bill_of(simulator: Simulator, request_id: str) -> dict[str, Any]:
         {"prompt": "What is the capital of Mexico?"},
         {"prompt": "Say it.", "max_tokens": 25, "suffix": " The end."},
         {"prompt": ["one", "two and three"], "n": 2, "max_tokens": 5},
+        {"prompt": ["a"] * 60, "suffix": " and so it goes on" * 40, "max_tokens": 1},
         {"prompt": ["one", "two"], "n": 1, "best_of": 4, "max_tokens": 5, "echo": True, "logprobs": 2},
         {"prompt": [9, 8, 7]},
         {"prompt": [[9, 8, 7], [6, 5]], "echo": True, "max_tokens": 0},
