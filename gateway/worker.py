@@ -25,6 +25,7 @@ from gateway.frontdoor.doorkeeper import LAST_WORD_S, LINGER_S, Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
 from gateway.replay import replay_own
 from gateway.settings import Settings
+from metering import tokens
 
 log = structlog.get_logger("gateway.worker")
 GC_THRESHOLD = 20_000
@@ -166,4 +167,7 @@ def _begin_drain(settings: Settings, gateway: Gateway, keeper: Doorkeeper, serve
     server.should_exit = True
     loop = asyncio.get_running_loop()
     loop.call_later(settings.server.drain_s, gateway.cut)
+    for model in {request.candidates[0].target.model for request in gateway.parts.running.values()}:
+        # What is cut is counted then, in little time; tokenizers load for long when the machine is busy.
+        loop.run_in_executor(None, tokens.count, "", model)
     loop.call_later(settings.server.drain_s + LAST_WORD_S, keeper.cut)
