@@ -1,5 +1,8 @@
 """Clients that leave at any byte: one event each, nothing left open, and an estimate close to the bill.
 
+The bound on the estimate is meant for a machine that has nothing else to do: what the provider says while it
+waits for its turn to hear of the hang-up is on its bill, and nobody here can know it.
+
 pytest tests/acceptance/test_aborts.py -m slow -s
 """
 
@@ -21,14 +24,13 @@ from tests.acceptance.load import LIMIT_NANO, PROMPT
 from .conftest import Install
 
 CLIENTS, FEW_CLIENTS = 2_000, 80
-AT_ONCE = 40
+AT_ONCE = 20
 TOKENS = (50, 400)
-PACE_MS = (8.0, 25.0)
+PACE_MS = (15.0, 40.0)
 BYTES_A_TOKEN = 330
 """About what one token takes in a stream, so that cuts fall anywhere in it and some behind its end."""
-P95_MAX, P95_ANYWHERE = 0.05, 0.15
-"""What the provider still says before it hears that it may stop cannot be known here; on a machine that has
-other things to do, or with few short answers, it is more."""
+ERROR_MAX = 0.05
+"""Of the 95th percentile in the large trial, of the median in the small one, which runs beside other tests."""
 PATIENCE_S = 60.0
 SURFACES = ("chat", "completion")
 
@@ -128,8 +130,8 @@ async def leave(leaver: Leaver, port: int, secret: str, seen: Seen) -> None:
                     await writing.wait_closed()
 
 
-async def trial(install: Install, count: int, *, drains: bool) -> tuple[float, str]:
-    """All clients come and go; the 95th percentile of the estimates' errors, and the figures.
+async def trial(install: Install, count: int, *, drains: bool) -> tuple[float, float, str]:
+    """All clients come and go; median and 95th percentile of the estimates' errors, and the figures.
 
     `drains`: the provider bills what it would have said, so that what nobody waits for is read to its end.
     """
@@ -171,27 +173,31 @@ async def trial(install: Install, count: int, *, drains: bool) -> tuple[float, s
         if nano and (drains or events[name].status == "cancelled")
     )
     assert errors, "nobody left in the middle"
-    p95 = errors[int(len(errors) * 0.95)]
+    p50, p95 = errors[len(errors) // 2], errors[int(len(errors) * 0.95)]
     statuses = Counter(event.status for event in events.values())
     assert await one.stop() == 0
     await until(lambda: one.simulator.open()["connections"] == 0)
-    return p95, (
-        f"{count} clients, {seen.begun} saw bytes, {seen.whole} all of them; events {len(events)}: "
-        f"{dict(statuses)}; estimates {len(errors)}: p50 {errors[len(errors) // 2]:.2%}, p95 {p95:.2%}, "
-        f"max {errors[-1]:.2%}; spent {spent} of {bill['total_nano']} nano-USD billed"
+    return (
+        p50,
+        p95,
+        (
+            f"{count} clients, {seen.begun} saw bytes, {seen.whole} all of them; events {len(events)}: "
+            f"{dict(statuses)}; estimates {len(errors)}: p50 {p50:.2%}, p95 {p95:.2%}, "
+            f"max {errors[-1]:.2%}; spent {spent} of {bill['total_nano']} nano-USD billed"
+        ),
     )
 
 
 @pytest.mark.parametrize("drains", [False, True])
 async def test_a_few_clients_leave(install: Install, drains: bool) -> None:
-    p95, figures = await trial(install, FEW_CLIENTS, drains=drains)
+    p50, _, figures = await trial(install, FEW_CLIENTS, drains=drains)
     print(figures)
-    assert p95 <= P95_ANYWHERE, figures
+    assert p50 <= ERROR_MAX, figures
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("drains", [False, True])
 async def test_two_thousand_clients_leave(install: Install, drains: bool) -> None:
-    p95, figures = await trial(install, CLIENTS, drains=drains)
+    _, p95, figures = await trial(install, CLIENTS, drains=drains)
     print(figures)
-    assert p95 <= P95_MAX, figures
+    assert p95 <= ERROR_MAX, figures
