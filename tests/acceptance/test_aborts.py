@@ -30,7 +30,7 @@ PACE_MS = (15.0, 40.0)
 BYTES_A_TOKEN = 330
 """About what one token takes in a stream, so that cuts fall anywhere in it and some behind its end."""
 ERROR_MAX = 0.05
-"""Of the 95th percentile in the large trial, of the median in the small one, which runs beside other tests."""
+"""Of the 95th percentile in the large trial, of the median in the small one, which has company."""
 PATIENCE_S = 60.0
 SURFACES = ("chat", "completion")
 
