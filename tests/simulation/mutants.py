@@ -102,6 +102,13 @@ MUTANTS = (
         "settles = false",
     ),
     Mutant(
+        "a close told again is counted again",
+        CLOSE,
+        "answer, settles = 'missing', false",
+        "answer, settles = 'missing', true",
+        focus=("flush", "lose"),
+    ),
+    Mutant(
         "extend asks nobody",
         EXTEND,
         "if not value or value - s - r - d < extra then return 'NO' end",
