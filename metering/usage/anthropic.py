@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metering.usage.reading import NOTHING, Reading, count, objects, part, text, tier, whole
+from metering.usage.reading import NOTHING, Reading, count, objects, part, text, tier
 from metering.usage.totals import Usage
 
 # Tools that run at the provider. A fetch costs its tokens and nothing else; finding tools costs nothing.
@@ -67,14 +67,12 @@ def _usage(raw: Mapping[str, Any], model: str | None) -> tuple[Usage | None, tup
     """(what the answering model used, what others used on its behalf)."""
     if raw.get("input_tokens") is None and raw.get("output_tokens") is None:
         return None, ()
-    own = _tokens(raw)
-    calls = part(raw, "server_tool_use")
-    if calls:
-        named = ((_CALLS.get(name, name), count(value)) for name, value in calls.items())
-        figures = {unit: quantity for unit, quantity in named if unit is not None}
-        own += Usage(requests=0, extra=whole(figures))
+    own = _tokens(raw, extra=_calls(part(raw, "server_tool_use")))
+    iterations = raw.get("iterations")
+    if not iterations:
+        return own, ()
     elsewhere: dict[str, Usage] = {}
-    for call in _beside(objects(raw.get("iterations")), own):
+    for call in _beside(objects(iterations), own):
         used = _tokens(call, requests=0)
         name = text(call.get("model"))
         if name is None or name == model:
@@ -82,6 +80,11 @@ def _usage(raw: Mapping[str, Any], model: str | None) -> tuple[Usage | None, tup
         else:
             elsewhere[name] = elsewhere[name] + used if name in elsewhere else used
     return own, tuple(elsewhere.items())
+
+
+def _calls(reported: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    named = ((_CALLS.get(name, name), count(value)) for name, value in reported.items())
+    return tuple((unit, quantity) for unit, quantity in named if unit is not None and quantity)
 
 
 def _beside(iterations: list[Mapping[str, Any]], own: Usage) -> list[Mapping[str, Any]]:
@@ -97,7 +100,7 @@ def _beside(iterations: list[Mapping[str, Any]], own: Usage) -> list[Mapping[str
     return [] if inside else others
 
 
-def _tokens(reported: Mapping[str, Any], requests: int = 1) -> Usage:
+def _tokens(reported: Mapping[str, Any], requests: int = 1, extra: tuple[tuple[str, int], ...] = ()) -> Usage:
     read_tokens = count(reported.get("cache_read_input_tokens"))
     lives = part(reported, "cache_creation")
     hour = count(lives.get("ephemeral_1h_input_tokens"))
@@ -115,4 +118,5 @@ def _tokens(reported: Mapping[str, Any], requests: int = 1) -> Usage:
         output_tokens=count(reported.get("output_tokens")),
         reasoning_output_tokens=count(part(reported, "output_tokens_details").get("thinking_tokens")),
         requests=requests,
+        extra=extra,
     )
