@@ -22,6 +22,8 @@ PART_SEPARATOR = "\x1f"
 MODES = ("reset", "accumulate")
 OWN_DAY = 0
 """As a plan's anchor: months begin on the customer's own day."""
+RULES_MAX = 12
+"""So many rules may count one request: the ledger checks 16 limits in one step, and there are others."""
 COUNTED = ("money", "requests", "tokens", "input_tokens", "output_tokens")
 _PLAN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CALENDAR = ("day", "week", "month")
@@ -231,6 +233,14 @@ def check_plan(plan: PlanVersion, check_limit: Callable[[PlanLimit], None] | Non
         check_feature(feature)
     if not OWN_DAY <= plan.anchor <= 31:
         raise ValueError(f"plan {plan.plan}: anchor {plan.anchor}: write a day of the month, 1 to 31")
+    together = sum(rule.feature is None for rule in plan.rules)
+    for used in dict.fromkeys(rule.feature for rule in plan.rules):
+        count = together + sum(rule.feature == used for rule in plan.rules if rule.feature is not None)
+        if count > RULES_MAX:
+            raise ValueError(
+                f"plan {plan.plan}: {count} limits count a request for {used or 'any feature'}; "
+                f"at most {RULES_MAX} can"
+            )
     names = [rule.name for rule in plan.rules]
     for rule in plan.rules:
         where = f"plan {plan.plan}, {rule.name}"

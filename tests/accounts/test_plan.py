@@ -107,6 +107,13 @@ def test_a_subscription_begins_at_its_start_and_has_ended_at_its_end() -> None:
     assert Subscription("s", "p", 1, 10).covers(10**15)
 
 
+KINDS = ("money", "requests", "tokens", "input_tokens", "output_tokens")
+MANY = (
+    *(PlanRule(kind, window, 1, "search") for kind in KINDS for window in ("day", "month")),
+    *(PlanRule("money", window, 1) for window in ("day", "week", "month")),
+)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -125,6 +132,7 @@ def test_a_subscription_begins_at_its_start_and_has_ended_at_its_end() -> None:
         ({"rules": (replace(SEARCH, value=2**53),)}, "from 0 to"),
         ({"rules": (replace(CARRIED, value=2**53 - 1),)}, "from 0 to"),
         ({"time_zone": "Moon/Crater"}, "time zone"),
+        ({"rules": MANY}, "13 limits count a request for search; at most 12 can"),
     ],
 )
 def test_what_could_not_be_enforced_is_told(change: dict[str, Any], complaint: str) -> None:
@@ -135,3 +143,4 @@ def test_what_could_not_be_enforced_is_told(change: dict[str, Any], complaint: s
 def test_a_plan_that_can_be_enforced_has_no_complaint() -> None:
     check_plan(PRO, check_terms)
     check_plan(replace(PRO, anchor=OWN_DAY, _terms={}), check_terms)
+    check_plan(replace(PRO, rules=MANY[:-1], _terms={}), check_terms)
