@@ -4,6 +4,7 @@ A preset is a mapping with the names of a provider's settings, and beside them
 
     title            the provider's name as people write it
     env              environment variables that hold its key; the first that is set counts
+    key_optional     true where it usually asks for none
     url_env          environment variables with its address, where it has no fixed one (or a default one)
     url_suffix       what follows that address, where the variable holds only its beginning
     url_values       {variable: default}: what replaces {variable} inside base_url
@@ -24,7 +25,17 @@ from importlib.resources import files
 from typing import Any
 
 _SUFFIX = ".toml"
-_OWN = ("title", "env", "url_env", "url_suffix", "url_values", "probe_model", "reports_cost", "notes")
+_OWN = (
+    "title",
+    "env",
+    "key_optional",
+    "url_env",
+    "url_suffix",
+    "url_values",
+    "probe_model",
+    "reports_cost",
+    "notes",
+)
 
 
 def known() -> list[str]:
@@ -68,7 +79,9 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         )  # a credential goes to the address it is for, and to no other one unasked
     elif not keyed and found.get("env"):
         names = found["env"]
-        base["api_key_env"] = next((each for each in names if os.environ.get(each)), names[0])
+        there = next((each for each in names if os.environ.get(each)), None)
+        if there is not None or not found.get("key_optional"):
+            base["api_key_env"] = there or names[0]
     if keyed:
         base.pop("api_key_env", None)
     return {**base, **given}
@@ -93,6 +106,8 @@ def from_environment() -> dict[str, dict[str, Any]]:
     for name in known():
         about = preset(name)
         assert about is not None
+        if about.get("key_optional"):
+            continue  # a key says nothing about where such a server is
         if any(os.environ.get(each) for each in about.get("env", ())) and address(about) is not None:
             found[name] = filled(name, {})
     return found

@@ -6,6 +6,7 @@ reload. Sentences of `complaints` forbid a start; those of `remarks` are only wo
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from gateway.settings import ConfigError, Settings
@@ -50,7 +51,7 @@ def _prices(settings: Settings) -> list[str]:
     own = {price.provider for price in settings.prices}
     found = []
     for name, provider in settings.providers.items():
-        if provider.prices is not None and provider.prices not in listed and provider.prices not in own:
+        if provider.prices is not None and not _list_exists(provider.prices, (*listed, *own)):
             found.append(
                 f"providers.{name}.prices: no price list {provider.prices!r}; known: {', '.join(listed)}"
             )
@@ -71,6 +72,14 @@ def _prices(settings: Settings) -> list[str]:
     return found
 
 
+def _list_exists(prices: str, known: Collection[str]) -> bool:
+    """Whether there is such a price list, or at least one where the model's suffix names it."""
+    before, suffixed, after = prices.partition("{suffix}")
+    if not suffixed:
+        return prices in known
+    return any(each.startswith(before) and each.endswith(after) for each in known)
+
+
 def remarks(settings: Settings) -> list[str]:
     """What a person would want to know before the first request fails."""
     found = []
@@ -80,6 +89,13 @@ def remarks(settings: Settings) -> list[str]:
                 f"providers.{name}.api_key_env: the environment variable {provider.api_key_env} is not set; "
                 "requests go there without a credential"
             )
+        several = [("api_keys", each) for each in provider.api_keys]
+        several += [("regions", each) for each in provider.regions]
+        for field, credential in several:
+            if credential.api_key_env is not None and credential.secret is None:
+                found.append(
+                    f"providers.{name}.{field}: the environment variable {credential.api_key_env} is not set"
+                )
     if settings.simulated:
         found.append("no provider is configured: the simulated provider serves")
     return found

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.check_config import check_config
+from routing.presets import known
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +77,16 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(check_config, [str(tmp_path / "absent.yaml")])
     assert done.exit_code == 1
     assert "absent.yaml: no such file" in done.stderr
+
+
+def test_every_known_provider_is_a_good_configuration(tmp_path: Path) -> None:
+    names = [name for name in known() if not name.startswith("azure")]
+    azure = "azure: {base_url: 'https://r.example/openai/v1'}"
+    done = check(tmp_path, f"providers: {{{', '.join(f'{name}: {{}}' for name in names)}, {azure}}}")
+    assert (done.exit_code, done.stdout) == (0, "ok\n"), done.stderr
+
+
+def test_a_credential_that_is_missing_among_several_is_a_note(tmp_path: Path) -> None:
+    done = check(tmp_path, "providers: {openai: {api_keys: [{api_key_env: NOT_SET_A}, {api_key: x}]}}")
+    assert done.exit_code == 0
+    assert "providers.openai.api_keys: the environment variable NOT_SET_A is not set" in done.stderr
