@@ -8,7 +8,7 @@ from tests.clients.world import World, built_world
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with start_simulator() as started:
+    with start_simulator(own_process=True) as started:
         yield started
 
 

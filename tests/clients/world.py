@@ -26,7 +26,7 @@ BODY_BYTES_MAX = 65_536
 DAY_MS = 86_400_000
 RATE = 1
 """Requests a minute: too long to wait for the next one here."""
-LEASE_MS, HEARTBEAT_MS = 5_000, 500
+LEASE_MS, HEARTBEAT_MS = 8_000, 500
 """Short, because what others hold is told to be back when the oldest lease may have ended."""
 
 
@@ -64,7 +64,7 @@ PLAIN = ("APIStatusError", "APIError")
 """What SDKs raise for a status that has no class of its own."""
 
 SHORT = chat("tokens=1", max_tokens=1)
-LONG = chat("tokens=400 pace_ms=500", stream=True, max_tokens=400)
+LONG = chat("tokens=400 pace_ms=1000", stream=True, max_tokens=400)
 
 ROWS = (
     Row("malformed key", same("AuthenticationError"), 401, "invalid_api_key"),
@@ -181,7 +181,7 @@ class World:
             server=ServerSettings(body_bytes_max=BODY_BYTES_MAX),
             ledger=LedgerSettings(lease_ms=LEASE_MS, heartbeat_ms=HEARTBEAT_MS),
         )
-        patient = TimeoutSettings(connect_s=2, first_byte_s=1, idle_s=2, total_s=300)
+        patient = TimeoutSettings(connect_s=5, first_byte_s=3, idle_s=60, total_s=600)
         provider = settings.providers["simulated"].model_copy(update={"timeouts": patient})
         settings = settings.model_copy(update={"providers": {"simulated": provider}})
         stack = self._open.enter_context(running_stack(settings, **options))
@@ -260,7 +260,7 @@ def _streaming(stack: Stack, secret: str, repeat: str = "") -> Iterator[None]:
                 f"{stack.base_url}/chat/completions",
                 json=LONG,
                 headers=_headers(secret, repeat),
-                timeout=60,
+                timeout=300,
             ) as answer,
         ):
             assert answer.status_code == 200, answer.read()
