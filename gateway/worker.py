@@ -31,8 +31,8 @@ log = structlog.get_logger("gateway.worker")
 GC_THRESHOLD = 20_000
 """New objects between two collections: a request leaves none in cycles, and the default, 700, looks often."""
 CUT_GRACE_S, CUT_GRACE_MAX_S, END_WITHIN_S = 4.0, 6.5, 29.0
-"""After the drain: how long cut requests have to say so to their clients and settle. The longer time where the
-whole end stays within the third figure all the same: a busy machine takes its time to count a hundred answers."""
+"""After the drain: how long cut requests have to say so to their clients and settle; the longer time where
+the whole end stays within the third all the same, since a busy machine counts a hundred answers slowly."""
 
 
 class _Server(uvicorn.Server):
@@ -140,6 +140,7 @@ def _take_journal(path: Path) -> Journal | None:
 def server_config(settings: Settings, gateway: Gateway, keeper: Doorkeeper) -> uvicorn.Config:
     """Uvicorn as the gateway needs it: no access log, no headers of its own, our front door."""
     drain_s = settings.server.drain_s
+    grace_s = max(CUT_GRACE_S, min(CUT_GRACE_MAX_S, END_WITHIN_S - drain_s))
     return uvicorn.Config(
         gateway,
         http=keeper.protocol,
@@ -151,9 +152,7 @@ def server_config(settings: Settings, gateway: Gateway, keeper: Doorkeeper) -> u
         date_header=False,
         proxy_headers=False,
         backlog=2_048,
-        timeout_graceful_shutdown=ceil(
-            drain_s + max(CUT_GRACE_S, min(CUT_GRACE_MAX_S, END_WITHIN_S - drain_s))
-        ),
+        timeout_graceful_shutdown=ceil(drain_s + grace_s),
     )
 
 
