@@ -60,7 +60,7 @@ def rounded_lines(
 
 
 def sum_of(first: Cost, second: Cost) -> Cost:
-    """Two parts of one attempt's cost together; not known where one of them is not."""
+    """The costs of two models in one attempt, each rounded on its own; unknown where one of them is."""
     nano = None if first.nano is None or second.nano is None else first.nano + second.nano
     upper = (
         None
