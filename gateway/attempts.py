@@ -198,10 +198,14 @@ class Walk:
                 targets=self._more_targets(),
             ),
         )
-        if step in (Step.AGAIN, Step.ELSEWHERE) and self._may_spend(candidate, rule.budgeted):
-            if step is Step.ELSEWHERE:
-                assert other is not None
+        if step is Step.ELSEWHERE:
+            assert other is not None
+            # Another region is another server, and another credential has a rate limit of its own: only one
+            # that leads to the same server in trouble adds to its load.
+            loads = other.transport is endpoint.transport and outcome is not Outcome.RATE_LIMITED
+            if self._may_spend(candidate, rule.budgeted and loads):
                 return "retry", candidate, other
+        elif step is Step.AGAIN and self._may_spend(candidate, rule.budgeted):
             self._repeats += 1
             if wait_s:
                 await asyncio.sleep(wait_s)

@@ -125,12 +125,20 @@ class Upstream:
     def choose(self, target: Target, tried: Sequence[Endpoint], draw: Callable[[], float]) -> Endpoint | None:
         """The endpoint for the next attempt: drawn by weight among those that stand well and were not tried.
 
-        For the first attempt there always is one, for others None where all are tried or set aside.
+        One on trial is taken only with its trial. For the first attempt there always is an endpoint, for
+        others None where all are tried or set aside.
         """
         if self.only is not None:
             return None if tried else self.only
         fresh = [endpoint for endpoint in self.endpoints if endpoint not in tried]
-        well = [endpoint for endpoint in fresh if self._state(endpoint, target) is not State.ASIDE]
+        states = [self._state(endpoint, target) for endpoint in fresh]
+        well = [endpoint for endpoint, state in zip(fresh, states, strict=True) if state is not State.ASIDE]
+        if well:
+            found = _drawn(well, draw())
+            on_trial = states[fresh.index(found)] is State.TRIAL
+            if not on_trial or self.board.try_it(self.place(found, target)):
+                return found
+            well = [each for each, state in zip(fresh, states, strict=True) if state is State.FREE]
         if not well and tried:
             return None
         return _drawn(well or fresh, draw())

@@ -41,6 +41,7 @@ class Moody:
     status: int = 200
     by_key: dict[str, int] = field(default_factory=dict)
     extra: bytes = b""
+    failing_s: float = 0.0
     asked: list[tuple[float, str, int]] = field(default_factory=list)
     port: int = 0
 
@@ -56,6 +57,8 @@ class Moody:
                 key = head.partition(b"bearer ")[2].split(b"\r\n")[0].decode()
                 status = self.by_key.get(key, self.status)
                 self.asked.append((time.monotonic(), key, status))
+                if status != 200 and self.failing_s:
+                    await asyncio.sleep(self.failing_s)
                 body = ANSWER if status == 200 else b'{"error":{"message":"no"}}'
                 extra = self.extra if status != 200 else b""
                 writing.write(
@@ -285,6 +288,19 @@ def test_several_credentials_share_the_requests_by_weight() -> None:
         asyncio.run(load(stack, stack.key(), rate=200, seconds=2))
         share = first.statuses("one")[200] / 400
         assert 0.65 < share < 0.85
+
+
+def test_a_region_on_trial_is_tried_by_one_request_at_a_time() -> None:
+    quick = CircuitSettings(open_s=0.5, open_max_s=0.5)
+    # It takes long to fail, so that requests which did not wait for the trial would pile up behind it.
+    with moody(status=503, failing_s=0.3) as west, moody() as east:
+        regions = [RegionSettings(base_url=west.url, weight=1_000), RegionSettings(base_url=east.url)]
+        with running_stack(settings(west, base_url="", regions=regions, circuit=quick)) as stack:
+            answers = asyncio.run(load(stack, stack.key(), rate=100, seconds=3))
+            assert {status for _, status in answers} == {200}
+            fifth = west.asked[4][0]
+            trials = [moment for moment, _, _ in west.asked if moment > fifth + 0.4]
+            assert 1 <= len(trials) <= 6
 
 
 def test_when_one_region_fails_the_other_serves_and_the_first_is_set_aside() -> None:
