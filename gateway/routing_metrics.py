@@ -18,7 +18,7 @@ DENIED = Counter(
 )
 PASSED_OVER = Counter(
     "tollkeeper_targets_passed_over",
-    "Targets that were not asked in their turn: circuit, set_aside, money, window, retry_budget, policy",
+    "Targets that were not asked in their turn: circuit, money, window, retry_budget, policy",
     ["provider", "reason"],
 )
 SET_ASIDE = Counter(
