@@ -451,7 +451,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 row = self.model.rows[name]
                 content = struct.pack("<3q", row.spent, 0, row.doubted)
                 rows.setdefault(place.hash, []).extend((place.field, content))
-        args: list[Any] = ["token", 10_000, "1"]
+        args: list[Any] = ["token", 10_000, "-"]
         for pairs in rows.values():
             args += (len(pairs) // 2, 0, *pairs)
         assert run_script(self.redis, SEED_ROWS, (names.seeding, names.meta, *rows), args) == b"OK"

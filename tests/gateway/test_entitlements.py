@@ -244,11 +244,12 @@ def test_the_warm_case_is_one_round_trip_with_and_without_a_document(
         (parts.entitlements, "_command"),
     ):
         monkeypatch.setattr(owner, fetch, never)
-    before = scripts_run(stack)
+    before, began = scripts_run(stack), time.monotonic()
     for name in ("acme", "stranger"):
         assert [told(ask(stack, secret, customer=name)) for _ in range(5)] == [OK] * 5
-    # A worker's heartbeat may fall between them.
-    assert 20 <= scripts_run(stack) - before <= 22
+    # Heartbeats and the reaper fall between them, the more the longer it takes.
+    others = 2 + 10 * (time.monotonic() - began)
+    assert 20 <= scripts_run(stack) - before <= 20 + others
 
 
 def scripts_run(stack: Stack) -> int:

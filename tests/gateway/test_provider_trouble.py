@@ -232,7 +232,13 @@ def ask(stack: Stack, secret: str) -> httpx2.Response:
 def test_retry_after_is_waited_for_where_nothing_else_can_serve(asked: bytes) -> None:
     with moody(status=429, extra=asked) as first, running_stack(settings(first)) as stack:
         secret = stack.key()
-        threading.Timer(0.3, lambda: setattr(first, "status", 200)).start()
+
+        def recover() -> None:
+            while not first.asked:
+                time.sleep(0.01)
+            first.status = 200
+
+        threading.Thread(target=recover, daemon=True).start()
         started = time.monotonic()
         answer = ask(stack, secret)
         assert answer.status_code == 200

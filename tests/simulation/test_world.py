@@ -12,7 +12,7 @@ from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.world import run_seed
 
 PORTION = 25
-SOME, MANY = range(0, 200, PORTION), range(1_000, 6_500, PORTION)
+SOME, MANY = range(0, 100, PORTION), range(1_000, 3_000, PORTION)
 SEEDS_MAX = 400
 """In so many seeds a mutant must be found."""
 ROOT = Path(__file__).parents[2]
