@@ -233,7 +233,7 @@ class ModelPrice:
         rates that so few input tokens cannot reach. media: False leaves out audio, image and video rates, for
         requests made only of text. region: where it is sent, as far as that is known.
         """
-        uplift = self.uplifts.dearest(region)
+        uplift = None if self.uplifts is NO_UPLIFTS else self.uplifts.dearest(region)
         if tiers != "all":
             return _ceiling(self._sheets(tiers, uplift), input_tokens_max, media)
         # Every input bound between the same two thresholds has the same answer, so there are only a few.

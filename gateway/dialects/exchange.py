@@ -71,11 +71,12 @@ class Exchange:
         body = self.body
         if model != self.model or maximum or ask_usage or changes:
             body = dict(body)
-            for name, value in (changes or {}).items():
-                if value is None:
-                    del body[name]
-                else:
-                    body[name] = value
+            if changes:
+                for name, value in changes.items():
+                    if value is None:
+                        del body[name]
+                    else:
+                        body[name] = value
             body["model"] = model
             if maximum:
                 body[maximum[0]] = maximum[1]

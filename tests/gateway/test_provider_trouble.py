@@ -306,7 +306,9 @@ def test_a_region_on_trial_is_tried_by_one_request_at_a_time() -> None:
             assert {status for _, status in answers} == {200}
             fifth = west.asked[4][0]
             trials = [moment for moment, _, _ in west.asked if moment > fifth + 0.4]
-            assert 1 <= len(trials) <= 6
+            # A trial takes 0.3 s and half a second passes before the next; a busy machine takes longer for all.
+            lasted_s = west.asked[-1][0] - fifth
+            assert 1 <= len(trials) <= 1 + lasted_s / 0.6
 
 
 def test_when_one_region_fails_the_other_serves_and_the_first_is_set_aside() -> None:
