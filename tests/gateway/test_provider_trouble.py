@@ -306,7 +306,7 @@ def test_a_region_on_trial_is_tried_by_one_request_at_a_time() -> None:
             assert {status for _, status in answers} == {200}
             fifth = west.asked[4][0]
             trials = [moment for moment, _, _ in west.asked if moment > fifth + 0.4]
-            # A trial takes 0.3 s and half a second passes before the next; a busy machine takes longer for all.
+            # A trial takes 0.3 s, and half a second passes before the next one.
             lasted_s = west.asked[-1][0] - fifth
             assert 1 <= len(trials) <= 1 + lasted_s / 0.6
 
