@@ -1,23 +1,34 @@
 """How much may be spent: limits and the ledger that holds, settles and frees money.
 
-A *limit* bounds what a scope (today: a key) may spend in a *window* (day, month, lifetime). Its value lives
-in a row of the ledger, never in a worker's memory, so changing it is one write that holds for the next
-request everywhere. Per window a limit has three counters: `spent`, `reserved` (held by running requests)
-and `doubted` (held because a true cost is not known yet).
+A *limit* bounds what a scope (an account, key, customer, feature, ...) may spend in a *window* (day, month,
+lifetime, ...). Its value lives in the ledger, never in a worker's memory, so changing it is one write that
+holds for the next request everywhere. Per window a limit has a *row* of three counters: `spent`, `reserved`
+(held by running requests) and `doubted` (held because a true cost is not known yet).
 
 A *reservation* begins with `open`, which checks everything and then writes everything in one script, and
 has exactly one end: `close`, by the worker that opened it or by the reaper when that worker vanished. The
 end settles the money and appends the cost event to the shard's outbox in the same step.
 
-names       how the keys in Redis are called, and which shard an account lives on
-window      which window holds at a moment (pure)
-limit       what a limit is, and the bounds of exact arithmetic (pure)
-connection  one pipelined connection to Redis
-ledger      open, extend, heartbeat, close, for the workers
-reaper      ends reservations whose holder vanished
-rows        publishes keys and limits to the ledger
-seed        makes an empty or doubtful ledger whole again from what is recorded
-usage       reads limits and their counters for people
+What is counted, and where (pure)
+  limit, window, meter, hold   what a limit is, when it begins anew, how it is named, what is held of it
+  names, slots, rowset         names in Redis, shards, and the rows that one request counts on
+What requests do
+  ledger, scripts              open, extend, heartbeat, restore, close: each one script of lua/
+  claims                       requests that may come a second time
+  accrual                      values of limits that carry over what was not used
+  journal                      ends that the ledger has not acknowledged
+What keeps it true
+  reaper                       ends reservations whose holder vanished
+  healer, seed, movements      make a shard that lost writes whole again, from what is recorded
+  tally, counted, holds        what each row should have
+  reconcile, drift             compare that with what it has
+What people do
+  rows, adjusting, usage       publish limits, correct costs, read counters
+How Redis is reached
+  connection, wire, greeting   one pipelined connection
+  cluster, shardpipeline       one for each node of a cluster
+  address, primary, seeds      which server to speak to
+  client                       the same for code that may wait
 
 Not owned here: what a request may cost (gateway), who may call (accounts), where events rest (metering).
 """
