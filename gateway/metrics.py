@@ -81,8 +81,8 @@ _TOKEN_KINDS = {
 }
 
 
-MODELS_MAX = 250
-"""Models with a label of their own: a price book may offer thousands, and each has a dozen series."""
+MODELS_MAX = 100
+"""Models with a label of their own: a price book may offer thousands, and each has up to forty series."""
 REQUEST_SERIES_MAX = 1_800
 """Combinations of the labels of one worker's requests; what comes later is counted without its model."""
 

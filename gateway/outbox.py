@@ -135,14 +135,17 @@ class Outbox:
         return sum(removed or 0 for removed in _passable(pipeline.execute(raise_on_error=False)))
 
     def settle(self, entries: Iterable[Entry]) -> None:
-        """Take the entries out of the outbox: what they say is on the disk."""
+        """Take the entries out of the outbox: what they say is on the disk.
+
+        Deleted first: of what is acknowledged and still there nobody would ever be told again.
+        """
         by_stream: dict[bytes, list[bytes]] = {}
         for entry in entries:
             by_stream.setdefault(entry.stream, []).append(entry.id)
         pipeline = self._redis.pipeline(transaction=False)
         for stream, ids in by_stream.items():
-            pipeline.execute_command("XACK", stream, GROUP, *ids)
             pipeline.execute_command("XDEL", stream, *ids)
+            pipeline.execute_command("XACK", stream, GROUP, *ids)
         pipeline.execute()
 
     def bury(self, entry: Entry, reason: str) -> bool:

@@ -72,6 +72,42 @@ def test_entries_of_every_stream_are_read_once_and_settled(redis: Any) -> None:
     assert one.length() == 0
 
 
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_link_cut_in_the_midst_of_settling_leaves_nothing_behind(
+    redis: Any, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    """So many commands arrived; the reader begins anew with what is pending, stores it again, and settles."""
+    one = outbox(redis)
+    one.fresh(None)
+    redis.xadd(SHARD.outbox, {"e": "1"})
+    entries = one.fresh(None)
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_redis", Cut(redis, done))
+        with pytest.raises(ConnectionError):
+            one.settle(entries)
+    one.settle(one.pending())
+    assert one.length() == 0
+    assert redis.xpending(SHARD.outbox, GROUP)["pending"] == 0
+
+
+class Cut:
+    """A client whose link is cut after so many commands of a pipeline."""
+
+    def __init__(self, redis: Any, done: int) -> None:
+        self._redis, self._left = redis, done
+
+    def pipeline(self, *, transaction: bool) -> Cut:
+        return self
+
+    def execute_command(self, *words: Any) -> None:
+        if self._left:
+            self._left -= 1
+            self._redis.execute_command(*words)
+
+    def execute(self) -> None:
+        raise ConnectionError
+
+
 @pytest.mark.parametrize("streams", [1, 3, 64])
 def test_a_reader_takes_about_as_much_as_it_asked_for(redis: Any, streams: int) -> None:
     one = outbox(redis)
