@@ -21,6 +21,7 @@ from gateway.healthboard import FILE, HealthBoard
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
 from gateway.settings import DATABASE, ConfigError, Settings, load_settings
+from gateway.simulated import with_simulated
 from gateway.upstream import build_upstream
 from metering.database import DatabaseError, open_database
 from routing.table import Route
@@ -73,7 +74,7 @@ def explain_route(
     Orders that are drawn (weighted, or sticky without the one it recognises) are drawn anew each time.
     """
     try:
-        settings = load_settings(config, {"server.data_dir": data_dir})
+        settings = with_simulated(load_settings(config, {"server.data_dir": data_dir}))
         book = price_book(settings)
     except ConfigError as error:
         for complaint in error.complaints:

@@ -13,7 +13,8 @@ from gateway.metrics_files import value_directory
 from gateway.serve.banner import url_host
 from gateway.serve.children import Child
 from gateway.serve.listeners import AddressBusy, open_listener
-from gateway.settings import DATABASE, ProviderSettings, Settings, settings_document
+from gateway.settings import DATABASE, Settings, settings_document
+from gateway.simulated import with_simulated
 
 log = structlog.get_logger(component="supervisor")
 
@@ -131,18 +132,8 @@ class Crew:
     def _resolved(self, settings: Settings) -> Settings:
         """Settings as children see them: paths absolute, the simulated provider as any other."""
         server = settings.server.model_copy(update={"data_dir": self._data_dir})
-        update: dict[str, Any] = {"server": server}
-        if settings.simulated:
-            from simulator.models import MODELS
-
-            simulated = {
-                "base_url": f"{self.simulator_url}/v1",
-                "api_key": "simulated",
-                "prices": "openai",
-                "models": list(MODELS),
-            }
-            update["providers"] = {"simulated": ProviderSettings.model_validate(simulated)}
-        return settings.model_copy(update=update)
+        placed = settings.model_copy(update={"server": server})
+        return with_simulated(placed, self.simulator_url)
 
 
 def listener_url(listener: socket.socket, host: str | None = None) -> str:

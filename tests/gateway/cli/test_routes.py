@@ -108,3 +108,9 @@ def test_people_get_a_table(run: Run) -> None:
     assert "fast: order weighted" in done.stdout
     assert "drawn by weight 3 this time" in done.stdout
     assert "limits are not known" in done.stderr
+
+
+def test_without_a_provider_the_simulated_one_is_explained(run: Run) -> None:
+    done = run("routes", "explain", "gpt-4o-mini", "--customer", "acme")
+    assert done.exit_code == 0, done.stderr
+    assert "simulated" in done.stdout
