@@ -20,8 +20,8 @@ from gateway.attribution import HeaderTable
 from gateway.ceiling import ceiling
 from gateway.dialects import openai_chat
 from gateway.dialects.exchange import parse_object
+from gateway.forwarding.tap import StreamTap
 from gateway.settings.attribution import AttributionSettings
-from gateway.tap import StreamTap
 from metering.event import Attempt, CostEvent, encode
 from metering.pricebook import PriceBook
 from metering.usage import Usage

@@ -17,7 +17,7 @@ from gateway.attribution import Headers, HeaderTable, missing, required_of
 from gateway.errors import BadKey, BadRequest, Forbidden
 
 if TYPE_CHECKING:
-    from gateway.candidates import Candidate
+    from gateway.forwarding.candidates import Candidate
     from routing.table import Route
     from routing.target import Target
 

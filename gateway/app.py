@@ -29,23 +29,23 @@ from gateway.call import serve
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.entitlements import Entitlements
-from gateway.healthboard import FILE as BOARD
-from gateway.healthboard import HealthBoard
+from gateway.forwarding.healthboard import FILE as BOARD
+from gateway.forwarding.healthboard import HealthBoard
+from gateway.forwarding.metrics import CIRCUIT, STATES
+from gateway.forwarding.relay import Receive
+from gateway.forwarding.upstream import build_upstream
+from gateway.healing.recent_closes import RecentCloses
 from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
 from gateway.opening import SCOPES
 from gateway.parts import Parts
 from gateway.prices import price_book
-from gateway.recent_closes import RecentCloses
-from gateway.relay import Receive
 from gateway.repeats import Repeats
 from gateway.revocations import Revocations
-from gateway.routing_metrics import CIRCUIT, STATES
 from gateway.serve.exposition import collect
 from gateway.settings import Settings
 from gateway.surfaces import Endpoint, build_surfaces
 from gateway.uncovered import Uncovered
-from gateway.upstream import build_upstream
 from metering import tokens
 from metering.pricebook import PriceBook
 from routing.outcome import Outcome

@@ -17,16 +17,16 @@ from budgets.ledger import Opened
 from gateway import answers
 from gateway.admission import Caller, allowed_targets
 from gateway.answers import RawHeaders, Send
-from gateway.attempts import Reached, Walk
 from gateway.attribution import Headers
-from gateway.candidates import candidates
 from gateway.dialects import READERS, Exchange
 from gateway.dialects.exchange import parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
 from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
+from gateway.forwarding.attempts import Reached, Walk
+from gateway.forwarding.candidates import candidates
+from gateway.forwarding.relay import Receive
 from gateway.opening import admit, find_key, open_request
 from gateway.parts import Parts
-from gateway.relay import Receive
 from gateway.request import Request
 from metering.event import CostEvent
 from metering.ids import new_id

@@ -11,8 +11,8 @@ import structlog
 from budgets.hold import Settled
 from budgets.journal import Journal, JournalUnavailable
 from budgets.ledger import Closed, Lease, Ledger, LedgerUnavailable, Opened, Refused
+from gateway.healing.recent_closes import RecentCloses
 from gateway.metrics import Metrics
-from gateway.recent_closes import RecentCloses
 from gateway.request import Request
 from gateway.uncovered import Uncovered
 from metering.event import CostEvent, encode

@@ -11,15 +11,15 @@ import orjson
 
 from gateway import answers
 from gateway.answers import RawHeaders, Send
-from gateway.attempts import Broken, Reached, Walk
-from gateway.candidates import Candidate
 from gateway.dialects import openai_chat
 from gateway.errors import BadKey, GatewayError, Unavailable, UpstreamError
+from gateway.forwarding.attempts import Broken, Reached, Walk
+from gateway.forwarding.candidates import Candidate
+from gateway.forwarding.relay import NotBegun, Receive, relay_stream
+from gateway.forwarding.tap import StreamTap
 from gateway.parts import Parts
-from gateway.relay import NotBegun, Receive, relay_stream
 from gateway.request import Request
 from gateway.settlement import price_attempt, settle
-from gateway.tap import StreamTap
 from gateway.transport.errors import TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from metering.event import Attempt

@@ -14,8 +14,8 @@ import structlog
 
 from budgets.ledger import LedgerUnavailable
 from budgets.names import names_on
+from gateway.healing.recent_closes import RecentCloses
 from gateway.parts import Parts
-from gateway.recent_closes import RecentCloses
 from gateway.request import Request
 
 LOOK_S = 0.4

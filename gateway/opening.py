@@ -19,7 +19,12 @@ from gateway.admission import (
     require_target,
 )
 from gateway.attribution import Headers
-from gateway.candidates import (
+from gateway.ceiling import counted_bound
+from gateway.denials import denial
+from gateway.dialects import Exchange
+from gateway.entitlements import NotEntitled
+from gateway.errors import BadKey, CallerFault, Forbidden, Misconfigured, Unavailable
+from gateway.forwarding.candidates import (
     NOTHING_NEEDED,
     Candidate,
     bound_of,
@@ -31,11 +36,6 @@ from gateway.candidates import (
     require_bounds,
     write_maximum,
 )
-from gateway.ceiling import counted_bound
-from gateway.denials import denial
-from gateway.dialects import Exchange
-from gateway.entitlements import NotEntitled
-from gateway.errors import BadKey, CallerFault, Forbidden, Misconfigured, Unavailable
 from gateway.parts import Parts
 from gateway.request import Request
 from gateway.standing import LEDGER_AWAY, Standing, find_standing

@@ -18,10 +18,10 @@ from routing.table import RouteTable
 
 if TYPE_CHECKING:
     from gateway.closer import Closer
+    from gateway.forwarding.upstream import Upstream
     from gateway.repeats import Repeats
     from gateway.request import Request
     from gateway.uncovered import Uncovered
-    from gateway.upstream import Upstream
 
 
 @dataclass(slots=True)

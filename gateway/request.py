@@ -15,7 +15,7 @@ from metering.event import Attempt, CostEvent
 if TYPE_CHECKING:
     from budgets.hold import Step
     from budgets.ledger import Lease, Ledger
-    from gateway.candidates import Candidate, Need
+    from gateway.forwarding.candidates import Candidate, Need
     from gateway.transport.port import Answer
     from routing.table import Route
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from time import time
 
 from budgets.hold import Settled
-from gateway.candidates import Candidate
+from gateway.forwarding.candidates import Candidate
 from gateway.request import Request
 from metering.bill import bill
 from metering.event import Attempt

@@ -23,7 +23,7 @@ from budgets.journal import FOLDER, SUFFIX, Journal
 from gateway.app import Gateway, build_gateway
 from gateway.frontdoor.doorkeeper import LAST_WORD_S, LINGER_S, Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
-from gateway.replay import replay_own
+from gateway.healing.replay import replay_own
 from gateway.settings import Settings
 from metering import tokens
 

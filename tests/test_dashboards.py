@@ -15,8 +15,11 @@ import yaml
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway import healing_metrics, metrics, recorder_metrics, routing_metrics
+from gateway import metrics
+from gateway.forwarding import metrics as routing_metrics
 from gateway.frontdoor import metrics as door_metrics
+from gateway.healing import metrics as healing_metrics
+from gateway.recorder import metrics as recorder_metrics
 from gateway.serve.scrape import supervisor_lines
 
 ROOT = Path(__file__).parents[1]

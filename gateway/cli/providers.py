@@ -13,8 +13,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from gateway.forwarding.probing import Probed, probe_provider
 from gateway.prices import price_book
-from gateway.probing import Probed, probe_provider
 from gateway.settings import ConfigError, Settings, load_settings
 from metering.money import nano_to_usd
 from metering.pricebook import PriceBook

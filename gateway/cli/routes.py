@@ -16,13 +16,13 @@ from accounts.keyring import ACCOUNT, KeyNotFound, Keyring
 from accounts.limitbook import LimitBook
 from budgets.limit import Attribution, applies
 from gateway.app import build_routes
-from gateway.explaining import Explained, Sample, explain
-from gateway.healthboard import FILE, HealthBoard
+from gateway.forwarding.explaining import Explained, Sample, explain
+from gateway.forwarding.healthboard import FILE, HealthBoard
+from gateway.forwarding.upstream import build_upstream
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
 from gateway.settings import DATABASE, ConfigError, Settings, load_settings
 from gateway.simulated import with_simulated
-from gateway.upstream import build_upstream
 from metering.database import DatabaseError, open_database
 from routing.table import Route
 

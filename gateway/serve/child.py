@@ -75,7 +75,7 @@ def run_worker(document: Document, report: Report) -> None:
 
 def run_recorder(document: Document, report: Report) -> None:
     """Prepares before it records, so that no other process must load the same libraries."""
-    from gateway.recorder import run_recorder
+    from gateway.recorder.process import run_recorder
     from gateway.serve.preparation import PreparationFailed, prepare
     from gateway.settings import settings_from_document
 
@@ -104,7 +104,7 @@ def run_simulator(document: Document, report: Report) -> None:
 
 ROLES: dict[str, tuple[tuple[str, ...], Callable[[Document, Report], None]]] = {
     "worker": (("gateway.worker",), run_worker),
-    "recorder": (("gateway.recorder", "gateway.serve.preparation"), run_recorder),
+    "recorder": (("gateway.recorder.process", "gateway.serve.preparation"), run_recorder),
     "simulator": (("simulator.process",), run_simulator),
 }
 

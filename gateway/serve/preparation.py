@@ -23,10 +23,10 @@ from budgets.client import SyncClient, connect_sync, every_server
 from budgets.healer import GRACE_S, Healer
 from budgets.limit import check_terms
 from budgets.rows import LedgerRows
-from gateway.healing import RecordedTerms, spilled_in
+from gateway.healing.healing import RecordedTerms, spilled_in
+from gateway.recorder.spill import FOLDER
 from gateway.settings import ProviderSettings, Settings
 from gateway.settings.plans import features_of, plans_of
-from gateway.spill import FOLDER
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.pricebook import PriceBook

@@ -16,8 +16,8 @@ import httpx2
 import orjson
 import pytest
 
+from gateway.forwarding.tap import StreamTap
 from gateway.settings import ProviderSettings, Settings
-from gateway.tap import StreamTap
 from tests.clients.streams import USAGE, Sender, any_stream, cut_up, sending
 from tests.stack import Stack, running_stack, wait_until
 

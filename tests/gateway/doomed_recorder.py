@@ -12,12 +12,12 @@ from typing import Any
 
 from budgets.client import connect_sync
 from budgets.reaper import Reaper
-from gateway import recording, water
-from gateway.outbox import Outbox
-from gateway.recorder_metrics import RecorderCounters
-from gateway.recording import Recorder
-from gateway.spill import FOLDER, Spill
-from gateway.storage import Storage
+from gateway.recorder import recording, water
+from gateway.recorder.metrics import RecorderCounters
+from gateway.recorder.outbox import Outbox
+from gateway.recorder.recording import Recorder
+from gateway.recorder.spill import FOLDER, Spill
+from gateway.recorder.storage import Storage
 from metering import database
 from metering.eventstore import EventStore
 

@@ -17,15 +17,15 @@ from typing import Any
 from budgets.client import connect_sync
 from budgets.names import all_shards, names_on
 from budgets.reaper import Reaper
-from gateway.outbox import GROUP, IDLE_MS, Outbox
-from gateway.reader_slot import ReaderSlot
-from gateway.recorder import run_recorder
-from gateway.recorder_metrics import RecorderCounters
-from gateway.recording import Recorder
+from gateway.recorder.metrics import RecorderCounters
+from gateway.recorder.outbox import GROUP, IDLE_MS, Outbox
+from gateway.recorder.process import run_recorder
+from gateway.recorder.reader_slot import ReaderSlot
+from gateway.recorder.recording import Recorder
+from gateway.recorder.spill import FOLDER, Spill, segments
+from gateway.recorder.storage import Storage
+from gateway.recorder.water import HIGH_WATER
 from gateway.settings import RecorderSettings, Settings
-from gateway.spill import FOLDER, Spill, segments
-from gateway.storage import Storage
-from gateway.water import HIGH_WATER
 from metering import database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
@@ -38,8 +38,8 @@ PATIENCE_S = 20.0
 PROGRAM = """
 import sys
 from pathlib import Path
-from gateway.reader_slot import ReaderSlot
-from gateway.recorder import run_recorder
+from gateway.recorder.reader_slot import ReaderSlot
+from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
 run_recorder(settings=Settings(), redis_url=sys.argv[1], database_path=Path(sys.argv[2]),
              metrics_dir=Path(sys.argv[3]) if len(sys.argv) > 3 else None)
@@ -148,7 +148,7 @@ class Forked:
     """
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gateway.recorder"])
+    context.set_forkserver_preload(["gateway.recorder.process"])
 
     def __init__(self, server: Server, path: Path, *, patience_ms: int = 10_000, **options: int) -> None:
         arguments = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.entry import Entry
-from gateway.filing import Filed, Filing
+from gateway.recorder.entry import Entry
+from gateway.recorder.filing import Filed, Filing
 from metering.adjustment import Adjustment, correction, encode_adjustment
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore

@@ -20,11 +20,11 @@ from budgets.counted import LimitIndex
 from budgets.healer import GRACE_S, LOOK_EVERY_MS
 from budgets.names import names_of
 from budgets.rows import LedgerRows
-from gateway.entry import Entry
-from gateway.healing import Healing, RecordedTerms
-from gateway.healing_metrics import healing_exporter
+from gateway.healing.healing import Healing, RecordedTerms
+from gateway.healing.metrics import healing_exporter
+from gateway.recorder.entry import Entry
+from gateway.recorder.spill import FOLDER, Spill
 from gateway.serve.valkey import EmbeddedValkey
-from gateway.spill import FOLDER, Spill
 from metering.database import open_database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore, StoreUnavailable

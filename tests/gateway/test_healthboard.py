@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.healthboard import FILE, PLACES, HealthBoard
+from gateway.forwarding.healthboard import FILE, PLACES, HealthBoard
 from routing.circuit import CircuitTerms, State
 
 TERMS = CircuitTerms(failures=5, percent=50, open_ms=5_000, open_max_ms=20_000)

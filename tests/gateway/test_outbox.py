@@ -7,8 +7,8 @@ import pytest
 
 from budgets.client import clock_us, connect_sync
 from budgets.names import all_shards, names_on
-from gateway.entry import Entry
-from gateway.outbox import GROUP, Outbox
+from gateway.recorder.entry import Entry
+from gateway.recorder.outbox import GROUP, Outbox
 from tests.budgets.cluster import Cluster, start_cluster
 from tests.budgets.server import Server, engine_binary, start_server
 

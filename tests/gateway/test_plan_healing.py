@@ -31,7 +31,7 @@ from budgets.limit import Attribution, check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
 from gateway.entitlements import Entitlements
-from gateway.healing import RecordedTerms
+from gateway.healing.healing import RecordedTerms
 from gateway.planmeters import recorded_meters
 from metering.adjustment import Adjustment
 from metering.database import open_database

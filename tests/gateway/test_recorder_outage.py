@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.spill import FOLDER
-from gateway.spilled import SpilledDocuments
+from gateway.recorder.spill import FOLDER
+from gateway.recorder.spilled import SpilledDocuments
 from metering.event import CostEvent, decode, encode
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, engine_binary, start_server

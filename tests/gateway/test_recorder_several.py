@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.outbox import GROUP
+from gateway.recorder.outbox import GROUP
 from metering.event import CostEvent
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, engine_binary, start_server

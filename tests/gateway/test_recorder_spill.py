@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from budgets.names import all_shards, names_on
-from gateway.outbox import GROUP, Outbox
-from gateway.spill import FOLDER
-from gateway.spilled import SpilledDocuments
-from gateway.water import SPILL_MAX, Water, excess, low_enough, too_high
+from gateway.recorder.outbox import GROUP, Outbox
+from gateway.recorder.spill import FOLDER
+from gateway.recorder.spilled import SpilledDocuments
+from gateway.recorder.water import SPILL_MAX, Water, excess, low_enough, too_high
 from metering import database
 from metering.event import CostEvent, decode
 from metering.eventstore import EventStore

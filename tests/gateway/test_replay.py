@@ -15,7 +15,7 @@ from budgets.hold import Hold, Settled
 from budgets.journal import SUFFIX, Journal
 from budgets.ledger import Lease, Versions
 from budgets.scripts import Script
-from gateway.replay import replay_abandoned, replay_own
+from gateway.healing.replay import replay_abandoned, replay_own
 from tests.budgets.server import Server, start_server
 from tests.budgets.world import World, event_bytes
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from budgets.connection import RedisConnection
 from budgets.ledger import Lease, Ledger
 from budgets.rowset import NO_ROWS
-from gateway.candidates import Need
 from gateway.dialects import READERS
 from gateway.dialects.exchange import parse_object
+from gateway.forwarding.candidates import Need
 from gateway.request import Request
 from metering.event import CostEvent
 from routing.table import Route

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.entry import Entry
-from gateway.segment import MARK, SEAL_BYTES, entry_frame, read_content, seal_frame, sealed_count
+from gateway.recorder.entry import Entry
+from gateway.recorder.segment import MARK, SEAL_BYTES, entry_frame, read_content, seal_frame, sealed_count
 
 STREAM = b"t2:{07}:outbox"
 

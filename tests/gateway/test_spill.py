@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.entry import Entry
-from gateway.spill import (
+from gateway.recorder.entry import Entry
+from gateway.recorder.spill import (
     DAMAGED,
     Spill,
     SpillFailed,
     TakenSegment,
     segments,
 )
-from gateway.spilled import SpilledDocuments
+from gateway.recorder.spilled import SpilledDocuments
 
 STREAM = b"t2:{07}:outbox"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.entry import Entry
-from gateway.spill import Spill, segments
-from gateway.spilled import SpilledDocuments
+from gateway.recorder.entry import Entry
+from gateway.recorder.spill import Spill, segments
+from gateway.recorder.spilled import SpilledDocuments
 
 STREAM = b"t2:{07}:outbox"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.storage import Storage
+from gateway.recorder.storage import Storage
 from metering import database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore, StoreUnavailable

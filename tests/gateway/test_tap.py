@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.tap import EVENT_BYTES_MAX, PACK_BYTES, StreamTap
+from gateway.forwarding.tap import EVENT_BYTES_MAX, PACK_BYTES, StreamTap
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 

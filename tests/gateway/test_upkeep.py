@@ -20,8 +20,9 @@ from budgets import healer
 from budgets.client import connect_sync
 from budgets.names import names_of
 from budgets.rows import LedgerRows
-from gateway import healing, recording, upkeep
-from gateway.recorder import run_recorder
+from gateway.healing import healing, upkeep
+from gateway.recorder import recording
+from gateway.recorder.process import run_recorder
 from gateway.settings import RecorderSettings, Settings
 from metering import database
 from metering.database import open_database

@@ -14,11 +14,11 @@ from accounts.limitbook import LimitBook
 from accounts.publishing import ACCOUNT, wall_ms
 from budgets.healer import GRACE_S
 from budgets.names import names_of
-from gateway.entry import Entry
+from gateway.recorder.entry import Entry
+from gateway.recorder.spill import FOLDER, Spill
 from gateway.serve.preparation import PreparationFailed, information, judge_redis, prepare, welcome_model
 from gateway.serve.valkey import EmbeddedValkey
 from gateway.settings import Settings, settings_from_document
-from gateway.spill import FOLDER, Spill
 from metering.database import open_database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore

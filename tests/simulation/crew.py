@@ -21,9 +21,9 @@ from budgets.reaper import Reaper
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
 from budgets.scripts import run_script
-from gateway.entry import Entry
-from gateway.filing import Filing
-from gateway.replay import replay_abandoned
+from gateway.healing.replay import replay_abandoned
+from gateway.recorder.entry import Entry
+from gateway.recorder.filing import Filing
 from metering.adjustment import Adjustment
 from metering.event import CostEvent
 from metering.eventstore import Appended, EventStore

@@ -16,7 +16,7 @@ from budgets.hold import Settled
 from budgets.ledger import AGAIN, Lease
 from budgets.names import names_of
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE
-from gateway.recent_closes import KEEP_S
+from gateway.healing.recent_closes import KEEP_S
 from metering.event import CostEvent, decode
 from tests.simulation.commands import Reply
 from tests.simulation.control import ACCOUNT

@@ -18,16 +18,16 @@ from budgets.hold import Hold
 from budgets.journal import Journal
 from budgets.ledger import Ledger, LedgerUnavailable, Opened, Refused
 from budgets.names import names_of
-from gateway.candidates import Need
 from gateway.closer import Closer
 from gateway.entitlements import Entitlements
 from gateway.errors import GatewayError
+from gateway.forwarding.candidates import Need
+from gateway.healing.recent_closes import RecentCloses
+from gateway.healing.replay import replay_own
 from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
 from gateway.opening import _ask_ledger
 from gateway.parts import Parts
-from gateway.recent_closes import RecentCloses
-from gateway.replay import replay_own
 from gateway.request import Request
 from gateway.settlement import settle
 from gateway.standing import find_standing

@@ -57,7 +57,7 @@ PROVIDERS = {"nobody": ProviderSettings(base_url="http://127.0.0.1:9/v1", prices
 RECORDER = """\
 import sys
 from pathlib import Path
-from gateway.recorder import run_recorder
+from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
 settings = Settings(ledger={"lease_ms": %d, "heartbeat_ms": %d, "reap_every_ms": %d})
 run_recorder(settings=settings, redis_url=sys.argv[1], database_path=Path(sys.argv[2]), metrics_dir=None)

@@ -17,7 +17,7 @@ from time import monotonic, time
 import pytest
 from redis.exceptions import RedisError
 
-from gateway.healing import Healing
+from gateway.healing.healing import Healing
 from gateway.settings import DATABASE
 from tests.acceptance.installation import Key, until
 from tests.acceptance.load import document

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from click.testing import Result
 
-from gateway.healthboard import FILE, HealthBoard
+from gateway.forwarding.healthboard import FILE, HealthBoard
 from gateway.metrics_files import value_directory
 from routing.circuit import CircuitTerms
 from tests.gateway.cli.conftest import Run

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from time import time
 
 from budgets.hold import NOTHING, Extra
-from gateway.candidates import Candidate, Need, bound_of, maximum_within, need, write_maximum
 from gateway.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
+from gateway.forwarding.candidates import Candidate, Need, bound_of, maximum_within, need, write_maximum
+from gateway.forwarding.metrics import DENIED, OPENED, PASSED_OVER, SET_ASIDE
+from gateway.forwarding.upstream import Endpoint
 from gateway.request import Request
-from gateway.routing_metrics import DENIED, OPENED, PASSED_OVER, SET_ASIDE
 from gateway.transport.errors import PoolExhausted, ReusedConnectionClosed, TransportClosed, TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from gateway.transport.port import Answer
-from gateway.upstream import Endpoint
 from metering.event import Attempt
 from routing import refusal
 from routing.backoff import full_jitter_s, retry_after_s

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from gateway.entry import Entry
+from gateway.recorder.entry import Entry
 
 MARK = b"\x89TK1"
 _HEAD = struct.Struct("<4sII")

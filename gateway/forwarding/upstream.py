@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from gateway.dialects.habits import Habits
-from gateway.healthboard import HealthBoard
+from gateway.forwarding.healthboard import HealthBoard
 from gateway.settings import CircuitSettings, KeySettings, ProviderSettings, RegionSettings
 from gateway.transport import TransportOptions, build_transport
 from gateway.transport.port import Answer, Timeouts, Transport

@@ -18,7 +18,7 @@ from budgets.reaper import Orphan, orphan_event
 from budgets.scripts import CLOSE, Script
 from metering.event import EventError, decode, encode
 
-_log = structlog.get_logger("gateway.replay")
+_log = structlog.get_logger("gateway.healing.replay")
 
 
 class Scripts(Protocol):

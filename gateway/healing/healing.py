@@ -26,8 +26,8 @@ from budgets.movements import Spilled
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
 from gateway.planmeters import plans_state, recorded_meters
-from gateway.spill import FOLDER
-from gateway.spilled import SpilledDocuments
+from gateway.recorder.spill import FOLDER
+from gateway.recorder.spilled import SpilledDocuments
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
 

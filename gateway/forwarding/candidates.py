@@ -11,8 +11,8 @@ from budgets.limit import AMOUNT_MAX
 from gateway.ceiling import Ceiling, ceiling, without_price
 from gateway.dialects import Exchange
 from gateway.errors import BadRequest
-from gateway.routing_metrics import PASSED_OVER
-from gateway.upstream import Upstream
+from gateway.forwarding.metrics import PASSED_OVER
+from gateway.forwarding.upstream import Upstream
 from metering.pricebook import ModelPrice, PriceBook
 from metering.usage import Usage
 from routing.circuit import State

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 from budgets.client import SyncClient
 from budgets.healer import HealerCounters
 from budgets.scripts import run_script
-from gateway.healing import Healing
-from gateway.replay import replay_abandoned
+from gateway.healing.healing import Healing
+from gateway.healing.replay import replay_abandoned
 from metering.eventstore import StoreUnavailable
 
 EVERY_S = 0.1

@@ -1,4 +1,4 @@
-"""The recorder as a process: its parts, its reader's name, its end. Its loop is gateway.recording."""
+"""The recorder as a process: its parts, its reader's name, its end. Its loop is `recording`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from redis.exceptions import RedisError
 from budgets.client import SyncClient, connect_sync
 from budgets.journal import FOLDER as JOURNALS
 from budgets.reaper import Reaper
-from gateway.healing import Healing
-from gateway.healing_metrics import healing_exporter
-from gateway.outbox import Outbox
-from gateway.reader_slot import ReaderSlot
-from gateway.recorder_metrics import exporter
-from gateway.recording import WAIT_MS, Recorder
+from gateway.healing.healing import Healing
+from gateway.healing.metrics import healing_exporter
+from gateway.healing.upkeep import Upkeep
+from gateway.recorder.metrics import exporter
+from gateway.recorder.outbox import Outbox
+from gateway.recorder.reader_slot import ReaderSlot
+from gateway.recorder.recording import WAIT_MS, Recorder
+from gateway.recorder.spill import FOLDER, Spill
+from gateway.recorder.storage import Storage
 from gateway.serve.logs import configure_logs
 from gateway.settings import Settings
-from gateway.spill import FOLDER, Spill
-from gateway.storage import Storage
-from gateway.upkeep import Upkeep
 
 CONNECT_PAUSE_S = 0.5
 

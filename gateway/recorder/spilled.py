@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.segment import read_content
-from gateway.spill import segments
+from gateway.recorder.segment import read_content
+from gateway.recorder.spill import segments
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
 """Of segments whose documents are kept in memory; what is beyond is read each time."""

@@ -6,7 +6,7 @@ ignores ids it has. So every event is stored exactly once. Adjustments and limit
 
 One process for a whole installation suffices; more do no harm. When Redis is away it waits and begins
 anew with what it had pending; when the database is busy or full it keeps its entries, in Redis too, and
-tries again; when that lasts so long that Redis would fill up, the oldest go to files (gateway.spill) and
+tries again; when that lasts so long that Redis would fill up, the oldest go to files (`spill`) and
 are stored from there first. An entry that is no event, or can never be stored, goes to the dead stream.
 """
 
@@ -21,13 +21,13 @@ import structlog
 from redis.exceptions import RedisError
 
 from budgets.reaper import Reaper
-from gateway.entry import Entry
-from gateway.filing import Filed, Filing
-from gateway.outbox import IDLE_MS, Outbox
-from gateway.recorder_metrics import RecorderCounters
-from gateway.spill import Spill, SpillFailed, TakenSegment
-from gateway.storage import Storage
-from gateway.water import HIGH_WATER, Water, excess, low_enough, too_high
+from gateway.recorder.entry import Entry
+from gateway.recorder.filing import Filed, Filing
+from gateway.recorder.metrics import RecorderCounters
+from gateway.recorder.outbox import IDLE_MS, Outbox
+from gateway.recorder.spill import Spill, SpillFailed, TakenSegment
+from gateway.recorder.storage import Storage
+from gateway.recorder.water import HIGH_WATER, Water, excess, low_enough, too_high
 from metering.eventstore import StoreUnavailable
 
 BATCH_MAX = 2_000

@@ -6,7 +6,7 @@ they are stored from here, oldest segment first, and a segment is removed when a
 any two steps an entry is in two places or in one, never in none; the store ignores ids it has.
 
 A segment belongs to whoever holds the lock (flock) on it: its writer, later the one that drains it. A
-killed process gives its locks up. Who only reads (gateway.spilled) needs no lock.
+killed process gives its locks up. Who only reads (gateway.recorder.spilled) needs no lock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import structlog
 
-from gateway.entry import Entry
-from gateway.segment import SEAL_BYTES, Content, entry_frame, read_content, seal_frame, sealed_count
+from gateway.recorder.entry import Entry
+from gateway.recorder.segment import SEAL_BYTES, Content, entry_frame, read_content, seal_frame, sealed_count
 
 FOLDER = "spill"
 SUFFIX = ".segment"

@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 
 from accounts.keyring import ACCOUNT
-from gateway import sse
 from gateway.dialects import READERS
-from gateway.healthboard import HealthBoard
+from gateway.forwarding import sse
+from gateway.forwarding.healthboard import HealthBoard
+from gateway.forwarding.upstream import Upstream, build_upstream
 from gateway.settings import ProviderSettings
 from gateway.transport.errors import TransportError
 from gateway.transport.port import Answer
-from gateway.upstream import Upstream, build_upstream
 from metering.bill import bill
 from metering.ids import new_id
 from metering.pricebook import PriceBook

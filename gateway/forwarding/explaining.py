@@ -9,9 +9,9 @@ from time import time
 from typing import Any
 
 from accounts.keyring import ACCOUNT
-from gateway.candidates import Candidate, place, worked_out
 from gateway.dialects import READERS
-from gateway.upstream import Upstream
+from gateway.forwarding.candidates import Candidate, place, worked_out
+from gateway.forwarding.upstream import Upstream
 from metering.money import nano_to_usd
 from metering.pricebook import PriceBook
 from routing.circuit import State

@@ -17,8 +17,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from budgets.client import SyncClient, every_server, read_groups
 from budgets.names import all_shards, names_on
-from gateway.entry import Entry
-from gateway.water import Water
+from gateway.recorder.entry import Entry
+from gateway.recorder.water import Water
 
 GROUP = "recorder"
 READ_MAX, READ_MIN = 500, 8

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from gateway import sse
 from gateway.dialects import openai_chat
+from gateway.forwarding import sse
 from metering.usage import Usage
 
 PACK_BYTES = 64 * 1024

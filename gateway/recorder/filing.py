@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from gateway.entry import Entry
+from gateway.recorder.entry import Entry
 from metering.adjustment import Adjustment, AdjustmentError, decode_adjustment
 from metering.event import DEFAULT_ACCOUNT, CostEvent, EventError, decode
 from metering.eventstore import Appended, UnstorableEvent
@@ -26,7 +26,7 @@ _log = structlog.get_logger(component="recorder")
 
 
 class Store(Protocol):
-    """What is needed of the event store; gateway.storage and metering.eventstore have it."""
+    """What is needed of the event store; gateway.recorder.storage and metering.eventstore have it."""
 
     def append(self, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended: ...
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from gateway.answers import RawHeaders, Send, error_event
 from gateway.errors import BadKey, UpstreamError
+from gateway.forwarding.tap import StreamTap
 from gateway.request import Request
-from gateway.tap import StreamTap
 from gateway.transport.errors import TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from gateway.transport.port import Answer

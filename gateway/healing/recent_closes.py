@@ -54,7 +54,7 @@ class RecentCloses:
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
         self._last: dict[str, float] = {}  # shard -> when its last close was noted
-        self._log = structlog.get_logger("gateway.recent_closes")
+        self._log = structlog.get_logger("gateway.healing.recent_closes")
 
     def note(self, lease: Lease, settled: Settled, status: str, event: bytes) -> None:
         """Keep a close that was acknowledged just now."""
