@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from accounts.plan import OWN_DAY, PlanVersion, check_plan
-from accounts.planbook import CheckLimit
+from accounts.plan import OWN_DAY, CheckLimit, PlanVersion, check_plan
 from accounts.subscription import Overrides, Subscription
 from accounts.tables import new_id
 

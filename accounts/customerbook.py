@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
+from accounts.book import Book
 from accounts.customer import Customer, check_overrides, day_of, going_on
-from accounts.planbook import CheckLimit
 from accounts.plantables import (
     CUSTOMERS,
     PLANS,
@@ -25,35 +25,15 @@ from accounts.plantables import (
     overrides_text,
     subscription_of,
     subscriptions_of,
-    touch,
 )
-from accounts.publishing import ACCOUNT, BATCH, EnforcedCopy, Publisher
+from accounts.publishing import BATCH
 from accounts.subscription import Overrides, Subscription
-from accounts.tables import CUSTOMER_TERMS, new_id
+from accounts.tables import CUSTOMER_TERMS, new_id, touch
 from metering.database import writing
 
 
-class CustomerBook:
-    """Customers and subscriptions of one account. `engine` is on a migrated database; errors of SQL and of
-    the copy are theirs. `check_limit` judges what a customer has otherwise than its plan.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        copy: EnforcedCopy | None,
-        check_limit: CheckLimit | None = None,
-        *,
-        account_id: str = ACCOUNT,
-    ) -> None:
-        self._engine = engine
-        self._publisher = Publisher(engine, copy)
-        self._check_limit = check_limit
-        self._account = account_id
-
-    def now_ms(self) -> int:
-        """The ledger's clock where it can be asked."""
-        return self._publisher.now_ms(self._account)
+class CustomerBook(Book):
+    """Customers and subscriptions of one account."""
 
     def add_customer(self, customer: str, name: str = "") -> Customer:
         """Record a customer, or its new name."""
@@ -215,8 +195,6 @@ class CustomerBook:
         with self._engine.connect() as connection:
             return {(plan, version): count for plan, version, count in connection.execute(query)}
 
-    # The policy.
-
     # Inside a transaction.
 
     def _check_open(self, connection: Connection, plan: str) -> None:
@@ -231,15 +209,9 @@ class CustomerBook:
             if name is not None and name != row.name:
                 connection.execute(sa.update(CUSTOMERS).where(*where).values(name=name))
             return
-        if (
-            connection.scalar(
-                sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == self._account).limit(1)
-            )
-            is None
-        ):
-            touch(
-                connection, self._account
-            )  # the first one: from now on customers' documents must be asked for
+        anyone = sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == self._account).limit(1)
+        if connection.scalar(anyone) is None:
+            touch(connection, self._account)  # from now on customers' documents must be asked for
         mine = {"account_id": self._account, "customer": customer}
         connection.execute(sa.insert(CUSTOMERS).values(name=name or "", created_ms=self.now_ms(), **mine))
         touch(connection, self._account, customer)

@@ -14,14 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from accounts.enforcedcopy import EnforcedCopy
 from accounts.key import KeyRecord, mint
 from accounts.keyterms import check_child, check_key
-from accounts.publishing import ACCOUNT, EnforcedCopy, KeyNotFound, Publisher, wall_ms
+from accounts.publishing import ACCOUNT, Publisher, wall_ms
 from accounts.scope import DEFAULT_SCOPES, allows
 from accounts.tables import (
     FORMER_SECRETS,
     KEYS,
     LIMITS,
+    KeyNotFound,
     key_and_below,
     key_row,
     new_id,

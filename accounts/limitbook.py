@@ -8,32 +8,26 @@ new limit that counts from now on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, Table
+from sqlalchemy import Connection, Engine
 
+from accounts.enforcedcopy import EnforcedCopy
 from accounts.key import KeyLimit
-from accounts.publishing import (
-    ACCOUNT,
-    EnforcedCopy,
-    KeyNotFound,
-    Published,
-    Publisher,
-    has_customer_terms,
-)
+from accounts.publishing import ACCOUNT, Published, Publisher, has_customer_terms
 from accounts.tables import (
-    ACCOUNT_TERMS,
-    CUSTOMER_TERMS,
     KEYS,
     LIMITS,
+    KeyNotFound,
     held_by,
     key_and_below,
     limit_of,
     new_id,
     row_of,
     select_limits,
+    touch,
 )
 from accounts.terms import holder_of
 from metering.database import writing
@@ -184,9 +178,9 @@ class LimitBook:
             if not connection.execute(bumped).rowcount:
                 raise KeyNotFound(f"no key has the id {holder_id!r}")
         if holder == "customer":
-            _bump_or_begin(connection, CUSTOMER_TERMS, {"account_id": account_id, "customer": holder_id})
+            touch(connection, account_id, holder_id)
         if holder == "account" or has_customer_terms(connection, account_id) != had_customers:
-            _bump_or_begin(connection, ACCOUNT_TERMS, {"account_id": account_id})
+            touch(connection, account_id)
 
     def _publish(self, account_id: str, scope: str, scope_id: str) -> None:
         """Bring the document up to the record in which a limit on this is published."""
@@ -218,16 +212,3 @@ def _find(
 
 def _same_windows(one: KeyLimit, other: KeyLimit) -> bool:
     return (one.time_zone, one.anchor) == (other.time_zone, other.anchor)
-
-
-def _bump(connection: Connection, table: Table, mine: Mapping[str, str]) -> bool:
-    """Make copies of a document stale; False when there is no such row."""
-    where = [table.c[name] == value for name, value in mine.items()]
-    changed = connection.execute(sa.update(table).where(*where).values(version=table.c.version + 1))
-    return changed.rowcount > 0
-
-
-def _bump_or_begin(connection: Connection, table: Table, mine: Mapping[str, str]) -> None:
-    """Make copies of a list stale, which may never have been published before."""
-    if not _bump(connection, table, mine):
-        connection.execute(sa.insert(table).values(version=1, **mine))

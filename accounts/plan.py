@@ -219,7 +219,11 @@ def plan_of(label: str) -> str:
     return label.partition("@")[0]
 
 
-def check_plan(plan: PlanVersion, check_limit: Callable[[PlanLimit], None] | None = None) -> None:
+CheckLimit = Callable[[PlanLimit], None]
+"""Raises ValueError, naming what is wrong, for a limit that the ledger could not keep."""
+
+
+def check_plan(plan: PlanVersion, check_limit: CheckLimit | None = None) -> None:
     """Raise ValueError, naming what is wrong, for a plan that could not be enforced as it is meant.
 
     `check_limit` judges each limit as the ledger would have to keep it.

@@ -6,14 +6,15 @@ it raises the version of the account's document, by which `open` tells old copie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
+from accounts.book import Book
 from accounts.feature import Feature
-from accounts.plan import PlanLimit, PlanVersion, check_plan
+from accounts.plan import PlanVersion, check_plan
 from accounts.plantables import (
     CUSTOMER_POLICIES,
     FEATURES,
@@ -23,14 +24,10 @@ from accounts.plantables import (
     find_plan,
     plan_versions_of,
     policy_of,
-    touch,
 )
 from accounts.policy import Policy, check_policy
-from accounts.publishing import ACCOUNT, EnforcedCopy, Publisher
+from accounts.tables import touch
 from metering.database import writing
-
-CheckLimit = Callable[[PlanLimit], None]
-"""Raises ValueError, naming what is wrong, for a limit that the ledger could not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +39,8 @@ class Applied:
     policy: bool = False
 
 
-class PlanBook:
-    """Features, plans and the policy of one account. `engine` is on a migrated database; errors of SQL and of
-    the copy are theirs. `check_limit` judges each limit before a plan is recorded.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        copy: EnforcedCopy | None,
-        check_limit: CheckLimit | None = None,
-        *,
-        account_id: str = ACCOUNT,
-    ) -> None:
-        self._engine = engine
-        self._publisher = Publisher(engine, copy)
-        self._check_limit = check_limit
-        self._account = account_id
-
-    def now_ms(self) -> int:
-        """The ledger's clock where it can be asked."""
-        return self._publisher.now_ms(self._account)
+class PlanBook(Book):
+    """Features, plans and the policy of one account."""
 
     # Features.
 

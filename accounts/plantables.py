@@ -13,7 +13,6 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
 from accounts.subscription import Overrides, Subscription
-from accounts.tables import ACCOUNT_TERMS, CUSTOMER_TERMS
 
 _metadata = MetaData()
 _NAMES_MAX = 1_000
@@ -102,16 +101,6 @@ def find_plan(connection: Connection, account_id: str, plan: str, version: int |
     if document is None:
         raise PlanNotFound(f"the plan {plan!r} has no version {version}")
     return PlanVersion.from_document(document)
-
-
-def touch(connection: Connection, account_id: str, customer: str | None = None) -> None:
-    """Make copies of the customer's document stale, or of the account's."""
-    table = ACCOUNT_TERMS if customer is None else CUSTOMER_TERMS
-    mine = {"account_id": account_id} | ({} if customer is None else {"customer": customer})
-    where = [table.c[name] == value for name, value in mine.items()]
-    changed = connection.execute(sa.update(table).where(*where).values(version=table.c.version + 1))
-    if not changed.rowcount:
-        connection.execute(sa.insert(table).values(version=1, **mine))
 
 
 def policy_of(connection: Connection, account_id: str) -> Policy | None:

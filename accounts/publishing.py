@@ -8,14 +8,15 @@ them, since a document that names a limit without a value stops its requests.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from accounts.key import KeyLimit, KeyRecord, document_name
+from accounts.enforcedcopy import EnforcedCopy, PublishedKey
+from accounts.key import KeyRecord, document_name
 from accounts.plantables import (
     CUSTOMERS,
     PLANS,
@@ -34,10 +35,9 @@ from accounts.tables import (
     LIMITS,
     held_by,
     key_and_below,
-    limit_of,
+    limits_held,
     records_of,
     select_keys,
-    select_limits,
 )
 from accounts.terms import AccountTerms, CustomerTerms
 from metering.database import writing
@@ -45,77 +45,8 @@ from metering.database import writing
 ACCOUNT = "default"
 BATCH = 1_000
 """How many documents are made before they are sent."""
-PublishSome = Callable[[Connection, "EnforcedCopy", str, Sequence[str]], None]
+PublishSome = Callable[[Connection, EnforcedCopy, str, Sequence[str]], None]
 """Publishes those of an account that have these names."""
-
-
-class KeyNotFound(LookupError):
-    """No key has this id, or several have ids that begin like it; the text says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedKey:
-    """A key as it is published: what is checked of it, and the document that callers read."""
-
-    key_id: str
-    status: str
-    version: int
-    expires_ms: int | None
-    document_name: str
-    document: bytes
-
-
-class EnforcedCopy(Protocol):
-    """Where requests are decided: what `open` checks of keys, limits, and the documents that callers read.
-
-    Every call holds for the next request when it returns. Its errors go to the caller.
-    """
-
-    def now_ms(self, account_id: str) -> int:
-        """The clock by which the account's requests are decided."""
-
-    def put_key(
-        self,
-        *,
-        account_id: str,
-        key_id: str,
-        status: str,
-        version: int,
-        expires_ms: int | None,
-        document_name: str,
-        document: bytes,
-    ) -> None:
-        """Publish a key and its document."""
-
-    def put_keys(self, account_id: str, keys: Sequence[PublishedKey]) -> None:
-        """Publish many keys at once."""
-
-    def put_former(self, documents: Sequence[tuple[str, bytes, int]]) -> None:
-        """Publish documents under other names (name, document, the moment (ms) at which it goes)."""
-
-    def drop_documents(self, names: Sequence[str]) -> None:
-        """Forget documents of keys: who has the secret then has none."""
-
-    def put_limits(self, account_id: str, limits: Sequence[KeyLimit]) -> None:
-        """Put the values of these limits in force."""
-
-    def put_plans(self, account_id: str, documents: Mapping[str, bytes], values: Mapping[str, int]) -> None:
-        """Publish versions of plans by their labels, after the values that they name."""
-
-    def put_values(self, account_id: str, values: Mapping[str, int]) -> None:
-        """Put values in force that plans and customers on them name."""
-
-    def drop_limit(self, account_id: str, limit_id: str) -> None:
-        """Forget the value of a limit that no document names any more."""
-
-    def keep_limits(self, kept: Mapping[str, Iterable[str]]) -> int:
-        """Forget every value but those of these names of each account; returns how many were forgotten."""
-
-    def put_account(self, account_id: str, version: int, document: bytes) -> None:
-        """Publish the account's document and its version in one step."""
-
-    def put_customers(self, account_id: str, lists: Sequence[tuple[str, int, bytes]]) -> None:
-        """Publish documents of customers (customer, version, document), each with its version in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +92,7 @@ class Publisher:
                 _publish_customers(connection, copy, account_id, [customer])
             if key_id is not None:
                 copy.drop_documents([document_name(each) for each in gone])
-                rows = connection.execute(select_keys().where(key_and_below(key_id))).mappings().all()
-                records = records_of(connection, rows)
-                copy.put_former(_former(connection, records, copy.now_ms(account_id)))
-                for row, record in zip(rows, records, strict=True):
-                    copy.put_limits(account_id, record.limits)
-                    self.put_key(record, row["digest"])
+                _publish_keys_where(connection, copy, account_id, key_and_below(key_id))
             _publish_account(connection, copy, account_id)
 
     def publish_customers(self, account_id: str, customers: Sequence[str]) -> None:
@@ -188,15 +114,7 @@ class Publisher:
     def put_key(self, record: KeyRecord, key_digest: str) -> None:
         """Publish one key as this record has it, without waiting for the database."""
         if self.copy is not None:
-            self.copy.put_key(
-                account_id=record.account_id,
-                key_id=record.id,
-                status=record.status,
-                version=record.version,
-                expires_ms=record.expires_ms,
-                document_name=document_name(key_digest),
-                document=record.to_document(),
-            )
+            self.copy.put_key(account_id=record.account_id, **asdict(_published(record, key_digest)))
 
     def publish_all(self) -> Published:
         """Copy every key and limit of every account, and take away values of limits that are gone.
@@ -254,7 +172,7 @@ def _accounts(connection: Connection) -> list[str]:
 
 
 def _publish_account(connection: Connection, copy: EnforcedCopy, account_id: str) -> None:
-    limits = _limits(connection, held_by(account_id, "account", [account_id])).get(account_id, ())
+    limits = limits_held(connection, held_by(account_id, "account", [account_id])).get(account_id, ())
     query = sa.select(ACCOUNT_TERMS.c.version).where(ACCOUNT_TERMS.c.account_id == account_id)
     version = connection.execute(query).scalar() or 0
     policy = policy_of(connection, account_id)
@@ -271,7 +189,7 @@ def _publish_customers(
         CUSTOMER_TERMS.c.account_id == account_id, CUSTOMER_TERMS.c.customer.in_(names)
     )
     versions = connection.execute(query).all()
-    limits = _limits(connection, held_by(account_id, "customer", names))
+    limits = limits_held(connection, held_by(account_id, "customer", names))
     copy.put_limits(account_id, [limit for each in limits.values() for limit in each])
     registered = registered_of(connection, account_id, names)
     subscriptions = subscriptions_of(connection, account_id, names)
@@ -311,7 +229,13 @@ def present_and_later(subscriptions: Sequence[Subscription], now_ms: int) -> tup
 
 
 def _publish_keys(connection: Connection, copy: EnforcedCopy, account_id: str, ids: Sequence[str]) -> None:
-    rows = connection.execute(select_keys().where(KEYS.c.id.in_(ids))).mappings().all()
+    _publish_keys_where(connection, copy, account_id, KEYS.c.id.in_(ids))
+
+
+def _publish_keys_where(
+    connection: Connection, copy: EnforcedCopy, account_id: str, which: sa.ColumnElement[bool]
+) -> None:
+    rows = connection.execute(select_keys().where(which)).mappings().all()
     records = records_of(connection, rows)
     copy.put_former(_former(connection, records, copy.now_ms(account_id)))
     copy.put_limits(account_id, [limit for record in records for limit in record.limits])
@@ -356,11 +280,3 @@ def has_customer_terms(connection: Connection, account_id: str) -> bool:
         sa.select(LIMITS.c.id).where(LIMITS.c.account_id == account_id, LIMITS.c.holder == "customer"),
     )
     return any(connection.execute(query.limit(1)).first() is not None for query in queries)
-
-
-def _limits(connection: Connection, which: sa.ColumnElement[bool]) -> dict[str, list[KeyLimit]]:
-    """Limits by the id of their holder."""
-    found: dict[str, list[KeyLimit]] = {}
-    for row in connection.execute(select_limits().where(which)):
-        found.setdefault(row.holder_id, []).append(limit_of(row))
-    return found

@@ -96,6 +96,10 @@ CUSTOMER_TERMS = Table(
 OLDEST_FIRST = (LIMITS.c.created_ms, LIMITS.c.kind, LIMITS.c.window_kind, LIMITS.c.id)
 
 
+class KeyNotFound(LookupError):
+    """No key has this id, or several have ids that begin like it; the text says which."""
+
+
 def select_keys() -> sa.Select[Any]:
     """Rows of keys, the oldest first."""
     return sa.select(KEYS).order_by(KEYS.c.created_ms, KEYS.c.id)
@@ -111,6 +115,14 @@ def held_by(account_id: str, holder: Holder, ids: Sequence[str]) -> sa.ColumnEle
     return sa.and_(LIMITS.c.account_id == account_id, LIMITS.c.holder == holder, LIMITS.c.holder_id.in_(ids))
 
 
+def limits_held(connection: Connection, which: sa.ColumnElement[bool]) -> dict[str, list[KeyLimit]]:
+    """These limits, the oldest first, by the id of their holder."""
+    found: dict[str, list[KeyLimit]] = {}
+    for row in connection.execute(select_limits().where(which)):
+        found.setdefault(row.holder_id, []).append(limit_of(row))
+    return found
+
+
 def key_and_below(key_id: str) -> sa.ColumnElement[bool]:
     """The key and all its children, and theirs."""
     return sa.or_(KEYS.c.id == key_id, KEYS.c.id.startswith(key_id + CHILD, autoescape=True))
@@ -122,8 +134,7 @@ def records_of(connection: Connection, rows: Sequence[Any]) -> list[KeyRecord]:
     ids = list(dict.fromkeys(each for row in rows for each in key_and_above(row["id"])))
     for start in range(0, len(ids), _IDS_MAX):
         mine = held_by(rows[0]["account_id"], "key", ids[start : start + _IDS_MAX])
-        for row in connection.execute(select_limits().where(mine)):
-            limits.setdefault(row.holder_id, []).append(limit_of(row))
+        limits |= limits_held(connection, mine)
     return [
         _record(row, tuple(limit for each in key_and_above(row["id"]) for limit in limits.get(each, ())))
         for row in rows
@@ -233,3 +244,13 @@ def row_of(account_id: str, limit: KeyLimit) -> dict[str, Any]:
 def new_id(prefix: str) -> str:
     """The prefix and 16 random letters and digits."""
     return prefix + "".join(secrets.choice(ALPHABET) for _ in range(16))
+
+
+def touch(connection: Connection, account_id: str, customer: str | None = None) -> None:
+    """Make copies of the customer's document stale, or of the account's."""
+    table = ACCOUNT_TERMS if customer is None else CUSTOMER_TERMS
+    mine = {"account_id": account_id} | ({} if customer is None else {"customer": customer})
+    where = [table.c[name] == value for name, value in mine.items()]
+    changed = connection.execute(sa.update(table).where(*where).values(version=table.c.version + 1))
+    if not changed.rowcount:
+        connection.execute(sa.insert(table).values(version=1, **mine))

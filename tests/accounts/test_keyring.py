@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,7 +114,7 @@ def test_a_revocation_holds_at_once_and_for_good(keyring: Keyring, limitbook: Li
 
 
 class Unreachable(LedgerRows):
-    """A copy whose server goes away when a key is to be published."""
+    """A copy whose server goes away when a key is to be revoked."""
 
     def put_key(self, **fields: Any) -> None:
         raise RedisConnectionError("gone")
@@ -155,11 +157,12 @@ def test_a_revocation_between_the_reading_and_the_writing_of_another_change_is_n
 
         done = False
 
-        def put_key(self, **fields: Any) -> None:
+        def put_keys(self, account_id: str, keys: Sequence[Any]) -> None:
             if not self.done:
                 self.done = True
-                LedgerRows(redis).put_key(**{**fields, "status": "revoked"})  # another process' first step
-            super().put_key(**fields)
+                revoked = [replace(key, status="revoked") for key in keys]
+                LedgerRows(redis).put_keys(account_id, revoked)  # another process' first step
+            super().put_keys(account_id, keys)
 
     LimitBook(engine, Interrupted(redis)).set("key", record.id, "money", "day", 5)
     assert key_row(redis, record)[0] == "active"  # overwritten for a moment ...

@@ -74,9 +74,10 @@ def test_a_document_never_names_a_limit_whose_value_is_not_in_force(engine: Engi
                 self.require(limit.id for limit in CustomerTerms.from_document(document).limits)
             super().put_customers(account_id, lists)
 
-        def put_key(self, **fields: Any) -> None:
-            self.require(limit.id for limit in KeyRecord.from_document(fields["document"]).limits)
-            super().put_key(**fields)
+        def put_keys(self, account_id: str, keys: Sequence[Any]) -> None:
+            for key in keys:
+                self.require(limit.id for limit in KeyRecord.from_document(key.document).limits)
+            super().put_keys(account_id, keys)
 
         def require(self, ids: Any) -> None:
             known = redis.hkeys(NAMES.limits)
