@@ -12,9 +12,8 @@ minutes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
-from typing import Any
 
 import orjson
 import structlog
@@ -23,6 +22,7 @@ from accounts.key import KeyRecord
 from budgets.claims import Claimed, Claims
 from budgets.ledger import LedgerUnavailable
 from gateway.attribution import Headers
+from gateway.background import Background, waits
 from gateway.dialects import Exchange
 from gateway.errors import IdempotencyMismatch, RequestFinished, RequestInProgress, Unavailable
 from gateway.request import Request
@@ -30,8 +30,8 @@ from metering.event import CostEvent
 from metering.money import nano_to_usd
 
 PATIENCE_S = 60.0
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
+FINISH_S = 3.0
+"""At the worker's end: how long what is still to be told is tried."""
 
 
 class Repeats:
@@ -41,8 +41,8 @@ class Repeats:
         self._claims = claims
         self._claimed: dict[str, tuple[str, str, str]] = {}  # request id -> account, key, digest
         self._joined: set[str] = set()  # requests that have their task from another one
-        self._background: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("gateway.repeats")
+        self._background = Background(self._log)
 
     async def begin(
         self,
@@ -95,33 +95,30 @@ class Repeats:
         self._joined.discard(request_id)
         name = self._claimed.pop(request_id, None)
         if name is not None:
-            self._spawn(self._give_back(name, request_id))
+            self._background.start(self._give_back(name, request_id))
 
     def left(self, request: Request) -> None:
         """Its client may come again while this one still ends."""
         if not self._names_its_task(request.event):
-            self._spawn(self._remember(request))
+            self._background.start(self._remember(request))
 
     def ended(self, request: Request) -> None:
         """The request has ended, and the ledger or the journal knows."""
         event = request.event
         if event.status != "succeeded" and not self._names_its_task(event):
-            self._spawn(self._remember(request))
+            self._background.start(self._remember(request))
         self._joined.discard(request.id)
         name = self._claimed.pop(request.id, None)
         if name is None or event.ended_ms is None:
             return  # not settled, by a fault of ours: the claim finds out by itself how it ends
         if event.status == "failed" and event.cost_nano == 0 and not event.doubted_nano:
-            self._spawn(self._give_back(name, request.id))
+            self._background.start(self._give_back(name, request.id))
         else:
-            self._spawn(self._tell(name, request.id, event.status, event.cost_nano))
+            self._background.start(self._tell(name, request.id, event.status, event.cost_nano))
 
     async def finish(self) -> None:
         """Wait a moment for what is still to be told, at the worker's end."""
-        if self._background:
-            _, late = await asyncio.wait(self._background, timeout=3.0)
-            for task in late:
-                task.cancel()
+        await self._background.finish(FINISH_S)
 
     async def _remember(self, request: Request) -> None:
         event = request.event
@@ -143,23 +140,14 @@ class Repeats:
             request_id,
         )
 
-    async def _until_told(self, tell: Any, request_id: str) -> None:
-        deadline, pause = asyncio.get_running_loop().time() + PATIENCE_S, FIRST_PAUSE_S
-        while True:
+    async def _until_told(self, tell: Callable[[], Awaitable[object]], request_id: str) -> None:
+        for wait_s in waits(PATIENCE_S):
             try:
                 await tell()
                 return
             except LedgerUnavailable:
-                if asyncio.get_running_loop().time() + pause > deadline:
-                    self._log.error("claim_not_told", request_id=request_id)
-                    return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+                await asyncio.sleep(wait_s)
+        self._log.error("claim_not_told", request_id=request_id)
 
 
 def _refusal(claimed: Claimed) -> Exception:

@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx2
 import orjson
+import structlog
 
+from gateway.background import Background
 from gateway.demo.traffic import Call
 
 RUNNING_MAX = 256
@@ -73,7 +75,7 @@ class Driver:
         self._base_url = base_url
         self._secrets = secrets
         self._tally = tally
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background(structlog.get_logger("gateway.demo"))
 
     async def run(self, calls: Sequence[Call], stop: asyncio.Event) -> None:
         """Send every call at its moment and wait for the answers; `stop` ends it early, hanging up on all."""
@@ -83,10 +85,7 @@ class Driver:
                 await self._send_all(client, calls, stop)
                 await _wait(self._tasks, stop, ENDING_S)
             finally:
-                for task in self._tasks:
-                    task.cancel()
-                if self._tasks:
-                    await asyncio.wait(self._tasks)
+                await self._tasks.finish(0.0)
 
     async def _send_all(self, client: httpx2.AsyncClient, calls: Sequence[Call], stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -106,9 +105,7 @@ class Driver:
                 return
             self._tally.sent += 1
             self._tally.running += 1
-            task = loop.create_task(self._one(client, call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._one(client, call))
 
     async def _one(self, client: httpx2.AsyncClient, call: Call) -> None:
         headers = {
@@ -127,9 +124,7 @@ class Driver:
             self._tally.note(answer)
 
 
-async def _wait(
-    tasks: set[asyncio.Task[None]], stop: asyncio.Event, patience_s: float, *, first: bool = False
-) -> None:
+async def _wait(tasks: Background, stop: asyncio.Event, patience_s: float, *, first: bool = False) -> None:
     """Until all (or the first) of the tasks have ended, `stop` is set, or the patience is over."""
     stopped = asyncio.create_task(stop.wait())
     loop = asyncio.get_running_loop()

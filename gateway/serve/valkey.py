@@ -15,12 +15,12 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from urllib.parse import quote
 
 import structlog
 
+from gateway.background import Background
 from gateway.serve import engine, launcher, socketpath
 from gateway.serve.children import Child, ChildFailed, Keeper
 from gateway.serve.leftover import POLL_S, ValkeyFailed, ask, clear_leftover, server_facts
@@ -65,7 +65,7 @@ class EmbeddedValkey:
         self._keeper = Keeper("valkey", self._launch)
         self._ready = False
         self._said: list[str] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background(log)
 
     @property
     def url(self) -> str:
@@ -127,10 +127,10 @@ class EmbeddedValkey:
         )  # fmt: skip
         self._said.clear()
         child = Child("valkey", process, None)
-        self._spawn(self._repeat_log(process), "valkey log")
-        self._spawn(self._await_answer(child), "valkey ready")
+        self._background.start(self._repeat_log(process), "valkey log")
+        self._background.start(self._await_answer(child), "valkey ready")
         if self._appendfsync == "everysec":
-            self._spawn(self._sync(child), "valkey sync")
+            self._background.start(self._sync(child), "valkey sync")
         return child
 
     def _configure(self) -> Path:
@@ -181,11 +181,6 @@ class EmbeddedValkey:
             self._said = [*self._said[-SAID_MAX:], match["text"] if match else text]
             telling = match is not None and match["level"] == "#" and self._ready
             log.log(logging.INFO if telling else logging.DEBUG, self._said[-1])
-
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _sync_files(directory: Path) -> None:
