@@ -7,19 +7,20 @@ as fractions in `models.py`. It shares no code with what it checks: no import of
 tokenizer of anybody else.
 
 Reading order: `provider` (the server) -> `connection` (one socket; `wire` is HTTP as bytes) -> `service`
-(which answer; `replies` need no model) -> `chat`, `completions`, `embeddings` and `moderations` (what is
-asked) -> `prompt`, `tokens`, `answer`, `schema`, `cache` (what is said and how much it is) -> `events` (how
-it looks as a stream) -> `delivery`, `outlet` (how it leaves, or fails to) -> `bill`. `process` runs it beside
-tests or as a child.
+(which answer) -> `table` (every path and what answers it) -> `dialect` (the nouns: what is asked, how a
+family of APIs looks) -> `openai` (OpenAI's ids, errors and models) -> `chat`, `completions`, `embeddings` and
+`moderations` (what is asked) -> `prompt`, `tokens`, `answer`, `schema`, `cache` (what is said and how much it
+is) -> `events`, `chat_events` (how it looks as a stream) -> `delivery`, `outlet` (how it leaves, or fails to)
+-> `bill`. `process` runs it beside tests or as a child.
 
 Its own paths (no key needed)
     GET    /_simulator/bill       {total_nano, total_exact, requests: [{id, model, attempts, prompt_tokens,
-                                  cached, completion_tokens, reasoning, nano, exact, status, complete, each}],
-                                  forgotten}; `?id=...` shows one request only, `?summary=1` only the
-                                  totals (`forgotten` counts requests too old to be listed, which the
-                                  totals still hold). `nano` is nano-dollars,
-                                  rounded half-even per attempt and then added; `exact` is dollars as a
-                                  fraction ("3/20000"). `each` lists the attempts of one id.
+                                  cached, written_5m, written_1h, completion_tokens, reasoning, searches,
+                                  nano, exact, status, complete, each}], forgotten}; `?id=...` shows one
+                                  request only, `?summary=1` only the totals (`forgotten` counts requests
+                                  too old to be listed, which the totals still hold). `nano` is
+                                  nano-dollars, rounded half-even per attempt and then added; `exact` is
+                                  dollars as a fraction ("3/20000"). `each` lists the attempts of one id.
     DELETE /_simulator/bill       forgets the bill, the prompt cache, received requests and `times` counts.
     GET    /_simulator/open       {connections, requests, streams}, not counting the connection that asks.
     GET    /_simulator/received   the last 64 requests as they arrived: {method, path, headers, body}.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -9,9 +10,13 @@ from zlib import crc32
 import orjson
 
 from simulator import schema, tokens
-from simulator.chat import ChatCall
+from simulator.cache import PromptCache
+from simulator.chat import ChatCall, read_chat
+from simulator.chat_events import events
+from simulator.dialect import Asked, Said, Stream, Whole
 from simulator.directive import Directive
 from simulator.models import KNOWN, Model, Rates
+from simulator.wire import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class Answer:
     def completion_tokens(self) -> int:
         """Output tokens that are paid for."""
         return self.reasoning + self.visible
+
+    @property
+    def hidden(self) -> int:
+        """Output tokens that are never seen."""
+        return self.reasoning
 
     @property
     def call_id(self) -> str:
@@ -107,7 +117,7 @@ def compose(
     `tokens_wanted` is the length without a directive; `cached` what the prompt cache knows.
     """
     wanted = tokens_wanted if wish.tokens is None else wish.tokens
-    model = KNOWN.get(wish.served or "", call.model)
+    model = wish.serving(KNOWN, call.model)
     pieces, name_tokens, finish = _said(call, wanted)
     reasoning = call.effort
     if wish.reasoning is not None and call.model.reasoning:
@@ -154,3 +164,30 @@ def _said(call: ChatCall, wanted: int) -> tuple[list[str], int, str]:
         return tokens.split(orjson.dumps(schema.example(call.schema)).decode()), 0, "stop"
     head, tail = tokens.split('{"answer":"'), tokens.split('"}')
     return [*head, *tokens.words(wanted - len(head) - len(tail), seed), *tail], 0, "stop"
+
+
+def read_chat_call(asked: Asked) -> ChatCall:
+    """Read what was asked."""
+    return read_chat(asked.body, may_direct=asked.may_direct)
+
+
+def say_chat(asked: Asked, call: ChatCall, wish: Directive) -> Said:
+    """The answer, whole or as a stream."""
+    answer = compose(
+        call,
+        wish,
+        answer_id=f"chatcmpl-{asked.request_id[-28:]}",
+        created=int(time.time()),
+        cached=asked.memory.of(PromptCache).lookup(call.prompt, f"{asked.credential} {call.model.id}"),
+        tokens_wanted=asked.tokens,
+    )
+    asked.charge.begin(
+        answer.name, answer.rates, answer.prompt_tokens, tier=answer.tier, cached=answer.cached
+    )
+    fault = asked.dialect.fault(asked.request_id)
+    if call.stream:
+        told = events(answer, wish, include_usage=call.include_usage, obfuscate=call.obfuscate, fault=fault)
+        return Stream(told, answer)
+    if wish.error_in_stream is not None:
+        return Whole(Reply(200, fault), answer)
+    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)

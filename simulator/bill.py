@@ -19,13 +19,22 @@ REMEMBERED = 500_000
 
 @dataclass(slots=True)
 class Charge:
-    """One call's account. `cached` is inside `prompt_tokens`, `reasoning` inside `completion_tokens`."""
+    """One call's account.
+
+    `cached` (read from a prompt cache), `written_5m` and `written_1h` (written to one) are inside
+    `prompt_tokens`, `reasoning` is inside `completion_tokens`. `fees` are dollars for what is no token, such
+    as searches, and `searches` says how many of those there were.
+    """
 
     model: str = ""
     tier: str = "default"
     rates: Rates = FREE
     prompt_tokens: int = 0
     cached: int = 0
+    written_5m: int = 0
+    written_1h: int = 0
+    searches: int = 0
+    fees: Fraction = Fraction(0)
     completion_tokens: int = 0
     reasoning: int = 0
     status: int | None = None
@@ -33,14 +42,37 @@ class Charge:
     closed: bool = False
     _final: tuple[Fraction, int] | None = None
 
+    def begin(
+        self,
+        model: str,
+        rates: Rates,
+        prompt_tokens: int,
+        *,
+        tier: str = "default",
+        cached: int = 0,
+        written_5m: int = 0,
+        written_1h: int = 0,
+    ) -> None:
+        """The prompt has been read: it is charged for from now on."""
+        self.model = model
+        self.rates = rates
+        self.tier = tier
+        self.prompt_tokens = prompt_tokens
+        self.cached = cached
+        self.written_5m = written_5m
+        self.written_1h = written_1h
+
     def amount(self) -> tuple[Fraction, int]:
         """Dollars so far, exact, and the same in nano-dollars, rounded half-even."""
         if self._final is not None:
             return self._final
         exact = (
-            (self.prompt_tokens - self.cached) * self.rates.input
+            (self.prompt_tokens - self.cached - self.written_5m - self.written_1h) * self.rates.input
             + self.cached * self.rates.cached
+            + self.written_5m * self.rates.written_5m
+            + self.written_1h * self.rates.written_1h
             + self.completion_tokens * self.rates.output
+            + self.fees
         )
         amount = exact, round(exact * NANO)
         if self.closed:
@@ -55,8 +87,11 @@ class Charge:
             "service_tier": self.tier,
             "prompt_tokens": self.prompt_tokens,
             "cached": self.cached,
+            "written_5m": self.written_5m,
+            "written_1h": self.written_1h,
             "completion_tokens": self.completion_tokens,
             "reasoning": self.reasoning,
+            "searches": self.searches,
             "nano": nano,
             "exact": str(exact),
             "status": self.status,
@@ -140,8 +175,11 @@ def _entry(request_id: str, charges: list[Charge]) -> dict[str, Any]:
         "attempts": len(charges),
         "prompt_tokens": sum(charge.prompt_tokens for charge in charges),
         "cached": sum(charge.cached for charge in charges),
+        "written_5m": sum(charge.written_5m for charge in charges),
+        "written_1h": sum(charge.written_1h for charge in charges),
         "completion_tokens": sum(charge.completion_tokens for charge in charges),
         "reasoning": sum(charge.reasoning for charge in charges),
+        "searches": sum(charge.searches for charge in charges),
         "nano": nano,
         "exact": str(exact),
         "status": last.status,

@@ -6,6 +6,7 @@ a text or token numbers; its tokens are counted once, however many answers it ge
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,13 @@ import orjson
 from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
+from simulator.chat_events import DONE
+from simulator.dialect import Asked, Said, Stream, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal, wrong_type
 from simulator.events import Event, told
 from simulator.models import Model, Rates
+from simulator.wire import Reply
 
 USUAL_MAXIMUM = 16
 PROMPTS_MAX = 2_048
@@ -154,6 +158,7 @@ class Completion:
     finish: str
     made: int
     reasoning: int = 0
+    hidden: int = 0
 
     @property
     def rates(self) -> Rates:
@@ -181,7 +186,7 @@ class Completion:
             document["usage"] = self.usage()
         return orjson.dumps(document)
 
-    def events(self, wish: Directive) -> Iterator[Event]:
+    def events(self, wish: Directive, fault: bytes) -> Iterator[Event]:
         """The answer as a stream: the prompts' echo, then all answers side by side, piece by piece."""
         usage = self._event([], self.usage()) if self.call.include_usage else None
         return told(
@@ -193,6 +198,8 @@ class Completion:
                 (self._event([self._choice(index, [], self.finish)]), 0) for index in range(len(self.shown))
             ],
             usage=usage,
+            fault=b"data: " + fault + b"\n\n",
+            done=DONE,
         )
 
     def _pieces(self) -> Iterator[Event]:
@@ -250,3 +257,26 @@ def compose(
         finish="length" if length < wanted else "stop",
         made=length * call.best_of * len(call.prompts),
     )
+
+
+def read_completion_call(asked: Asked) -> CompletionCall:
+    """Read what was asked."""
+    return read_completion(asked.body, may_direct=asked.may_direct)
+
+
+def say_completion(asked: Asked, call: CompletionCall, wish: Directive) -> Said:
+    """The answer, whole or as a stream."""
+    answer = compose(
+        call,
+        wish,
+        answer_id=f"cmpl-{asked.request_id[-28:]}",
+        created=int(time.time()),
+        tokens_wanted=asked.tokens,
+    )
+    asked.charge.begin(call.model.snapshot, answer.rates, call.prompt_tokens)
+    fault = asked.dialect.fault(asked.request_id)
+    if call.stream:
+        return Stream(answer.events(wish, fault), answer)
+    if wish.error_in_stream is not None:
+        return Whole(Reply(200, fault), answer)
+    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)

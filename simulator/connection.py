@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from simulator.delivery import Delivery
-from simulator.errors import error_document
+from simulator.errors import Refusal
+from simulator.openai import OPENAI
 from simulator.wire import JSON, Request, head
 
 if TYPE_CHECKING:
@@ -185,11 +186,11 @@ class Connection(asyncio.Protocol):
         """Answer what cannot be read, unless another answer is on its way, and end the connection."""
         self._refused = True
         if self.delivery is None:
-            body = error_document(message)
+            request_id = OPENAI.request_id(self._service.serial())
+            body = OPENAI.refused(Refusal(status, message), request_id).body
             opening = head(
                 status,
-                request_id=self._service.request_id(),
-                processing_ms=0,
+                usual=OPENAI.headers(request_id, 0),
                 content_type=JSON,
                 length=len(body),
                 keep_alive=False,

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from simulator.bill import Bill, Charge
+from simulator.bill import Bill
+from simulator.dialect import Asked, Paid, Stream, Whole
 from simulator.directive import Directive
-from simulator.events import Event
 from simulator.outlet import DribblingOutlet, Outlet, ResettingOutlet
-from simulator.wire import EVENT_STREAM, LAST_CHUNK, Reply, Request, chunk, head
+from simulator.wire import LAST_CHUNK, chunk, head
 
 if TYPE_CHECKING:
     from simulator.connection import Connection
 
 BURST = 16
 """Events sent in one write when nothing paces them; then other connections get their turn."""
-
-
-class Paid(Protocol):
-    """What an answer costs in output tokens, of which `reasoning` come first and are not seen."""
-
-    @property
-    def reasoning(self) -> int: ...
-
-    @property
-    def completion_tokens(self) -> int: ...
 
 
 class Delivery:
@@ -37,19 +26,24 @@ class Delivery:
     def __init__(
         self,
         connection: Connection,
-        request: Request,
-        request_id: str,
+        asked: Asked,
         wish: Directive,
         bill: Bill,
-        charge: Charge | None,
+        *,
+        first_s: float,
+        pace_s: float,
+        bill_full: bool,
     ) -> None:
         self._connection = connection
         self._loop = connection.loop
-        self._request = request
-        self._request_id = request_id
+        self._asked = asked
+        self._request = asked.request
+        self._charge = asked.charge
         self._wish = wish
         self._bill = bill
-        self._charge = charge
+        self._first_s = first_s
+        self._pace_s = pace_s
+        self._bill_full = bill_full
         self._status: int | None = None
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._outlet = _outlet(connection, wish)
@@ -69,11 +63,11 @@ class Delivery:
         self._end(complete=False)
 
     def _end(self, *, complete: bool) -> None:
-        if self._charge is not None:
-            self._bill.close(self._charge, status=self._status, complete=complete)
+        self._bill.close(self._charge, status=self._status, complete=complete)
 
-    def _processing_ms(self) -> int:
-        return int((self._loop.time() - self._request.arrived) * 1000)
+    def _headers(self) -> bytes:
+        processing_ms = int((self._loop.time() - self._request.arrived) * 1000)
+        return self._asked.dialect.headers(self._asked.request_id, processing_ms)
 
     def _keep_alive(self) -> bool:
         return self._request.keep_alive and self._wish.wrong_length is None
@@ -95,32 +89,23 @@ def _outlet(connection: Connection, wish: Directive) -> Outlet:
 
 
 class WholeDelivery(Delivery):
-    """A complete document, after the time it takes to make it.
-
-    `answer` is None for what has no output tokens (refusals, embeddings, lists of models).
-    """
+    """A complete document, after the time it takes to make it."""
 
     def __init__(
         self,
         connection: Connection,
-        request: Request,
-        request_id: str,
+        asked: Asked,
         wish: Directive,
         bill: Bill,
-        charge: Charge | None,
+        said: Whole,
         *,
-        reply: Reply,
         first_s: float = 0.0,
         pace_s: float = 0.0,
-        answer: Paid | None = None,
         bill_full: bool = False,
     ) -> None:
-        super().__init__(connection, request, request_id, wish, bill, charge)
-        self._reply = reply
-        self._first_s = first_s
-        self._pace_s = pace_s
-        self._answer = answer
-        self._bill_full = bill_full
+        super().__init__(connection, asked, wish, bill, first_s=first_s, pace_s=pace_s, bill_full=bill_full)
+        self._reply = said.reply
+        self._answer = said.paid
         self._sent = False
 
     def begin(self) -> None:
@@ -142,10 +127,9 @@ class WholeDelivery(Delivery):
         super().lost()
 
     def _charge_for(self, answer: Paid, made: int) -> None:
-        if self._charge is not None:
-            made = min(made, answer.completion_tokens)
-            self._charge.completion_tokens = made
-            self._charge.reasoning = min(made, answer.reasoning)
+        made = min(made, answer.completion_tokens)
+        self._charge.completion_tokens = made
+        self._charge.reasoning = min(made, answer.reasoning)
 
     def _send(self) -> None:
         self._sent = True
@@ -159,8 +143,7 @@ class WholeDelivery(Delivery):
         chunked = wish.chunk_split is not None and self._request.chunks
         opening = head(
             reply.status,
-            request_id=self._request_id,
-            processing_ms=self._processing_ms(),
+            usual=self._headers(),
             content_type=reply.content_type,
             length=max(0, len(body) + (wish.wrong_length or 0)),
             keep_alive=self._keep_alive(),
@@ -184,26 +167,20 @@ class StreamDelivery(Delivery):
     def __init__(
         self,
         connection: Connection,
-        request: Request,
-        request_id: str,
+        asked: Asked,
         wish: Directive,
         bill: Bill,
-        charge: Charge,
+        said: Stream,
         *,
-        answer: Paid,
-        events: Iterator[Event],
         first_s: float,
         pace_s: float,
         bill_full: bool,
     ) -> None:
-        super().__init__(connection, request, request_id, wish, bill, charge)
-        self._account = charge
-        self._answer = answer
-        self._events = events
-        self._first_s = first_s
-        self._pace_s = pace_s
-        self._bill_full = bill_full
-        self._chunked = request.chunks and wish.wrong_length is None
+        super().__init__(connection, asked, wish, bill, first_s=first_s, pace_s=pace_s, bill_full=bill_full)
+        self._answer: Paid = said.paid
+        self._events = said.events
+        self._content_type = said.content_type
+        self._chunked = self._request.chunks and wish.wrong_length is None
         self._thinking_since: float | None = None
         self._due = 0.0
         self._content = 0
@@ -224,14 +201,16 @@ class StreamDelivery(Delivery):
             self._speak()
 
     def lost(self) -> None:
-        account, answer = self._account, self._answer
         if self._bill_full:
-            account.reasoning = answer.reasoning
-            account.completion_tokens = answer.completion_tokens
+            self._charge.completion_tokens = self._answer.completion_tokens
         elif self._thinking_since is not None:
             thought = int((self._loop.time() - self._thinking_since) / self._pace_s)
-            account.reasoning = account.completion_tokens = min(answer.reasoning, thought)
+            self._charge.completion_tokens = min(self._answer.hidden, thought)
         super().lost()
+
+    def _end(self, *, complete: bool) -> None:
+        self._charge.reasoning = min(self._charge.completion_tokens, self._answer.reasoning)
+        super()._end(complete=complete)
 
     def _keep_alive(self) -> bool:
         return self._chunked and super()._keep_alive()
@@ -242,9 +221,8 @@ class StreamDelivery(Delivery):
         wrong = self._wish.wrong_length
         opening = head(
             200,
-            request_id=self._request_id,
-            processing_ms=self._processing_ms(),
-            content_type=EVENT_STREAM,
+            usual=self._headers(),
+            content_type=self._content_type,
             length=None if wrong is None else max(0, 1_000_000 + wrong),
             keep_alive=self._keep_alive(),
             chunked=self._chunked,
@@ -253,7 +231,7 @@ class StreamDelivery(Delivery):
         self._outlet.write(opening)
         if self._wish.hang == "after_headers":
             return
-        think_s = self._answer.reasoning * self._pace_s
+        think_s = self._answer.hidden * self._pace_s
         if think_s > 0:
             self._thinking_since = self._loop.time()
             self._timer = self._loop.call_later(think_s, self._thought)
@@ -262,7 +240,7 @@ class StreamDelivery(Delivery):
 
     def _thought(self) -> None:
         self._thinking_since = None
-        self._account.reasoning = self._account.completion_tokens = self._answer.reasoning
+        self._charge.completion_tokens = self._answer.hidden
         self._due = self._loop.time()
         self._speak()
 
@@ -281,7 +259,7 @@ class StreamDelivery(Delivery):
                 if not left:
                     return
             if size:
-                self._account.completion_tokens += size
+                self._charge.completion_tokens += size
                 self._content += 1
                 self._due += size * self._pace_s
                 if self._content == self._wish.close_after_chunks:

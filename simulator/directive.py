@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
 from simulator.errors import Refusal
-from simulator.models import KNOWN
+from simulator.models import Model
 
 METADATA_ADDRESS = "http://169.254.169.254/latest/meta-data/"
 _PATTERN = re.compile(r"\[\[simulate:(.*?)\]\]", re.DOTALL)
@@ -59,6 +59,15 @@ class Directive:
     def settled(self) -> Directive:
         """The same wishes for size and pace, without the misbehaviour."""
         return Directive(**{name: getattr(self, name) for name in _HARMLESS})
+
+    def serving(self, known: Mapping[str, Model], asked: Model) -> Model:
+        """The model that really answers instead of `asked`. Raises Refusal when the dialect has none such."""
+        if self.served is None:
+            return asked
+        model = known.get(self.served)
+        if model is None or model.kind != asked.kind:
+            raise _complaint(f"served={self.served}", "no such model")
+        return model
 
 
 NONE = Directive()
@@ -119,8 +128,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "first_ms": _milliseconds,
     "reasoning": _whole,
     "cached": _whole,
-    "tier": _one_of("default", "flex", "priority"),
-    "served": _one_of(*(name for name, model in KNOWN.items() if model.kind == "chat")),
+    "tier": _one_of("default", "standard", "flex", "priority", "batch"),
+    "served": str,
     "status": _error_status,
     "retry_after": _header,
     "retry_after_ms": _header,

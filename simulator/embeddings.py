@@ -19,9 +19,11 @@ import orjson
 from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
+from simulator.dialect import Asked, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal, missing, wrong_type
 from simulator.models import Model
+from simulator.wire import Reply
 
 INPUTS_MAX = 2_048
 TOKENS_MAX = 300_000
@@ -53,6 +55,17 @@ class EmbeddingCall:
             )
         name = orjson.dumps(self.model.id)
         return b'{"object":"list","data":[' + data + b'],"model":' + name + counted + b"}"
+
+
+def read_embedding_call(asked: Asked) -> EmbeddingCall:
+    """Read what was asked."""
+    return read_embedding(asked.body, may_direct=asked.may_direct)
+
+
+def say_embedding(asked: Asked, call: EmbeddingCall, wish: Directive) -> Whole:
+    """The vectors."""
+    asked.charge.begin(call.model.id, call.model.tiers["default"], call.prompt_tokens)
+    return Whole(Reply(200, call.document(usage=not wish.no_usage)))
 
 
 def read_embedding(body: dict[str, Any], *, may_direct: bool) -> EmbeddingCall:

@@ -1,4 +1,4 @@
-"""How an answer looks as a stream: its server-sent events in order, each with the tokens it carries.
+"""Streams of any dialect: events in order, each with the tokens it carries, and how they go wrong.
 
 Nothing here waits or writes. The faults that belong to the text of a stream (an event that is no JSON, an
 error in the middle, usage missing or twice, no end mark) are made here; those of the wire are in `outlet`.
@@ -7,32 +7,11 @@ error in the middle, usage missing or twice, no end mark) are made here; those o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import orjson
-
-from simulator.answer import Answer
 from simulator.directive import HALFWAY, Directive
-from simulator.errors import error_document
 
-DONE = b"data: [DONE]\n\n"
-_PADDING = "7LC080uo8WkM0lQx"
 Event = tuple[bytes, int]
 """The bytes of one event and the visible tokens inside; events with tokens are paced."""
-
-
-def events(answer: Answer, wish: Directive, *, include_usage: bool, obfuscate: bool) -> Iterator[Event]:
-    """Every event of the stream."""
-    frame = _Frame(answer, include_usage=include_usage, obfuscate=obfuscate)
-    yield frame.of({"role": "assistant", "content": None if answer.tool else "", "refusal": None}), 0
-    yield from told(
-        _content(answer, frame),
-        len(answer.pieces),
-        wish,
-        broken=frame.of({"content": " broken"}),
-        closing=[(frame.of({}, finish=answer.finish), 0)],
-        usage=frame.usage(answer) if include_usage else None,
-    )
 
 
 def told(
@@ -43,80 +22,34 @@ def told(
     broken: bytes,
     closing: list[Event],
     usage: bytes | None,
+    fault: bytes,
+    done: bytes | None,
 ) -> Iterator[Event]:
-    """`content`, of so many pieces, and the stream's end, with the faults that the directive asks for."""
+    """`content`, of so many pieces, and the stream's end, with the faults that the directive asks for.
+
+    Content is what carries tokens; what frames it (size 0) is not counted. `broken` is an event to be cut,
+    `closing` and `usage` follow the content, `fault` comes in the place of all that is left, `done` is the
+    end mark.
+    """
     half = (pieces + 1) // 2
     fail_after = half if wish.error_in_stream == HALFWAY else wish.error_in_stream
     break_after = half if wish.malformed == "sse" else None
-    for number, event in enumerate(content):
-        if number == fail_after:
+    sent = 0
+    for event in content:
+        if sent == fail_after:
             break
-        if number == break_after:
+        if sent == break_after:
             yield broken[:-20] + b"\n\n", 0
+            break_after = None
         yield event
+        sent += event[1] > 0
     if fail_after is not None:
-        error = error_document("The server had an error while processing your request.", kind="server_error")
-        yield b"data: " + error + b"\n\n", 0
+        yield fault, 0
         return
     yield from closing
     if usage is not None and not wish.no_usage:
         yield usage, 0
         if wish.usage_twice:
             yield usage, 0
-    if not wish.no_done:
-        yield DONE, 0
-
-
-def _content(answer: Answer, frame: _Frame) -> Iterator[Event]:
-    if answer.tool is None:
-        for piece in answer.pieces:
-            yield frame.text(piece), 1
-        return
-    function: dict[str, Any] = {"name": answer.tool, "arguments": ""}
-    opening = {"index": 0, "id": answer.call_id, "type": "function", "function": function}
-    yield frame.of({"tool_calls": [opening]}), answer.name_tokens
-    for piece in answer.pieces:
-        yield frame.of({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}), 1
-
-
-class _Frame:
-    """What all events of one stream share, serialised once."""
-
-    def __init__(self, answer: Answer, *, include_usage: bool, obfuscate: bool) -> None:
-        head = orjson.dumps(
-            {
-                "id": answer.id,
-                "object": "chat.completion.chunk",
-                "created": answer.created,
-                "model": answer.name,
-                "service_tier": answer.tier,
-                "system_fingerprint": "fp_simulated0",
-            }
-        )
-        self._head = b"data: " + head[:-1]
-        self._delta = self._head + b',"choices":[{"index":0,"delta":'
-        self._text = self._delta + b'{"content":'
-        self._usage = b',"usage":null' if include_usage else b""
-        self._after = b',"logprobs":null,"finish_reason":null}]' + self._usage
-        self._obfuscate = obfuscate
-
-    def text(self, piece: str) -> bytes:
-        """An event with one piece of text."""
-        return self._text + orjson.dumps(piece) + b"}" + self._after + self._tail(len(piece))
-
-    def of(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        """An event with any delta."""
-        after = self._after
-        if finish is not None:
-            after = b',"logprobs":null,"finish_reason":"' + finish.encode() + b'"}]' + self._usage
-        return self._delta + orjson.dumps(delta) + after + self._tail(6)
-
-    def usage(self, answer: Answer) -> bytes:
-        """The event after the last: no choices, and the usage."""
-        return self._head + b',"choices":[],"usage":' + orjson.dumps(answer.usage()) + self._tail(2)
-
-    def _tail(self, size: int) -> bytes:
-        """OpenAI pads its events so that their length does not tell the text."""
-        if not self._obfuscate:
-            return b"}\n\n"
-        return b',"obfuscation":"' + _PADDING[size:].encode() + b'"}\n\n'
+    if done is not None and not wish.no_done:
+        yield done, 0

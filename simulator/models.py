@@ -15,11 +15,13 @@ MILLION = 10**6
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Dollars per token, exact."""
+    """Dollars per token, exact. Writing to a prompt cache costs something only where a dialect says so."""
 
     input: Fraction
     cached: Fraction
     output: Fraction
+    written_5m: Fraction = Fraction(0)
+    written_1h: Fraction = Fraction(0)
 
 
 FREE = Rates(Fraction(0), Fraction(0), Fraction(0))
@@ -48,8 +50,8 @@ class Model:
     also: tuple[str, ...] = field(default=())
 
     def served_tier(self, asked: str) -> str:
-        """The tier that a request for `asked` really gets."""
-        return asked if asked in self.tiers else "default"
+        """The tier that a request for `asked` really gets; the first is the usual one."""
+        return asked if asked in self.tiers else next(iter(self.tiers))
 
 
 _ALL = (

@@ -13,9 +13,11 @@ import orjson
 from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
+from simulator.dialect import Asked, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal, missing, wrong_type
 from simulator.models import Model
+from simulator.wire import Reply
 
 USUAL_MODEL = "omni-moderation-latest"
 CATEGORIES = (
@@ -40,6 +42,17 @@ class ModerationCall:
         """The answer's body."""
         results = [_result(kinds, text) for kinds, text in self.inputs]
         return orjson.dumps({"id": answer_id, "model": self.model.id, "results": results})
+
+
+def read_moderation_call(asked: Asked) -> ModerationCall:
+    """Read what was asked."""
+    return read_moderation(asked.body, may_direct=asked.may_direct)
+
+
+def say_moderation(asked: Asked, call: ModerationCall, wish: Directive) -> Whole:
+    """The results."""
+    asked.charge.begin(call.model.snapshot, call.model.tiers["default"], call.prompt_tokens)
+    return Whole(Reply(200, call.document(f"modr-{asked.request_id[-28:]}")))
 
 
 def read_moderation(body: dict[str, Any], *, may_direct: bool) -> ModerationCall:

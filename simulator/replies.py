@@ -1,21 +1,22 @@
-"""Replies that need no model: refusals, errors on request, the list of models, and what was received."""
+"""Replies that need no model: errors on request, and what was received."""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import unquote
+import re
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from simulator.directive import Directive
-from simulator.errors import Refusal, unknown_model, wanted_refusal
-from simulator.models import KNOWN, MODELS
 from simulator.wire import HTML, Reply, Request
 
-KNOWN_PATHS = (
-    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/models",
-    "/_simulator/bill", "/_simulator/open",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from simulator.dialect import Asked
+
+CREDENTIAL_HEADERS = frozenset(
+    ("authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token")
+)
+_KEY_IN_QUERY = re.compile(r"(?<![^&])key=([^&]*)")
 
 
 def json_reply(document: Any) -> Reply:
@@ -23,13 +24,8 @@ def json_reply(document: Any) -> Reply:
     return Reply(200, orjson.dumps(document))
 
 
-def refused(refusal: Refusal) -> Reply:
-    """The error document of a refusal."""
-    return Reply(refusal.status, refusal.document(), headers=refusal.headers)
-
-
-def wanted_reply(wish: Directive, credential: str) -> Reply | None:
-    """The error or redirect that the directive asks for. `credential` is what the request came with."""
+def wanted_reply(asked: Asked, wish: Directive) -> Reply | None:
+    """The error or redirect that the directive asks for."""
     if wish.redirect is not None:
         return Reply(307, b"", content_type=HTML, headers=(("location", wish.redirect),))
     if wish.status is None:
@@ -42,43 +38,15 @@ def wanted_reply(wish: Directive, credential: str) -> Reply | None:
     if wish.html:
         page = f"<html><head><title>{wish.status}</title></head><body>Simulated error</body></html>"
         return Reply(wish.status, page.encode(), content_type=HTML, headers=headers)
-    wanted = wanted_refusal(wish.status, code=wish.code, headers=headers)
+    wanted = asked.dialect.wanted(wish.status, code=wish.code, headers=headers)
     if wish.tell_key:
-        wanted.message += f" The key was {credential}."
-    return refused(wanted)
+        wanted.message += f" The key was {asked.credential}."
+    return asked.dialect.refused(wanted, asked.request_id)
 
 
 def masked(key: str) -> str:
     """A credential that may be shown: its last four characters."""
     return f"****{key[-4:]}"
-
-
-def models_reply(request: Request) -> Reply:
-    """The list of models, or one."""
-    if request.path == "/v1/models" and request.method in ("GET", "HEAD"):
-        return json_reply({"object": "list", "data": [_model(name) for name in KNOWN]})
-    if request.path.startswith("/v1/models/") and request.method in ("GET", "HEAD"):
-        name = unquote(request.path.removeprefix("/v1/models/"))
-        if name not in KNOWN:
-            return refused(unknown_model(name))
-        return json_reply(_model(name))
-    raise no_such_path(request)
-
-
-def _model(name: str) -> dict[str, Any]:
-    owner = "openai" if name in MODELS and name.startswith("text-") else "system"
-    return {"id": name, "object": "model", "created": KNOWN[name].created, "owned_by": owner}
-
-
-def no_such_path(request: Request) -> Refusal:
-    """404 for a path, or 405 for a method, that is not served."""
-    if request.path in KNOWN_PATHS:
-        message = (
-            f"Not allowed to {request.method} on {request.path}. "
-            "(HINT: Perhaps you meant to use a different HTTP method?)"
-        )
-        return Refusal(405, message, code="method_not_supported")
-    return Refusal(404, f"Invalid URL ({request.method} {request.path})")
 
 
 def shown(request: Request) -> dict[str, Any]:
@@ -87,10 +55,9 @@ def shown(request: Request) -> dict[str, Any]:
     return {
         "method": request.method,
         "path": request.path,
-        "query": request.query,
+        "query": _KEY_IN_QUERY.sub(lambda found: f"key={masked(found[1])}", request.query),
         "headers": [
-            (name, masked(value) if name in ("authorization", "x-api-key", "api-key") else value)
-            for name, value in headers
+            (name, masked(value) if name in CREDENTIAL_HEADERS else value) for name, value in headers
         ],
         "body": request.body.decode(errors="replace"),
     }

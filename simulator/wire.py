@@ -12,14 +12,7 @@ JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
 LAST_CHUNK = b"0\r\n\r\n"
-_LIMITS = (
-    b"openai-organization: simulated\r\nopenai-version: 2020-10-01\r\n"
-    b"x-ratelimit-limit-requests: 10000\r\nx-ratelimit-limit-tokens: 30000000\r\n"
-    b"x-ratelimit-remaining-requests: 9999\r\nx-ratelimit-remaining-tokens: 29999000\r\n"
-    b"x-ratelimit-reset-requests: 6ms\r\nx-ratelimit-reset-tokens: 2ms\r\n"
-    b"set-cookie: __cf_bm=simulated; path=/; HttpOnly; Secure; SameSite=None\r\n"
-    b"server: tollkeeper-simulator\r\n"
-)
+_SERVER = b"server: tollkeeper-simulator\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +68,23 @@ _CLOCK = Clock()
 def head(
     status: int,
     *,
-    request_id: str,
-    processing_ms: int,
+    usual: bytes,
     content_type: bytes,
     length: int | None,
     keep_alive: bool,
     chunked: bool = False,
     extra: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """The status line and headers. `length` None and not chunked: the answer ends with the connection."""
+    """The status line and headers. `length` None and not chunked: the answer ends with the connection.
+
+    `usual` are the header lines of the dialect.
+    """
     parts = [
         b"HTTP/1.1 %d %b\r\n" % (status, REASONS.get(status, b"Unknown")),
         _CLOCK.line(),
         b"content-type: " + content_type + b"\r\n",
-        b"x-request-id: %b\r\nopenai-processing-ms: %d\r\n" % (request_id.encode(), processing_ms),
-        _LIMITS,
+        usual,
+        _SERVER,
     ]
     if chunked:
         parts.append(b"transfer-encoding: chunked\r\n")

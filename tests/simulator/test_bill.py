@@ -31,7 +31,8 @@ def test_a_plain_call_costs_its_tokens_and_carries_the_clients_id(
     (entry,) = bill["requests"]
     assert entry == {
         "id": "mine", "model": "gpt-4o-2024-08-06", "attempts": 1, "prompt_tokens": 14, "cached": 0,
-        "completion_tokens": 40, "reasoning": 0, "nano": 435_000, "exact": "87/200000", "status": 200,
+        "written_5m": 0, "written_1h": 0, "completion_tokens": 40, "reasoning": 0, "searches": 0,
+        "nano": 435_000, "exact": "87/200000", "status": 200,
         "complete": True, "each": entry["each"],
     }  # fmt: skip
 

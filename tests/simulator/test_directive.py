@@ -35,7 +35,6 @@ def test_settled_keeps_size_and_pace_and_drops_misbehaviour() -> None:
         "status=200",
         "tokens=many",
         "hang=later",
-        "served=gpt-9",
         "pace_ms=-1",
         "tokens='5",
     ],

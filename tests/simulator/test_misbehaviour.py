@@ -239,3 +239,10 @@ def test_a_reused_connection_may_be_stale(raw: Raw, simulator: Simulator) -> Non
 def test_a_refusal_may_repeat_the_callers_key(http: httpx2.Client) -> None:
     answer = http.post("/v1/chat/completions", json=chat("[[simulate: status=400 tell_key]]"))
     assert "sk-test" in answer.json()["error"]["message"]
+
+
+def test_a_model_that_is_not_there_cannot_serve(http: httpx2.Client, simulator: Simulator) -> None:
+    answer = http.post("/v1/chat/completions", json=chat("[[simulate: served=gpt-9]]"))
+    assert answer.status_code == 400
+    assert "served=gpt-9" in answer.json()["error"]["message"]
+    assert simulator.bill()["total_nano"] == 0
