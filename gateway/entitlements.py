@@ -8,11 +8,10 @@ of plans never change, so they are kept for good.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
-from accounts.entitlement import FREE, Entitlement, Place, entitle, place, told
+from accounts.entitlement import Entitlement, Place, entitle, place, told
 from accounts.key import KeyRecord
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
@@ -23,7 +22,7 @@ from budgets.limit import Attribution, LimitTerms, scope_key
 from budgets.names import names_of
 from budgets.rowset import rows_of
 from budgets.usage import LimitUsage, usage_of
-from gateway.errors import BadKey, Forbidden, Unavailable
+from gateway.errors import LEDGER_AWAY, BadKey, Forbidden, Unavailable
 
 Command = Callable[..., Awaitable[Any]]
 """Sends one command to the ledger's server; raises LedgerUnavailable."""
@@ -44,7 +43,7 @@ class Entitlements:
     def __init__(self, command: Command, terms: TermsCache) -> None:
         self._command = command
         self._terms = terms
-        self._plans: OrderedDict[tuple[str, str | None, int], PlanVersion] = OrderedDict()
+        self._plans: dict[tuple[str, str, int], PlanVersion] = {}
 
     async def terms(
         self, account_id: str, customer: str | None
@@ -58,16 +57,14 @@ class Entitlements:
     async def decide(
         self,
         account_id: str,
-        policy: Policy | None,
+        policy: Policy,
         own: CustomerTerms | None,
         customer: str | None,
         feature: str | None,
         now_ms: int,
     ) -> Entitlement:
-        """Whether the customer may use the feature now, by the copies given. Raises LedgerUnavailable,
-        Unavailable."""
-        if policy is None:
-            return FREE
+        """Whether the customer may use the feature now, by the copies given. Accounts without a policy need
+        not ask. Raises LedgerUnavailable, Unavailable."""
         at, plan = await self.placed(account_id, policy, own, customer, now_ms)
         return entitle(policy, at, plan, feature)
 
@@ -102,7 +99,7 @@ class Entitlements:
                 wanted.append(self._command("HGET", f"{names.customer}{key.account_id}:{customer}", "ver"))
             (status, key_version), *versions = await asyncio.gather(*wanted)
         except LedgerUnavailable:
-            raise Unavailable("The ledger cannot be reached, and it must agree first; try again.") from None
+            raise Unavailable(LEDGER_AWAY) from None
         if status is not None and status != b"active":
             raise BadKey("This API key is revoked.")
         copies = [key.version, account.version]
@@ -137,7 +134,7 @@ class Entitlements:
         found = PlanVersion.from_document(document)
         self._plans[account_id, plan, version] = found
         if len(self._plans) > PLANS_MAX:
-            self._plans.popitem(last=False)
+            del self._plans[next(iter(self._plans))]
         return found
 
 

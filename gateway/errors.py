@@ -33,6 +33,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
+LEDGER_AWAY = "The ledger cannot be reached, and it must agree first; try again."
+
 
 class GatewayError(Exception):
     """The gateway could not serve this request."""

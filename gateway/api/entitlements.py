@@ -16,7 +16,7 @@ import orjson
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
-from accounts.entitlement import Entitlement, told
+from accounts.entitlement import FREE, Entitlement, told
 from accounts.key import KeyRecord
 from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
@@ -24,9 +24,8 @@ from budgets.limit import AMOUNT_MAX, KINDS, Attribution, LimitTerms
 from budgets.rowset import build_row_set
 from budgets.usage import LimitUsage
 from gateway.admission import attribute
-from gateway.errors import BadRequest, Unavailable
+from gateway.errors import LEDGER_AWAY, BadRequest, Unavailable
 from gateway.parts import Parts
-from gateway.standing import LEDGER_AWAY
 from gateway.usability import figures, judge, limit_document, moment_text, tightest
 from metering.ids import new_id
 
@@ -135,10 +134,12 @@ class EntitlementEndpoints:
         self, known: Known, customer: str, feature: str | None, requested: Mapping[str, int]
     ) -> dict[str, Any]:
         """The decision and the figures of one feature."""
+        granted, policy = FREE, known.account.policy
         try:
-            granted = await self._parts.entitlements.decide(
-                known.account_id, known.account.policy, known.own, customer, feature, known.now_ms
-            )
+            if policy is not None:
+                granted = await self._parts.entitlements.decide(
+                    known.account_id, policy, known.own, customer, feature, known.now_ms
+                )
             usages = await self._usages(known, granted, customer, feature)
         except LedgerUnavailable:
             raise Unavailable(LEDGER_AWAY) from None
