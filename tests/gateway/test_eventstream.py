@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
