@@ -7,6 +7,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from simulator.answer import read_chat_call, say_chat
+from simulator.cohere import COHERE
+from simulator.cohere_chat import read_chat as read_cohere_chat
+from simulator.cohere_chat import say_chat as say_cohere_chat
+from simulator.cohere_embed import read_embed, say_embed
+from simulator.cohere_rerank import read_rerank, say_rerank
 from simulator.completions import read_completion_call, say_completion
 from simulator.dialect import Dialect, Row
 from simulator.embeddings import read_embedding_call, say_embedding
@@ -21,6 +26,10 @@ ROWS: tuple[Row[Any], ...] = (
     Row("POST", "/v1/moderations", OPENAI, read_moderation_call, say_moderation),
     Row("GET", "/v1/models", OPENAI, read_models, say_models, billed=False),
     Row("GET", "/v1/models/{model}", OPENAI, read_models, say_models, billed=False),
+    Row("POST", "/v2/chat", COHERE, read_cohere_chat, say_cohere_chat),
+    Row("POST", "/v2/embed", COHERE, read_embed, say_embed),
+    Row("POST", "/v2/rerank", COHERE, read_rerank, say_rerank),
+    Row("POST", "/v1/rerank", COHERE, read_rerank, say_rerank),
 )
 
 DIALECTS: tuple[Dialect, ...] = tuple(dict.fromkeys(row.dialect for row in ROWS))
