@@ -56,6 +56,7 @@ Directives
     first_ms=X            time before the first byte of the answer
     reasoning=N           hidden tokens (reasoning models only)
     cached=N              cached input tokens, whatever the cache knows
+    searches=N            searches of the web, where the request has a tool for them
     tier=NAME             the service tier really served; served=MODEL the model that really answers
     bill_full             as the setting bill_full_on_hangup, for this call
     status=N              answer with this error; retry_after=TEXT and retry_after_ms=TEXT add headers,

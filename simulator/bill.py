@@ -52,6 +52,8 @@ class Charge:
         cached: int = 0,
         written_5m: int = 0,
         written_1h: int = 0,
+        searches: int = 0,
+        fees: Fraction = Fraction(0),
     ) -> None:
         """The prompt has been read: it is charged for from now on."""
         self.model = model
@@ -61,6 +63,8 @@ class Charge:
         self.cached = cached
         self.written_5m = written_5m
         self.written_1h = written_1h
+        self.searches = searches
+        self.fees = fees
 
     def amount(self) -> tuple[Fraction, int]:
         """Dollars so far, exact, and the same in nano-dollars, rounded half-even."""

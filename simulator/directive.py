@@ -29,6 +29,7 @@ class Directive:
     first_ms: float | None = None
     reasoning: int | None = None
     cached: int | None = None
+    searches: int | None = None
     tier: str | None = None
     served: str | None = None
     bill_full: bool = False
@@ -71,7 +72,9 @@ class Directive:
 
 
 NONE = Directive()
-_HARMLESS = ("tokens", "pace_ms", "first_ms", "reasoning", "cached", "tier", "served", "bill_full")
+_HARMLESS = (
+    "tokens", "pace_ms", "first_ms", "reasoning", "cached", "searches", "tier", "served", "bill_full",
+)  # fmt: skip
 HALFWAY = -1
 """`error_in_stream` without a number."""
 
@@ -128,6 +131,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "first_ms": _milliseconds,
     "reasoning": _whole,
     "cached": _whole,
+    "searches": _whole,
     "tier": _one_of("default", "standard", "flex", "priority", "batch"),
     "served": str,
     "status": _error_status,

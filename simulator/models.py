@@ -48,10 +48,17 @@ class Model:
     image_high: int = 0
     dimensions: int = 0
     also: tuple[str, ...] = field(default=())
+    above: int = 0
+    long: dict[str, Rates] = field(default_factory=dict)
+    """Rates, by tier, of the whole call when its prompt has more than `above` tokens."""
 
     def served_tier(self, asked: str) -> str:
         """The tier that a request for `asked` really gets; the first is the usual one."""
         return asked if asked in self.tiers else next(iter(self.tiers))
+
+    def rates(self, tier: str, prompt_tokens: int) -> Rates:
+        """What a call with such a prompt costs at a tier that the model is sold at."""
+        return self.long[tier] if self.long and prompt_tokens > self.above else self.tiers[tier]
 
 
 _ALL = (
