@@ -12,9 +12,12 @@ import orjson
 
 from budgets.adjusting import adjust as adjust_rows
 from budgets.limit import check_amount
-from gateway.cli.control import Control, common_options, fail, open_control, read_usd, show_json
+from gateway.cli.control import Control, open_control
 from gateway.cli.corrected import cost_text, figures
+from gateway.cli.options import common_options
+from gateway.cli.output import fail, show_json
 from gateway.cli.recorded import recorded_events
+from gateway.cli.terms import read_usd
 from metering.adjustment import Adjustment, Corrected, corrected, correction, encode_adjustment
 from metering.event import CostEvent
 from metering.eventstore import EventStore, StoreUnavailable

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from gateway.cli.output import fail
 from gateway.serve.validation import complaints, remarks
 from gateway.settings import ConfigError, load_settings
 
@@ -27,8 +27,6 @@ def check_config(path: Path | None, config: Path | None) -> None:
     else:
         for remark in remarks(settings):
             click.echo(f"note: {remark}", err=True)
-    for complaint in found:
-        click.echo(complaint, err=True)
     if found:
-        sys.exit(1)
+        fail(*found)
     click.echo("ok")

@@ -1,20 +1,15 @@
-"""What the managing commands share: the record, the ledger where it can be reached, how results are shown."""
+"""What the managing commands work on: the record, and the ledger where it can be reached."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
 
 import click
-import orjson
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -27,16 +22,15 @@ from budgets.client import SyncClient, connect_sync
 from budgets.limit import check_terms
 from budgets.meter import Meter
 from budgets.rows import LedgerRows
+from gateway.cli.output import config_faults_told, fail
 from gateway.planmeters import recorded_meters
 from gateway.serve import lock
-from gateway.settings import DATABASE, ConfigError, load_settings
+from gateway.settings import DATABASE, load_settings
 from metering.database import DatabaseError, open_database
-from metering.money import usd_to_nano
 
 NOT_IN_FORCE = 3
 """Exit code: recorded, but a server runs that could not be told."""
-
-F = TypeVar("F", bound=Callable[..., Any])
+USE_UNKNOWN = "No server is reachable: what is used is not shown."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +69,14 @@ class Control:
             sys.exit(NOT_IN_FORCE)
 
 
-def common_options(command: F) -> F:
-    """--config, --data-dir and --json, as every managing command takes them."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table."),
-        click.option(
-            "--data-dir", type=click.Path(path_type=Path), help="Default: as configured, else ./data."
-        ),
-        click.option(
-            "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 @contextmanager
 def open_control(config: Path | None, data_dir: Path | None, *, create: bool = False) -> Iterator[Control]:
     """The installation of this configuration. Faults end the command with one sentence and exit code 1.
 
     `create` makes the database where there is none yet.
     """
-    try:
+    with config_faults_told():
         settings = load_settings(config, {"server.data_dir": data_dir})
-    except ConfigError as error:
-        fail(*error.complaints)
     folder = settings.server.data_dir
     if create:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -145,49 +122,3 @@ def _reachable(url: str | None) -> SyncClient | None:
             redis.close()
         return None
     return redis
-
-
-def fail(*complaints: str) -> NoReturn:
-    """End the command: what is wrong goes to standard error."""
-    for complaint in complaints:
-        click.echo(complaint, err=True)
-    sys.exit(1)
-
-
-def show_json(document: Any) -> None:
-    """One indented JSON document."""
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-
-
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
-    """A table for a terminal; tab-separated lines with a heading for a pipe."""
-    if not sys.stdout.isatty():
-        for line in (columns, *rows):
-            click.echo("\t".join(line))
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def read_usd(text: str) -> int:
-    """`25`, `25.00`, `25usd` or `$25` as nano-USD. ValueError says what is wrong."""
-    return usd_to_nano(text.strip().lower().removeprefix("$").removesuffix("usd").strip())
-
-
-def read_moment(text: str) -> int:
-    """`2026-12-31` or `2026-12-31T18:00` (UTC unless it names a zone) as ms since the epoch; ValueError."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no date; write such as 2026-12-31 or 2026-12-31T18:00") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1000
-
-
-def moment_text(moment_ms: int | None) -> str:
-    """`2026-12-31 18:00` in UTC; empty for None."""
-    return "" if moment_ms is None else f"{datetime.fromtimestamp(moment_ms // 1000, UTC):%Y-%m-%d %H:%M}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,15 @@ from accounts.policy import UNKNOWN, UNNAMED, Policy
 from accounts.subscription import Override, Overrides, Subscription
 from budgets.limit import ENFORCEMENTS, Attribution, applies, scope_key
 from budgets.usage import LimitUsage, read_rows
-from gateway.cli.control import (
-    Control,
-    common_options,
-    moment_text,
-    open_control,
-    read_moment,
-    show_json,
-    show_table,
-)
-from gateway.cli.plan_lines import read_rule_name
+from gateway.cli.control import USE_UNKNOWN, Control, open_control
+from gateway.cli.moments import moment_text, read_moment
+from gateway.cli.options import common_options
+from gateway.cli.output import show_json, show_table
+from gateway.cli.plan_lines import read_label, read_rule_name
+from gateway.cli.subject import read_id
 from gateway.cli.terms import amount_fields, amount_text, read_value
 
 PAGE = 100
-_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 @click.group()
@@ -42,7 +36,7 @@ def customers() -> None:
 def add(customer: str, name: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Record a customer that is on no plan, or its new name."""
     with open_control(config, data_dir, create=True) as control:
-        found = control.customerbook.add_customer(_customer(customer), name)
+        found = control.customerbook.add_customer(read_id(customer, "customer"), name)
         if as_json:
             show_json(_document(found, control.customerbook.now_ms()))
         else:
@@ -101,16 +95,14 @@ def show(customer: str, config: Path | None, data_dir: Path | None, as_json: boo
         rows = [
             (
                 str(getattr(usage.limit, "rule", usage.limit.id)),
-                amount_text(usage.limit.kind, usage.value) if usage.published else "",
-                amount_text(usage.limit.kind, usage.used if usage.used is not None else usage.spent),
-                amount_text(usage.limit.kind, max(0, usage.remaining)) if usage.published else "",
+                *("" if each is None else amount_text(usage.limit.kind, each) for each in _amounts(usage)),
                 usage.limit.enforcement,
             )
             for usage in usages
         ]
         show_table(("limit", "value", "used", "left", "enforcement"), rows, numeric=("value", "used", "left"))
     elif present is not None and control.redis is None:
-        click.echo("No server is reachable: what is used is not shown.", err=True)
+        click.echo(USE_UNKNOWN, err=True)
 
 
 @customers.command()
@@ -140,14 +132,12 @@ def subscribe(
 
     It holds for the next request. What was used counts on where both plans count the same.
     """
-    key, _, version = plan.partition("@")
-    if version and not (version.isascii() and version.isdigit()):
-        raise click.BadParameter("write a plan, or one of its versions such as pro@2", param_hint="PLAN")
     with open_control(config, data_dir, create=True) as control:
+        key, version = read_label(plan)
         made = control.customerbook.subscribe(
-            _customer(customer),
+            read_id(customer, "customer"),
             key,
-            version=int(version) if version else None,
+            version=version,
             starts_ms=read_moment(starts) if starts else None,
             ends_ms=read_moment(ends) if ends else None,
             anchor=day,
@@ -260,12 +250,6 @@ def _read_override(text: str) -> tuple[str, Override]:
     )
 
 
-def _customer(text: str) -> str:
-    if not _ID.fullmatch(text):
-        raise ValueError(f"customer {text!r}: write 1 to 128 visible ASCII characters without spaces")
-    return text
-
-
 def _usages(control: Control, customer: str, present: Subscription) -> list[LimitUsage]:
     """What the customer has used of every limit of its plan; empty where the ledger cannot be asked."""
     if control.redis is None:
@@ -300,11 +284,13 @@ def _document(customer: Customer, now_ms: int) -> dict[str, Any]:
 
 def _usage_document(usage: LimitUsage) -> dict[str, Any]:
     limit = usage.limit
+    document = {"limit": getattr(limit, "rule", limit.id), "enforcement": limit.enforcement}
+    for name, amount in zip(("value", "used", "remaining"), _amounts(usage), strict=True):
+        document |= amount_fields(limit.kind, name, amount)
+    return document
+
+
+def _amounts(usage: LimitUsage) -> tuple[int | None, int, int | None]:
+    """Value, used, what is left; None where the value in force is not known."""
     used = usage.used if usage.used is not None else usage.spent
-    return {
-        "limit": getattr(limit, "rule", limit.id),
-        "enforcement": limit.enforcement,
-        **amount_fields(limit.kind, "value", usage.value if usage.published else None),
-        **amount_fields(limit.kind, "used", used),
-        **amount_fields(limit.kind, "remaining", max(0, usage.remaining) if usage.published else None),
-    }
+    return (usage.value, used, max(0, usage.remaining)) if usage.published else (None, used, None)

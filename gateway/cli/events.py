@@ -11,7 +11,9 @@ import click
 import orjson
 
 from gateway.cli.corrected import cost_text, figures
-from gateway.cli.recorded import place_options, recorded_events
+from gateway.cli.options import place_options
+from gateway.cli.output import show_json
+from gateway.cli.recorded import recorded_events
 from metering.adjustment import Adjustment, corrected, encode_adjustment
 from metering.event import CostEvent, encode
 from metering.eventstore import PAGE_MAX, EventStore
@@ -94,7 +96,7 @@ def show_event(event_id: str, as_json: bool, config: Path | None, data_dir: Path
             "adjustments": [orjson.loads(encode_adjustment(each)) for each in adjustments],
             "corrected": figures(now),
         }
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        show_json(document)
         return
     click.echo(event.id)
     _plain(event)

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from accounts.feature import Feature
-from gateway.cli.control import common_options, open_control, show_json, show_table
+from gateway.cli.control import open_control
+from gateway.cli.options import common_options
+from gateway.cli.output import show_json, show_table
 
 
 @click.group()

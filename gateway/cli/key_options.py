@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
 import orjson
@@ -15,16 +14,16 @@ from accounts.keyring import FormerSecret, NewLimit
 from accounts.scope import SCOPES
 from budgets.limit import ENFORCEMENTS, check_amount
 from budgets.window import CALENDAR_WINDOWS
-from gateway.cli.control import read_moment, read_usd
-from gateway.cli.terms import amount_fields, short_text
+from gateway.cli.moments import moment_text, read_moment
+from gateway.cli.options import Command
+from gateway.cli.terms import amount_fields, read_usd, short_text
 
-F = TypeVar("F", bound=Callable[..., Any])
 NEVER = "never"
 _SPAN = re.compile(r"(\d{1,6})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def key_options(command: F) -> F:
+def key_options(command: Command) -> Command:
     """Whom a key speaks for, what it may ask for, and until when."""
     for option in (
         click.option("--scopes", help=f"With commas between, of: {', '.join(SCOPES)}."),
@@ -161,8 +160,11 @@ def key_lines(record: KeyRecord, former: Sequence[FormerSecret]) -> list[tuple[s
         ("parent", record.parent_id or ""),
         ("status", record.status),
         ("secret", f"obs_...{record.display}"),
-        *((("earlier secret"), f"obs_...{each.display} until {_moment(each.ends_ms)}") for each in former),
-        ("expires", "" if record.expires_ms is None else _moment(record.expires_ms)),
+        *(
+            ("earlier secret", f"obs_...{each.display} until {moment_text(each.ends_ms)} UTC")
+            for each in former
+        ),
+        ("expires", "" if record.expires_ms is None else f"{moment_text(record.expires_ms)} UTC"),
         ("scopes", ", ".join(record.scopes)),
         ("speaks for", speaks_for(record)),
         ("default customer", record.default_customer or ""),
@@ -176,7 +178,3 @@ def key_lines(record: KeyRecord, former: Sequence[FormerSecret]) -> list[tuple[s
         ("ledger away", on_down),
     ]
     return [(noun, text) for noun, text in lines if text]
-
-
-def _moment(moment_ms: int) -> str:
-    return f"{datetime.fromtimestamp(moment_ms // 1000, UTC):%Y-%m-%d %H:%M} UTC"

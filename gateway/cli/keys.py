@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from accounts.key import ON_LEDGER_DOWN
-from gateway.cli.control import common_options, moment_text, open_control, show_json, show_table
+from gateway.cli.control import open_control
 from gateway.cli.key_options import (
     key_document,
     key_lines,
@@ -20,6 +20,9 @@ from gateway.cli.key_options import (
     read_terms,
     speaks_for,
 )
+from gateway.cli.moments import moment_text
+from gateway.cli.options import common_options
+from gateway.cli.output import show_json, show_table
 
 
 @click.group()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from budgets.limit import ENFORCEMENTS, windows_for
 from budgets.window import CONCURRENCY_WINDOW, RATE_WINDOW, WINDOW_KINDS
-from gateway.cli.control import Control, common_options, open_control, show_json, show_table
+from gateway.cli.control import USE_UNKNOWN, Control, open_control
 from gateway.cli.limit_lines import COLUMNS, NUMERIC, Line, document_of, lines_of, used_lines
+from gateway.cli.options import common_options
+from gateway.cli.output import fail, show_json, show_table
 from gateway.cli.subject import Subject, covering, read_subject
 from gateway.cli.terms import KIND_WORDS, kind_of, kind_word, read_thresholds, read_value, terms_text
 
@@ -117,7 +118,7 @@ def list_limits(
         show_json([document_of(line) for line in lines])
         return
     if lines and control.redis is None:
-        click.echo("No server is reachable: what is used is not shown.", err=True)
+        click.echo(USE_UNKNOWN, err=True)
     show_table(COLUMNS, [row for line in lines for row in lines_of(line)], numeric=NUMERIC)
     for line in lines:
         if line.each is not None and len(line.each.rows) < line.each.total:
@@ -151,8 +152,7 @@ def clear_limit(
         if cleared:
             control.settle()
     if not cleared:
-        click.echo(f"{on.title} has no {what}.", err=True)
-        sys.exit(1)
+        fail(f"{on.title} has no {what}.")
 
 
 def _lines(control: Control, on: Subject | None) -> list[Line]:

@@ -38,6 +38,24 @@ def read_rule_name(name: str) -> tuple[str | None, str, str]:
     return (None if feature == EACH else feature), kind_of(kind), window
 
 
+def read_label(text: str) -> tuple[str, int | None]:
+    """A plan and its version in `pro@2`, the plan and None in `pro`. ValueError says what is wrong."""
+    plan, _, version = text.partition("@")
+    return plan, read_version(version) if version else None
+
+
+def read_version(text: str) -> int:
+    """A version's number. ValueError says what is wrong."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is no version; write a number, such as 2")
+    return int(text)
+
+
+def others_word(plan: PlanVersion) -> str:
+    """What holds for features that the plan does not name."""
+    return "allow" if plan.others else "deny"
+
+
 def rule_text(rule: PlanRule) -> str:
     """`search: 1000 requests a month, hard`."""
     amount = amount_text(rule.kind, rule.value)
@@ -60,7 +78,7 @@ def plan_document(plan: PlanVersion) -> dict[str, Any]:
         "version": plan.version,
         "name": plan.name,
         "features": list(plan.features),
-        "other_features": "allow" if plan.others else "deny",
+        "other_features": others_word(plan),
         "time_zone": plan.time_zone,
         "anchor": "subscription" if plan.anchor == OWN_DAY else plan.anchor,
         "limits": [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from accounts.plan import OWN_DAY, PlanRule, PlanVersion
-from gateway.cli.control import common_options, open_control, show_json, show_table
-from gateway.cli.plan_lines import plan_document, read_rule, rule_text
+from gateway.cli.control import open_control
+from gateway.cli.options import common_options
+from gateway.cli.output import show_json, show_table
+from gateway.cli.plan_lines import others_word, plan_document, read_label, read_rule, read_version, rule_text
 
 
 @click.group()
@@ -116,15 +117,14 @@ def list_plans(config: Path | None, data_dir: Path | None, as_json: bool) -> Non
 @common_options
 def show_plan(plan: str, config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Show a plan's latest version, or one version: plans show pro@2"""
-    key, _, version = plan.partition("@")
     with open_control(config, data_dir) as control:
-        found = control.planbook.plan(key, _version(version))
+        found = control.planbook.plan(*read_label(plan))
         on_it = control.customerbook.subscribers().get((found.plan, found.version), 0)
     if as_json:
         show_json(plan_document(found) | {"customers": on_it})
         return
     click.echo(f"{found.label} {found.name}".rstrip())
-    click.echo(f"  features: {', '.join(found.features) or 'none'}; others: {_word(found.others)}")
+    click.echo(f"  features: {', '.join(found.features) or 'none'}; others: {others_word(found)}")
     if found.time_zone != "UTC" or found.anchor != 1:
         day = "each customer's own day" if found.anchor == OWN_DAY else f"day {found.anchor}"
         click.echo(f"  months begin on {day}, in {found.time_zone}")
@@ -142,7 +142,7 @@ def migrate(
 ) -> None:
     """Put every customer of PLAN on one of its versions. What they have used counts on."""
     with open_control(config, data_dir) as control:
-        chosen = control.planbook.plan(plan, _version(version or ""))
+        chosen = control.planbook.plan(plan, read_version(version) if version else None)
         moved = control.customerbook.migrate(plan, version=chosen.version)
         if as_json:
             show_json({"plan": plan, "version": chosen.version, "customers": moved})
@@ -171,18 +171,6 @@ def _anchor(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 31):
         raise ValueError(f"anchor {text!r}: write a day of the month, 1 to 31, or subscription")
     return int(text)
-
-
-def _version(text: str) -> int | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{text!r} is no version; write a number, such as 2")
-    return int(text)
-
-
-def _word(allowed: Any) -> str:
-    return "allow" if allowed else "deny"
 
 
 def _of_rules(rules: tuple[PlanRule, ...]) -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.moments import moment_text, read_moment
+from gateway.cli.options import config_option, json_option
+from gateway.cli.output import config_faults_told, fail, show_json, wide_console
 from gateway.prices import price_book
-from gateway.settings import ConfigError, Settings, load_settings
+from gateway.settings import Settings, load_settings
 from metering.money import pico_to_usd
 from metering.pricebook import ModelPrice, PriceBook, PriceRow
 from metering.units import UNITS
 
-# Wide enough for the longest model id beside its rates, where the output goes to a file or a pipe.
-_PIPE_WIDTH = 160
 # What a listed rate is multiplied by to be shown; the rate of a second already covers an hour.
 _SCALES = {"million": 10**6, "thousand": 10**3, "hour": 1}
 
@@ -33,44 +32,36 @@ def prices() -> None:
 @click.argument("model")
 @click.option("--provider", help="Whose price list; default: the configured providers', then all others.")
 @click.option("--at", "at_text", metavar="DATE", help="2026-11-21 or 2026-11-21T18:30, UTC; default now.")
-@click.option("--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@config_option
+@json_option
 def show(model: str, provider: str | None, at_text: str | None, config: Path | None, as_json: bool) -> None:
     """Print every rate of MODEL in force at a moment, with its source."""
-    at = _moment(at_text)
-    at_ms = round(at.timestamp() * 1000)
-    try:
+    at_ms = _moment(at_text)
+    with config_faults_told():
         settings = load_settings(config)
         book = price_book(settings)
-    except ConfigError as error:
-        for complaint in error.complaints:
-            click.echo(complaint, err=True)
-        sys.exit(1)
     if provider is not None and provider not in book.providers() and provider not in settings.providers:
-        click.echo(f"unknown provider {provider!r}; known: {', '.join(book.providers())}", err=True)
-        sys.exit(1)
+        fail(f"unknown provider {provider!r}; known: {', '.join(book.providers())}")
     found = _owners(book, settings, provider, model, at_ms)
     if not found:
-        click.echo(f"no price of {model!r} is known at {at:%Y-%m-%d %H:%M} UTC", err=True)
-        sys.exit(1)
+        fail(f"no price of {model!r} is known at {moment_text(at_ms)} UTC")
     owner, price = found[0]
     rows = book.rows(owner, model, at_ms)
     if as_json:
-        click.echo(orjson.dumps(_document(price, rows, at), option=orjson.OPT_INDENT_2))
+        show_json(_document(price, rows, at_ms))
         return
-    _print(price, rows, at)
+    _print(price, rows, at_ms)
     if len(found) > 1:
         click.echo(f"Also listed by: {', '.join(other for other, _ in found[1:])}", err=True)
 
 
-def _moment(text: str | None) -> datetime:
+def _moment(text: str | None) -> int:
     if text is None:
-        return datetime.now(UTC)
+        return int(time() * 1_000)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"expected 2026-11-21 or 2026-11-21T18:30, found {text!r}") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return read_moment(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from None
 
 
 def _owners(
@@ -95,11 +86,11 @@ def _owners(
     )
 
 
-def _document(price: ModelPrice, rows: list[PriceRow], at: datetime) -> dict[str, Any]:
+def _document(price: ModelPrice, rows: list[PriceRow], at_ms: int) -> dict[str, Any]:
     return {
         "provider": price.provider,
         "model": price.model,
-        "at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "at": f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",
         "context_window": price.context_window,
         "max_output_tokens": price.max_output_tokens,
         "reasoning": price.reasoning,
@@ -125,11 +116,9 @@ def _document(price: ModelPrice, rows: list[PriceRow], at: datetime) -> dict[str
     }
 
 
-def _print(price: ModelPrice, rows: list[PriceRow], at: datetime) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
-    facts = [f"{price.provider}/{price.model} at {at:%Y-%m-%d %H:%M} UTC"]
+def _print(price: ModelPrice, rows: list[PriceRow], at_ms: int) -> None:
+    console = wide_console()
+    facts = [f"{price.provider}/{price.model} at {moment_text(at_ms)} UTC"]
     if price.context_window:
         facts.append(f"context {price.context_window:,}")
     if price.max_output_tokens:
@@ -142,9 +131,7 @@ def _print(price: ModelPrice, rows: list[PriceRow], at: datetime) -> None:
     if price.by_report:
         facts.append("what the provider reports is the bill")
     console.print(", ".join(facts), highlight=False, soft_wrap=True)
-    table = Table(show_edge=False)
-    for column in ("tier", "unit", "input tokens"):
-        table.add_column(column)
+    table = Table("tier", "unit", "input tokens", show_edge=False)
     table.add_column("USD", justify="right")
     table.add_column("per")
     table.add_column("entry", justify="right")

@@ -9,22 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
-from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.options import common_options
+from gateway.cli.output import config_faults_told, fail, show_json, wide_console
 from gateway.forwarding.probing import Probed, probe_provider
 from gateway.prices import price_book
-from gateway.settings import ConfigError, Settings, load_settings
+from gateway.settings import Settings, load_settings
 from metering.money import nano_to_usd
 from metering.pricebook import PriceBook
 from routing.presets import address, known, preset
-
-_PIPE_WIDTH = 160
-_config = click.option(
-    "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 
 
 @click.group()
@@ -33,18 +27,17 @@ def providers() -> None:
 
 
 @providers.command("list")
-@_config
-@_json
-def list_known(config: Path | None, as_json: bool) -> None:
+@common_options
+def list_known(config: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Print the providers that are known by name, what they need, and which are configured."""
-    settings = _settings(config)
+    with config_faults_told():
+        settings = load_settings(config, {"server.data_dir": data_dir})
     rows = [_known_row(name, settings) for name in known()]
     if as_json:
-        click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+        show_json(rows)
         return
-    table = Table(show_edge=False)
-    for column in ("name", "configured", "key from", "address", "cancel stops bill", "tells its cost"):
-        table.add_column(column)
+    columns = ("name", "configured", "key from", "address", "cancel stops bill", "tells its cost")
+    table = Table(*columns, show_edge=False)
     for row in rows:
         table.add_row(
             row["name"],
@@ -54,7 +47,7 @@ def list_known(config: Path | None, as_json: bool) -> None:
             "yes" if row["cancel_stops_billing"] else "no",
             row["reports_cost"] or "",
         )
-    _console().print(table)
+    wide_console().print(table)
 
 
 def _known_row(name: str, settings: Settings) -> dict[str, Any]:
@@ -78,27 +71,31 @@ def _known_row(name: str, settings: Settings) -> dict[str, Any]:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--model", help="Ask for this model; default: a cheap one of each provider.")
 @click.option("--prompt", default="Say OK.", show_default=True)
-@_config
-@_json
-def probe(names: tuple[str, ...], model: str | None, prompt: str, config: Path | None, as_json: bool) -> None:
+@common_options
+def probe(
+    names: tuple[str, ...],
+    model: str | None,
+    prompt: str,
+    config: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """Send each configured provider (or NAME) a short prompt, plain and streamed, and a request that it
     refuses.
 
     These are real requests: they cost what a few tokens cost. Exits with 1 where one did not work.
     """
-    settings = _settings(config)
+    with config_faults_told():
+        settings = load_settings(config, {"server.data_dir": data_dir})
+        book = price_book(settings)
     unknown = [name for name in names if name not in settings.providers]
     if unknown or not settings.providers:
         configured = ", ".join(settings.providers) or "none"
-        click.echo(
-            f"not configured: {', '.join(unknown) or 'any provider'}; configured: {configured}", err=True
-        )
-        sys.exit(1)
-    book = price_book(settings)
+        fail(f"not configured: {', '.join(unknown) or 'any provider'}; configured: {configured}")
     chosen = names or tuple(settings.providers)
     found = asyncio.run(_probe_all(settings, book, chosen, model, prompt))
     if as_json:
-        click.echo(orjson.dumps([_document(each) for each in found], option=orjson.OPT_INDENT_2))
+        show_json([_document(each) for each in found])
     else:
         _print(found)
     if not all(each.works for each in found):
@@ -150,9 +147,7 @@ def _answer_document(answer: Any) -> dict[str, Any] | None:
 
 
 def _print(found: list[Probed]) -> None:
-    table = Table(show_edge=False)
-    for column in ("provider", "model", "request", "status", "first byte", "total"):
-        table.add_column(column)
+    table = Table("provider", "model", "request", "status", "first byte", "total", show_edge=False)
     for column in ("usage", "cost", "says"):
         table.add_column(column, overflow="fold")
     for each in found:
@@ -181,22 +176,8 @@ def _print(found: list[Probed]) -> None:
             table.add_row(
                 each.provider, each.model, "none", *[""] * 5, "no model to ask for: name one with --model"
             )
-    _console().print(table)
+    wide_console().print(table)
 
 
 def _ms(figure: int | None) -> str:
     return "-" if figure is None else f"{figure} ms"
-
-
-def _settings(config: Path | None) -> Settings:
-    try:
-        return load_settings(config)
-    except ConfigError as error:
-        for complaint in error.complaints:
-            click.echo(complaint, err=True)
-        sys.exit(1)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)

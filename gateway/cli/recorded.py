@@ -1,29 +1,16 @@
-"""What the reading commands share: where the recorded events are."""
+"""What the reading commands read: the recorded events of an installation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from gateway.settings import ConfigError, load_settings
 from metering.database import DatabaseError
 from metering.eventstore import EventStore
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def place_options(command: Command) -> Command:
-    """The options that say which installation is read: --config and --data-dir."""
-    command = click.option(
-        "--data-dir", type=click.Path(path_type=Path), help="Where `serve` keeps its data; default ./data."
-    )(command)
-    return click.option(
-        "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
-    )(command)
 
 
 @contextmanager

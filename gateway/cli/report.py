@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import click
-import orjson
 
-from gateway.cli.recorded import place_options, recorded_events
+from gateway.cli.options import place_options
+from gateway.cli.output import show_json
+from gateway.cli.recorded import recorded_events
 from reports.figures import CostReport, cost_report
 from reports.layout import columns, csv_text, document, moment, text
 from reports.question import QuestionError, parse_question
@@ -53,7 +54,7 @@ def report(
             question, store.cost_by(question.dimensions, question.since_ms, question.until_ms)
         )
     if as_json:
-        click.echo(orjson.dumps(document(answer), option=orjson.OPT_INDENT_2))
+        show_json(document(answer))
     elif as_csv:
         click.echo(csv_text(answer), nl=False)
     else:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import click
-import orjson
-from rich.console import Console
 from rich.table import Table
 
 from accounts.keyring import ACCOUNT, KeyNotFound, Keyring
 from accounts.limitbook import LimitBook
 from budgets.limit import Attribution, applies
 from gateway.app import build_routes
+from gateway.cli.options import common_options
+from gateway.cli.output import config_faults_told, fail, show_json, wide_console
 from gateway.forwarding.explaining import Explained, Sample, explain
 from gateway.forwarding.healthboard import FILE, HealthBoard
 from gateway.forwarding.upstream import build_upstream
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
-from gateway.settings import DATABASE, ConfigError, Settings, load_settings
+from gateway.settings import DATABASE, Settings, load_settings
 from gateway.simulated import with_simulated
 from metering.database import DatabaseError, open_database
 from routing.table import Route
-
-_PIPE_WIDTH = 160
-_config = click.option(
-    "--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any."
-)
-_data_dir = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Default: as configured, else ./data."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 
 
 @click.group()
@@ -51,9 +41,7 @@ def routes() -> None:
 @click.option("--stream", is_flag=True, help="As for a streamed answer.")
 @click.option("--prompt-bytes", type=click.IntRange(1, 10_000_000), default=1_000, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1, 10_000_000), help="As if the client set this maximum.")
-@_config
-@_data_dir
-@_json
+@common_options
 def explain_route(
     model: str,
     customer: str | None,
@@ -73,17 +61,12 @@ def explain_route(
     The same steps as for a request, with what the running gateway on this machine knows of its targets.
     Orders that are drawn (weighted, or sticky without the one it recognises) are drawn anew each time.
     """
-    try:
+    with config_faults_told():
         settings = with_simulated(load_settings(config, {"server.data_dir": data_dir}))
         book = price_book(settings)
-    except ConfigError as error:
-        for complaint in error.complaints:
-            click.echo(complaint, err=True)
-        sys.exit(1)
     route = build_routes(settings, book).find(model)
     if route is None:
-        click.echo(f"nothing here serves {model!r}", err=True)
-        sys.exit(1)
+        fail(f"nothing here serves {model!r}")
     hard, remark = _hard_limits(settings, route, customer, feature, trace, key)
     board = _board(settings)
     names = {target.provider for target in route.targets}
@@ -101,7 +84,7 @@ def explain_route(
         bounds_money=bool(hard),
     )
     if as_json:
-        click.echo(orjson.dumps(_document(route, hard, found), option=orjson.OPT_INDENT_2))
+        show_json(_document(route, hard, found))
         return
     _print(route, hard, remark, found)
 
@@ -141,8 +124,7 @@ def _hard_limits(
             if limit.kind == "money" and limit.enforcement == "hard" and applies(limit, of)
         ]
     except KeyNotFound as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        fail(str(error))
     finally:
         engine.dispose()
     remark = None if key is not None else "limits of keys are not looked at without --key"
@@ -161,14 +143,10 @@ def _document(route: Route, hard: list[str], found: list[Explained]) -> dict[str
 
 
 def _print(route: Route, hard: list[str], remark: str | None, found: list[Explained]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPE_WIDTH)
+    console = wide_console()
     by = f" by {route.sticky_by}" if route.order == "sticky" else ""
     console.print(f"{route.alias}: order {route.order}{by}", highlight=False, markup=False)
-    table = Table(show_edge=False)
-    for column in ("", "target", "circuit", "cost", "context"):
-        table.add_column(column)
+    table = Table("", "target", "circuit", "cost", "context", show_edge=False)
     table.add_column("why", overflow="fold")
     for each in found:
         table.add_row(

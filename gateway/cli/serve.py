@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.options import config_option
+from gateway.cli.output import config_faults_told, fail
 from gateway.serve.lock import DirectoryBusy
 from gateway.serve.logs import configure_logs
 from gateway.serve.supervisor import StartFailed, Supervisor
@@ -18,7 +20,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), help="YAML file; default ./config.yaml if any.")
+@config_option
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default 8787, 0 takes a free one.")
 @click.option("--workers", type=int, help="Gateway processes; default one for each two cores.")
@@ -51,13 +53,10 @@ def serve(
             raise ConfigError(faults)
         return settings
 
-    try:
+    with config_faults_told():
         settings = load()
         configure_logs(settings.server.log_level)
-        sys.exit(asyncio.run(Supervisor(settings, reload=load).run()))
-    except ConfigError as error:
-        for complaint in error.complaints:
-            click.echo(complaint, err=True)
-    except (DirectoryBusy, StartFailed) as error:
-        click.echo(f"tollkeeper serve: {error}", err=True)
-    sys.exit(1)
+        try:
+            sys.exit(asyncio.run(Supervisor(settings, reload=load).run()))
+        except (DirectoryBusy, StartFailed) as error:
+            fail(f"tollkeeper serve: {error}")

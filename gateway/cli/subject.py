@@ -52,8 +52,7 @@ def read_subject(text: str, find_key: FindKey) -> Subject:
     if words == ("workspace",):
         words, ids = ("customer", "workspace"), _customer_and_workspace(ids[0])
     for word, given in zip(words, ids, strict=True):
-        if not _ID.fullmatch(given):
-            raise ValueError(f"{text!r}: the {word} must be 1 to 128 visible ASCII characters without spaces")
+        read_id(given, word, text)
     if len(words) == 1 and words[0] != "account":
         return _titled(words[0], ids[0])
     if words == ("customer", "workspace"):
@@ -61,6 +60,14 @@ def read_subject(text: str, find_key: FindKey) -> Subject:
     if words == ("customer", "feature"):
         return _titled("customer_feature", _joined(ids))
     raise ValueError(f"{text!r} is nothing that a limit can be on; write {FORMS}")
+
+
+def read_id(given: str, word: str, text: str | None = None) -> str:
+    """The id of a customer or another (`word`), which stands in `text`. ValueError says what is wrong."""
+    if not _ID.fullmatch(given):
+        whole = given if text is None else text
+        raise ValueError(f"{whole!r}: the {word} must be 1 to 128 visible ASCII characters without spaces")
+    return given
 
 
 def subject_text(scope: str, scope_id: str) -> str:

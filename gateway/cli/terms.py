@@ -6,8 +6,7 @@ from typing import Any
 
 from accounts.key import KeyLimit
 from budgets.limit import KINDS, RATE_KINDS, check_amount
-from gateway.cli.control import read_usd
-from metering.money import nano_to_usd
+from metering.money import nano_to_usd, usd_to_nano
 
 KIND_WORDS = tuple(kind.replace("_", "-") for kind in KINDS)
 _COUNTED = {
@@ -29,6 +28,11 @@ def kind_of(word: str) -> str:
 def kind_word(kind: str) -> str:
     """A kind as it is written on the command line."""
     return kind.replace("_", "-")
+
+
+def read_usd(text: str) -> int:
+    """`25`, `25.00`, `25usd` or `$25` as nano-USD. ValueError says what is wrong."""
+    return usd_to_nano(text.strip().lower().removeprefix("$").removesuffix("usd").strip())
 
 
 def read_value(kind: str, text: str) -> int:

@@ -176,7 +176,7 @@ def test_show_prints_what_the_configuration_overrides(tmp_path: Path) -> None:
     [
         (("no-such-model",), "no price of 'no-such-model' is known"),
         (("gpt-5", "--provider", "opnai"), "unknown provider 'opnai'; known: anthropic"),
-        (("gpt-5", "--at", "yesterday"), "expected 2026-11-21 or 2026-11-21T18:30, found 'yesterday'"),
+        (("gpt-5", "--at", "yesterday"), "'yesterday' is no date; write such as 2026-12-31"),
     ],
 )
 def test_show_says_what_it_could_not_find(words: tuple[str, ...], message: str) -> None:

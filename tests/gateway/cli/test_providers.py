@@ -34,6 +34,30 @@ def run(text: str, *words: str) -> Result:
     return CliRunner().invoke(main, ["providers", *words], catch_exceptions=False)
 
 
+def test_both_commands_take_the_options_of_the_other_ones(tmp_path: Path) -> None:
+    place = ("--config", "other.yaml", "--data-dir", str(tmp_path / "data"), "--json")
+    Path("other.yaml").write_text("providers: {groq: {}}")
+    done = run("providers: {xai: {}}", "list", *place)
+    rows = {row["name"]: row["configured"] for row in orjson.loads(done.stdout)}
+    assert (rows["groq"], rows["xai"]) == (["groq"], [])
+    done = run("providers: {xai: {}}", "probe", "xai", *place)
+    assert (done.exit_code, done.stderr) == (1, "not configured: xai; configured: groq\n")
+
+
+@pytest.mark.parametrize("command", ["list", "probe"])
+def test_a_configuration_that_cannot_be_used_ends_the_command_with_its_complaints(command: str) -> None:
+    done = run("providers: {groq: {base_uri: 'https://x/v1'}}", command)
+    assert done.exit_code == 1
+    assert "base_uri" in done.stderr
+
+
+def test_prices_that_cannot_be_used_end_a_probe_with_their_complaints() -> None:
+    prices = "prices: [{provider: nobody, model: m, usd_per_million: {input_tokens: '1'}}]"
+    done = run(f"providers: {{groq: {{}}}}\n{prices}", "probe")
+    assert done.exit_code == 1
+    assert "prices[0].provider: 'nobody' is neither configured nor in the price book" in done.stderr
+
+
 def test_every_known_provider_is_listed_with_what_it_needs() -> None:
     done = run("providers: {groq: {}, fallback: {preset: xai}}", "list", "--json")
     rows = {row["name"]: row for row in orjson.loads(done.stdout)}
