@@ -18,13 +18,14 @@ import orjson
 from benchmarks.lane import LANES
 from gateway.attribution import HeaderTable
 from gateway.ceiling import ceiling
-from gateway.dialects import openai_chat
+from gateway.dialects import SURFACES
 from gateway.dialects.exchange import parse_object
 from gateway.forwarding.tap import StreamTap
 from gateway.settings.attribution import AttributionSettings
 from metering.event import Attempt, CostEvent, encode
 from metering.pricebook import PriceBook
 from metering.usage import Usage
+from metering.usage.openai import read_usage
 
 Step = Callable[[], object]
 CALLS = 100
@@ -79,13 +80,14 @@ def streamed_answer() -> list[bytes]:
 def steps() -> Mapping[str, Step]:
     """The steps by name. Each call does the whole step once."""
     raw = LANES["nonstream-64"].body(MODEL)
-    call = openai_chat.read_call(parse_object(raw))
+    chat = SURFACES["chat.completions"]
+    call = chat.call(parse_object(raw))
     forwarded = call.forwarded(MODEL, maximum=None, ask_usage=False)
     price = PriceBook.load().find("openai", MODEL, NOW_MS)
     assert price is not None, f"{MODEL} has no price"
     pieces = streamed_answer()
     table = HeaderTable(AttributionSettings())
-    usage = openai_chat.read_usage(REPORTED)
+    usage = read_usage(REPORTED)
     assert isinstance(usage, Usage)
     cost = price.cost_of(usage)
     event = example_event(usage, cost.nano)
@@ -94,17 +96,17 @@ def steps() -> Mapping[str, Step]:
     reads = [whole[start : start + READ_BYTES] for start in range(0, len(whole), READ_BYTES)]
 
     def stream(reads: list[bytes]) -> Usage | None:
-        tap = StreamTap(strip_usage=True)
+        tap = StreamTap(chat, strip_usage=True)
         for read in reads:
             tap.feed(read)
-        return tap.usage
+        return tap.reading.usage
 
     return {
         "headers": lambda: table.read(HEADERS),
-        "body": lambda: openai_chat.read_call(parse_object(raw)),
+        "body": lambda: chat.call(parse_object(raw)),
         "forward": lambda: call.forwarded(MODEL, maximum=None, ask_usage=True),
         "ceiling": lambda: ceiling(call, forwarded, price),
-        "price": lambda: price.cost_of(openai_chat.read_usage(REPORTED) or usage),
+        "price": lambda: price.cost_of(read_usage(REPORTED) or usage),
         "event": lambda: encode(event),
         "stream of 200, paced": lambda: stream(pieces),
         "stream of 200, coalesced": lambda: stream(reads),

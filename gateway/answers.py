@@ -3,59 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-import orjson
-
 from accounts.key import PREFIX
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.exchange import RawHeaders
+from gateway.dialects.openai import OPENAI
 from gateway.errors import GatewayError
 from metering.money import nano_to_usd
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-RawHeaders = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
 _PASSED = frozenset(
     {b"content-type", b"openai-processing-ms", b"openai-version", b"retry-after", b"retry-after-ms"}
 )
+_PASSED_FAMILIES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+UPSTREAM_IDS = (b"x-request-id", b"request-id", b"x-amzn-requestid")
+"""Where providers say which of their requests this was."""
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{8,}}")
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def error_body(
-    message: str,
-    kind: str,
-    param: str | None,
-    code: str | None,
-    details: Mapping[str, object] = MappingProxyType({}),
-) -> bytes:
-    """The JSON of one error in OpenAI's shape."""
-    error = {"message": message, "type": kind, "param": param, "code": code, **details}
-    return orjson.dumps({"error": error})
-
-
-def error_event(message: str, kind: str, code: str) -> bytes:
-    """An error as an event of a running stream; SDKs raise on it."""
-    return b"data: " + error_body(message, kind, None, code) + b"\n\n"
-
-
-def refusal(error: GatewayError, request_id: str) -> tuple[int, RawHeaders, bytes]:
-    """Status, headers and body for a request that the gateway does not serve."""
+def refusal(error: GatewayError, request_id: str, dialect: Dialect = OPENAI) -> tuple[int, RawHeaders, bytes]:
+    """Status, headers and body for a request that the gateway does not serve, in the caller's dialect."""
     message = _KEY.sub("obs_[redacted]", error.message)  # whoever put a key into a path or a model's name
-    body = error_body(message, error.type, error.param, error.code, error.details)
+    body = dialect.error_body(error, message, request_id)
     headers: RawHeaders = [
         _JSON,
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode()),
+        *id_headers(request_id, dialect),
         (b"x-should-retry", b"true" if error.should_retry else b"false"),
+        *dialect.error_headers(error),
     ]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % error.retry_after_s))
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return error.status, headers, body
+
+
+def id_headers(request_id: str, dialect: Dialect) -> RawHeaders:
+    """The request's id, also where the dialect's SDKs look for it."""
+    own = (b"x-request-id", request_id.encode())
+    return [own] if dialect.id_header is None else [own, (dialect.id_header, own[1])]
 
 
 async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
@@ -71,10 +63,10 @@ def passed_headers(upstream: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
     """
     kept: RawHeaders = []
     for name, value in upstream:
-        if name in _PASSED or name.startswith(b"x-ratelimit-"):
+        if name in _PASSED or name.startswith(_PASSED_FAMILIES):
             if not _UNSAFE.search(value):
                 kept.append((name, value))
-        elif name == b"x-request-id" and not _UNSAFE.search(value):
+        elif name in UPSTREAM_IDS and not _UNSAFE.search(value):
             kept.append((b"x-upstream-request-id", value))
     return kept
 

@@ -28,6 +28,9 @@ from gateway.attribution import HeaderTable
 from gateway.call import serve
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
+from gateway.dialects.surfaces import find_surface
+from gateway.dialects.surfaces import paths as proxied_paths
+from gateway.endpoints import Endpoint, build_endpoints
 from gateway.entitlements import Entitlements
 from gateway.forwarding.healthboard import FILE as BOARD
 from gateway.forwarding.healthboard import HealthBoard
@@ -37,26 +40,17 @@ from gateway.forwarding.upstream import build_upstream
 from gateway.healing.recent_closes import RecentCloses
 from gateway.leases import Leases, epochs_by
 from gateway.metrics import Metrics
-from gateway.opening import SCOPES
 from gateway.parts import Parts
 from gateway.prices import price_book
 from gateway.repeats import Repeats
 from gateway.revocations import Revocations
 from gateway.serve.exposition import collect
 from gateway.settings import Settings
-from gateway.surfaces import Endpoint, build_surfaces
 from gateway.uncovered import Uncovered
 from metering import tokens
 from metering.pricebook import PriceBook
 from routing.outcome import Outcome
 from routing.table import Route, RouteTable, target_of
-
-PROXIED = {
-    "/v1/chat/completions": "chat.completions",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-    "/v1/moderations": "moderations",
-}
 
 
 class Gateway:
@@ -75,26 +69,25 @@ class Gateway:
         self.leases = leases
         self.revocations = revocations
         self.journal = journal
-        surfaces = build_surfaces(parts, frozenset(PROXIED))
-        self._rest = surfaces.application
-        self.endpoints = (
-            *(Endpoint("POST", path, SCOPES[surface]) for path, surface in PROXIED.items()),
-            *surfaces.endpoints,
-        )
+        proxied = proxied_paths()
+        others = build_endpoints(parts, frozenset(path for _, path, _ in proxied))
+        self._rest = others.application
+        self.endpoints = (*(Endpoint(*each) for each in proxied), *others.endpoints)
         self._log = structlog.get_logger("gateway")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        surface = PROXIED.get(scope["path"])
-        if surface is not None and scope["method"] == "POST":
-            try:
-                await serve(self.parts, surface, scope, receive, send)
-            except Exception:
-                # A fault of ours. What was held is settled by the reaper; the server below answers 500 or,
-                # where an answer had begun, cuts the connection.
-                self._log.exception("request_failed", surface=surface)
-                raise
-        else:
+        found = find_surface(scope["method"], scope["path"])
+        if found is None:
             await self._rest(scope, receive, send)
+            return
+        surface, place = found
+        try:
+            await serve(self.parts, surface, place, scope, receive, send)
+        except Exception:
+            # A fault of ours. What was held is settled by the reaper; the server below answers 500 or,
+            # where an answer had begun, cuts the connection.
+            self._log.exception("request_failed", surface=surface.name)
+            raise
 
     async def keep_metrics(self) -> None:
         """Tell how many requests run, once a second, for ever: cheaper than counting each one in and out."""

@@ -9,17 +9,17 @@ it: deadlines and stops close the upstream, and the owner settles what came of i
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from time import time
 from typing import Any
 
 from budgets.ledger import Opened
 from gateway import answers
 from gateway.admission import Caller, allowed_targets
-from gateway.answers import RawHeaders, Send
+from gateway.answers import Send
 from gateway.attribution import Headers
-from gateway.dialects import READERS, Exchange
-from gateway.dialects.exchange import parse_object
+from gateway.dialects import Exchange, Surface
+from gateway.dialects.exchange import RawHeaders, parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
 from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
 from gateway.forwarding.attempts import Reached, Walk
@@ -34,20 +34,26 @@ from metering.money import nano_to_usd
 from routing.table import Route
 from routing.target import Target
 
-_EVENT_STREAM = b"text/event-stream"
-
 
 async def serve(
-    parts: Parts, surface: str, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    parts: Parts,
+    surface: Surface,
+    place: Mapping[str, str],
+    scope: MutableMapping[str, Any],
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Serve one proxied request; every way out sends one complete answer."""
-    event = CostEvent(id=new_id(), surface=surface, started_ms=int(time() * 1_000))
+    """Serve one proxied request; every way out sends one complete answer.
+
+    `place`: what its path says beside the surface (`{"model": ...}`).
+    """
+    event = CostEvent(id=new_id(), surface=surface.name, started_ms=int(time() * 1_000))
     try:
-        request, opened = await _accept(parts, surface, event, scope, receive)
+        request, opened = await _accept(parts, surface, place, event, scope, receive)
     except GatewayError as error:
         parts.repeats.refused(event.id)
-        parts.metrics.denied(surface, error.code)
-        await answers.send_whole(send, *answers.refusal(error, event.id))
+        parts.metrics.denied(surface.name, error.code)
+        await answers.send_whole(send, *answers.refusal(error, event.id, surface.dialect))
         return
     parts.running[request.id] = request
     request.when_left = parts.repeats.left
@@ -64,15 +70,22 @@ async def serve(
 
 
 async def _accept(
-    parts: Parts, surface: str, event: CostEvent, scope: MutableMapping[str, Any], receive: Receive
+    parts: Parts,
+    surface: Surface,
+    place: Mapping[str, str],
+    event: CostEvent,
+    scope: MutableMapping[str, Any],
+    receive: Receive,
 ) -> tuple[Request, Opened]:
     """Everything that may still refuse the request without a cost event."""
     if parts.draining:
         raise Unavailable("This gateway is shutting down; try again.", code="draining")
     headers = parts.headers.read(scope["headers"])
-    key = await find_key(parts, headers, surface)
+    key = await find_key(parts, headers, surface.scope)
     raw = await _read_body(headers, receive, parts.body_bytes_max)
-    call = READERS[surface](parse_object(raw))
+    call = surface.call(parse_object(raw), **place)
+    if surface.dialect.passes:
+        call.passed = [each for each in scope["headers"] if each[0] in surface.dialect.passes]
     route = parts.routes.find(call.model)
     if route is None:
         raise NotFound(
@@ -84,8 +97,7 @@ async def _accept(
     sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
     account = key.account_id
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky, account)
-    found = allowed_targets(caller.key, found)
-    _describe(event, caller, headers, call, route, found[0].target)
+    _describe(event, caller, headers, call, route, allowed_targets(caller.key, found)[0].target)
     if headers.retry_count or headers.idempotency_key is not None:
         await parts.repeats.begin(caller.key, headers, event, call, parts.running)
     return await open_request(parts, event, caller, headers, call, route, found)
@@ -162,7 +174,7 @@ async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Re
             if reached.refusal is not None:
                 await end_refused(parts, request, reached, head, send)
                 return
-            if request.call.stream and _is_event_stream(reached):
+            if request.call.stream and _is_stream(request, reached):
                 broken = await end_streamed(parts, request, reached, walk, head, receive, send)
             else:
                 broken = await end_whole(parts, request, reached, head, send)
@@ -173,15 +185,15 @@ async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Re
         await end_without_answer(parts, request, error, send)
 
 
-def _is_event_stream(reached: Reached) -> bool:
+def _is_stream(request: Request, reached: Reached) -> bool:
     kind = reached.answer.header(b"content-type") or b""
-    return kind.split(b";", 1)[0].strip().lower() == _EVENT_STREAM
+    return kind.split(b";", 1)[0].strip().lower() == request.surface.dialect.stream_type
 
 
 def _own_headers(request: Request, opened: Opened) -> RawHeaders:
     event = request.event
     head: RawHeaders = [
-        (b"x-request-id", event.id.encode()),
+        *answers.id_headers(event.id, request.surface.dialect),
         (b"observe-task-id", (event.task_id or event.id).encode()),
         (b"observe-route", (event.route_final or "").encode()),
     ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from time import time
-from typing import Any
 
 import orjson
 
 from gateway import answers
-from gateway.answers import RawHeaders, Send
-from gateway.dialects import openai_chat
+from gateway.answers import Send
+from gateway.dialects import Surface
+from gateway.dialects.dialect import LENGTH
+from gateway.dialects.exchange import RawHeaders
 from gateway.errors import BadKey, GatewayError, Unavailable, UpstreamError
 from gateway.forwarding.attempts import Broken, Reached, Walk
 from gateway.forwarding.candidates import Candidate
@@ -19,7 +21,7 @@ from gateway.forwarding.relay import NotBegun, Receive, relay_stream
 from gateway.forwarding.tap import StreamTap
 from gateway.parts import Parts
 from gateway.request import Request
-from gateway.settlement import price_attempt, settle
+from gateway.settlement import close_free, price_attempt, settle
 from gateway.transport.errors import TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from metering.event import Attempt
@@ -41,7 +43,7 @@ async def end_without_answer(parts: Parts, request: Request, error: GatewayError
     event.http_status, event.error_code = error.status, error.code
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, None))
-    await answers.send_whole(send, *answers.refusal(error, event.id))
+    await answers.send_whole(send, *answers.refusal(error, event.id, request.surface.dialect))
 
 
 def _stopped(reason: str) -> GatewayError:
@@ -58,6 +60,9 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
     targets = {(c.target.provider, c.target.model): c for c in request.candidates}
     for attempt in request.attempts:
         if attempt.status == "unknown" and attempt.cost_nano is None:
+            if request.call.free:
+                close_free(attempt)
+                continue
             candidate = targets[attempt.provider or "", attempt.model or ""]
             counted = await parts.count_tokens(request.call.prompt_text(), candidate.target.model)
             usage = Usage(input_tokens=request.call.likely_input(counted))
@@ -69,6 +74,7 @@ async def _estimate_unknown(parts: Parts, request: Request) -> None:
                 source="estimated",
                 most_nano=request.most_nano(attempt),
                 account=request.event.account_id,
+                service_tier=request.call.service_tier,
             )
 
 
@@ -85,7 +91,7 @@ async def end_refused(parts: Parts, request: Request, reached: Reached, head: Ra
     event.http_status = status if error is None else error.status
     await parts.closer.close(request, settle(request, None))
     if error is not None:
-        await answers.send_whole(send, *answers.refusal(error, event.id))
+        await answers.send_whole(send, *answers.refusal(error, event.id, request.surface.dialect))
         return
     body = reached.endpoint.redacted(reached.refusal or b"")
     head += answers.passed_headers(reached.answer.headers)
@@ -125,39 +131,26 @@ async def end_whole(
 
 async def _read_whole(parts: Parts, request: Request, reached: Reached, body: bytes) -> None:
     """Usage, served model and outcome from a whole answer."""
-    event = request.event
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        answer = None
-    if not isinstance(answer, dict):
+    event, dialect = request.event, request.surface.dialect
+    answer = dialect.document(body)
+    if answer is None:
         answer = {}
         event.outcome, event.outcome_reason = "failure", "unreadable_answer"
-    elif isinstance(answer.get("error"), dict) and not answer.get("choices"):
+    elif dialect.failed(answer):
         event.outcome, event.outcome_reason = "failure", "error_in_answer"  # some providers say 200 to it
     else:
         event.outcome = "success"
-    reported = openai_chat.usage_object(answer)
-    usage = openai_chat.read_usage(reported) if reported is not None else None
-    text = openai_chat.delta_text(answer) if usage is None or request.call.wants_json else ""
-    _judge(request, set(openai_chat.finish_reasons(answer)), text)
+    reading = request.surface.read(answer)
+    _judge(request, set(dialect.reasons(answer)), dialect.answer_text(answer))
     event.status = "succeeded"
-    await _price(
-        parts,
-        request,
-        reached,
-        usage,
-        text,
-        answer.get("model"),
-        answer.get("service_tier"),
-        reported_nano=None if reported is None else openai_chat.reported_cost(reported),
-    )
+    text = dialect.text(answer) if reading.usage is None else ""
+    await _price(parts, request, reached, reading, text, known=reading.usage is not None)
 
 
 def _judge(request: Request, reasons: set[str], text: str) -> None:
     """What the finish reasons and the asked-for format say about the answer."""
     event = request.event
-    if "length" in reasons and event.max_output_written is not None:
+    if LENGTH in reasons and event.max_output_written is not None:
         event.truncated_by = "gateway"
     if request.call.wants_json and event.outcome == "success" and text and request.call.choices == 1:
         try:
@@ -170,36 +163,41 @@ async def _price(
     parts: Parts,
     request: Request,
     reached: Reached,
-    usage: Usage | None,
+    reading: Reading,
     text: str,
-    model: Any,
-    tier: Any,
     *,
-    reported_nano: int | None,
+    known: bool,
     chunks: int = 0,
 ) -> None:
-    """Price the attempt by what was reported, else by what can be counted: the text and its chunks."""
-    source = "provider"
-    if usage is None:
-        source = "estimated"
+    """Price the attempt by what was reported, else by what can be counted: the text and its chunks.
+
+    `known`: what was reported is final. What was reported of an answer that then broke off is the least that
+    it can be.
+    """
+    if request.call.free:
+        close_free(reached.attempt)
+        return
+    if not known:
         call, model_asked = request.call, reached.candidate.target.model
         given = await parts.count_tokens(call.prompt_text(), model_asked)
         made = await parts.count_tokens(text, model_asked) if text else 0
         likely = _within_maximum(call.likely_output(made, given, chunks), request, reached.candidate)
-        usage = Usage(input_tokens=call.likely_input(given), output_tokens=likely)
+        so_far = reading.usage
+        usage = (
+            Usage(input_tokens=call.likely_input(given), output_tokens=likely)
+            if so_far is None
+            else replace(so_far, output_tokens=max(so_far.output_tokens, likely))
+        )
+        reading = replace(reading, usage=usage)
     price_attempt(
         reached.attempt,
         reached.candidate,
-        Reading(
-            usage,
-            service_tier=tier if isinstance(tier, str) else None,
-            model=model if isinstance(model, str) else None,
-            reported_nano=reported_nano,
-        ),
+        reading,
         parts.prices,
-        source=source,
+        source="provider" if known else "estimated",
         most_nano=request.most_nano(reached.attempt),
         account=request.event.account_id,
+        service_tier=request.call.service_tier,
     )
 
 
@@ -224,7 +222,8 @@ async def end_streamed(
     serve.
     """
     attempt = reached.attempt
-    tap = StreamTap(strip_usage=reached.candidate.ask_usage)
+    surface = request.surface
+    tap = StreamTap(surface, strip_usage=reached.candidate.ask_usage)
     request.estimate_nano = partial(_estimate_so_far, reached.candidate, tap)
     head += answers.passed_headers(reached.answer.headers)
     head += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
@@ -247,26 +246,23 @@ async def end_streamed(
     _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
     if attempt.status == "cut" and request.stopped is None:
         reached.failed()
-    text = await asyncio.to_thread(tap.text) if tap.usage is None or request.call.wants_json else ""
-    _judge(request, tap.finish_reasons, text)
-    await _price(
-        parts,
-        request,
-        reached,
-        tap.usage,
-        text,
-        tap.model,
-        tap.service_tier,
-        reported_nano=tap.reported_nano,
-        chunks=tap.text_chunks,
-    )
+    told = tap.reading
+    known = told.usage is not None and (ending.complete or not surface.dialect.interim_usage)
+    text = "" if known else await asyncio.to_thread(tap.text)
+    wanted = request.call.wants_json and request.event.outcome == "success"
+    _judge(request, tap.reasons, await asyncio.to_thread(_answer_text, surface, tap) if wanted else "")
+    await _price(parts, request, reached, told, text, known=known, chunks=tap.text_chunks)
     await _estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))
     if ending.started:
         # The last word of a stream: the cost as a comment, where the client asked for it.
-        told = ending.complete and request.tells_cost
-        await send({"type": "http.response.body", "body": _cost_comment(request) if told else b""})
+        tells = ending.complete and request.tells_cost and surface.dialect.in_lines
+        await send({"type": "http.response.body", "body": _cost_comment(request) if tells else b""})
     return None
+
+
+def _answer_text(surface: Surface, tap: StreamTap) -> str:
+    return tap.text(surface.dialect.answer_text)
 
 
 def _cost_comment(request: Request) -> bytes:

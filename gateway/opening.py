@@ -7,11 +7,11 @@ from functools import partial
 from time import time
 
 from accounts.key import KeyRecord
-from accounts.scope import PROXY
 from budgets.hold import Hold
 from budgets.ledger import LedgerUnavailable, Opened, Refused
 from gateway.admission import (
     Caller,
+    allowed_targets,
     attribute,
     credential,
     require_route,
@@ -21,7 +21,7 @@ from gateway.admission import (
 from gateway.attribution import Headers
 from gateway.ceiling import counted_bound
 from gateway.denials import denial
-from gateway.dialects import Exchange
+from gateway.dialects import SURFACES, Exchange
 from gateway.entitlements import NotEntitled
 from gateway.errors import BadKey, CallerFault, Forbidden, Misconfigured, Unavailable
 from gateway.forwarding.candidates import (
@@ -45,20 +45,18 @@ from metering.money import PICO_PER_NANO, pico_to_nano_up
 from routing.table import Route
 
 Ask = Callable[[], Awaitable[Opened | Refused]]
-SCOPES = {"chat.completions": PROXY, "completions": PROXY, "embeddings": PROXY, "moderations": PROXY}
-"""The scope that a key needs on each proxied surface."""
 
 
-async def find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
-    """Who calls; refused before the body is read."""
+async def find_key(parts: Parts, headers: Headers, scope: str) -> KeyRecord:
+    """Who calls, with a key that has this scope; refused before the body is read."""
     try:
-        return await _find_key(parts, headers, surface)
+        return await _find_key(parts, headers, scope)
     except Forbidden:  # perhaps by a copy that is old
         parts.keys.invalidate(credential(headers))
-        return await _find_key(parts, headers, surface)
+        return await _find_key(parts, headers, scope)
 
 
-async def _find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
+async def _find_key(parts: Parts, headers: Headers, scope: str) -> KeyRecord:
     secret = credential(headers)
     try:
         key: KeyRecord | None = await parts.keys.find(secret)
@@ -68,7 +66,7 @@ async def _find_key(parts: Parts, headers: Headers, surface: str) -> KeyRecord:
         raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
     if key.secret_ends_ms is not None and key.secret_ended(int(time() * 1_000)):
         raise BadKey("Incorrect API key provided: this key has another secret now.")
-    require_scope(key, SCOPES[surface])
+    require_scope(key, scope)
     return key
 
 
@@ -81,7 +79,7 @@ async def admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, 
         return _admit(parts, key, headers, call, route)
     except CallerFault:
         parts.keys.invalidate(credential(headers))
-        newer = await find_key(parts, headers, call.surface)
+        newer = await find_key(parts, headers, SURFACES[call.surface].scope)
         if newer.version == key.version:
             raise
         return _admit(parts, newer, headers, call, route)
@@ -119,9 +117,10 @@ async def open_request(
         standing = await _reload(parts, event, caller, headers, call, route)
     while True:
         event.plan = standing.of.label
+        allowed = allowed_targets(standing.key, found)
         if standing.bounds_money or standing.bounds_tokens:
             require_bounds(call)
-        usable = priced(call, found) if standing.bounds_money else found
+        usable = priced(call, allowed) if standing.bounds_money else allowed
         _estimate_open(event, usable)
         hold = hold_for(call, route, usable[0], counts_tokens=standing.counts_tokens)
         ask = partial(_ask_ledger, parts, event, standing, hold)
@@ -152,11 +151,11 @@ async def open_request(
 async def _reload(
     parts: Parts, event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route
 ) -> Standing:
-    """The caller's standing by fresh copies of its key and limits."""
+    """The caller's standing by fresh copies of its key and limits; what the key may do is checked again."""
     parts.keys.invalidate(credential(headers))
     parts.terms.invalidate(caller.key.account_id, caller.customer)
-    key = await find_key(parts, headers, call.surface)
-    caller = attribute(key, headers, parts.headers, call.body)
+    key = await find_key(parts, headers, SURFACES[call.surface].scope)
+    caller = _admit(parts, key, headers, call, route)
     event.customer, event.feature = caller.customer, caller.feature
     parts.terms.invalidate(caller.key.account_id, caller.customer)
     return await find_standing(parts, caller, headers, route, int(time() * 1_000))
@@ -175,6 +174,8 @@ def _accepted(
 ) -> Request:
     """The running request, its first candidate's output bounded by what was held."""
     first, held = usable[0], opened.lease.held
+    event.provider_requested = event.provider = first.target.provider
+    event.model = first.target.model
     bound = bound_of(call, route, first) if first.ceiling or standing.counts_tokens else None
     chosen = bound.maximum if bound else 0
     if bound and opened.step != "full" and call.produces_tokens:

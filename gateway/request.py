@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from budgets.hold import Extra
 from budgets.ledger import LedgerUnavailable
-from gateway.dialects import Exchange
+from gateway.dialects import SURFACES, Exchange
 from gateway.transport.errors import ConnectionLost
 from metering.event import Attempt, CostEvent
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class Request:
     """The owner's view of an accepted request.
 
-    `candidates`: the targets that may serve it, in order. `room`: what is held for one attempt; `step`: by
-    which rule; `bounded`: a hard limit demands that no attempt takes more. `estimate_nano`: gives what it
-    is likely to have cost so far, told to the ledger with every heartbeat. `tells_cost`: its stream ends
-    with a comment that tells its cost. `stopped`: why the gateway itself ended it early (`client_gone`,
-    `lease_lost`, `drained`, `key_revoked`); `when_left` is called when it does.
+    `surface`: where it came in. `candidates`: the targets that may serve it, in order. `room`: what is held
+    for one attempt; `step`: by which rule; `bounded`: a hard limit demands that no attempt takes more.
+    `estimate_nano`: gives what it is likely to have cost so far, told to the ledger with every heartbeat.
+    `tells_cost`: its stream ends with a comment that tells its cost. `stopped`: why the gateway itself ended
+    it early (`client_gone`, `lease_lost`, `drained`, `key_revoked`); `when_left` is called when it does.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Request:
         self.event = event
         self.call = call
         self.candidates = candidates
-        self.surface = call.surface
+        self.surface = SURFACES[call.surface]
         self.lease = lease
         self.route = route
         self.room = room

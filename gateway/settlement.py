@@ -30,11 +30,12 @@ def price_attempt(
     source: str,
     most_nano: int,
     account: str | None = None,
+    service_tier: str | None = None,
 ) -> None:
     """Put what was read of an answer on its attempt, and what that cost.
 
-    `account`: whose own prices apply. `most_nano`: what it can have cost where its price names no upper
-    figure, such as its hold.
+    `account`: whose own prices apply. `service_tier`: the one asked for, where the answer names none.
+    `most_nano`: what it can have cost where its price names no upper figure, such as its hold.
     """
     target = candidate.target
     attempt.usage = (reading.usage or Usage()).document()
@@ -44,7 +45,15 @@ def price_attempt(
     if reading.model == target.model != target.priced_as:
         # The answer repeats the name that was asked for, which is not the one in the price book.
         reading = replace(reading, model=None)
-    cost = bill(prices, target.prices, target.priced_as, reading, attempt.started_ms, account=account)
+    cost = bill(
+        prices,
+        target.prices,
+        target.priced_as,
+        reading,
+        attempt.started_ms,
+        account=account,
+        service_tier=service_tier,
+    )
     _note_cost(attempt, cost, source)
     if cost.nano is not None and cost.upper_nano != cost.nano:
         attempt.cost_upper_nano = (

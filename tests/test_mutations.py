@@ -15,11 +15,10 @@ import pytest
 
 from budgets.hold import Settled
 from gateway import endings
-from gateway.dialects import openai_chat
 from gateway.request import Request
 from gateway.settings import PriceOverride
 from gateway.settlement import settle
-from metering.usage import Usage
+from metering.usage import Usage, openai
 from simulator.process import Simulator, start_simulator
 from tests.gateway.conftest import simulated_settings
 from tests.stack import Stack, running_stack
@@ -110,7 +109,7 @@ def _without_cached(read: Reader) -> Reader:
 
 
 def test_one_forgotten_subset_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_chat, "read_usage", _without_cached(openai_chat.read_usage))
+    monkeypatch.setattr(openai, "read_usage", _without_cached(openai.read_usage))
     assert any("costs" in line for line in audit(simulator))
 
 

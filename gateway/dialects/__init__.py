@@ -1,21 +1,14 @@
-"""Wire formats: what a client's request means, and what a provider's answer says was used.
+"""Wire formats: what a client's request means, and what a provider's answer says.
 
-A dialect reads a call once into an `Exchange` (the parsed body, and what was understood of it), writes the
-body that is forwarded, and reads usage out of answers into `metering.usage.Usage`: inclusive totals with
-subsets, normalised here and nowhere else. Deciding code only: no I/O.
+A dialect tells errors, divides streams and finds what its answers say beside their usage (`Dialect`); a
+surface is a place where clients speak it (`Surface`, listed in `surfaces`). The other files each read one
+kind of request into an `Exchange`, which also writes the body that is forwarded. Deciding code only: no I/O.
 """
 
 from __future__ import annotations
 
-from gateway.dialects import openai_chat, openai_completions, openai_embeddings, openai_moderations
 from gateway.dialects.exchange import Exchange
+from gateway.dialects.surface import Surface
+from gateway.dialects.surfaces import SURFACES
 
-READERS = {
-    "chat.completions": openai_chat.read_call,
-    "completions": openai_completions.read_call,
-    "embeddings": openai_embeddings.read_call,
-    "moderations": openai_moderations.read_call,
-}
-"""Surface name -> function that reads a parsed body into an Exchange, or raises BadRequest."""
-
-__all__ = ["READERS", "Exchange"]
+__all__ = ["SURFACES", "Exchange", "Surface"]

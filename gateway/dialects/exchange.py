@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import orjson
 
 from gateway.errors import BadRequest
 
+RawHeaders = list[tuple[bytes, bytes]]
 INT_MAX = 2**63
 MAXIMUM_TOKENS = 10_000_000
 """No model is near this; a larger maximum is a mistake, and would only overflow the ceiling."""
@@ -34,6 +35,15 @@ class Exchange:
     """The one field that bounds the output, where the format leaves no choice to the provider."""
     frame_tokens: ClassVar[tuple[int, int]] = (3, 4)
     """What is likely to stand around a prompt's texts: once, and for each message. OpenAI's chat figures."""
+    stream_type: ClassVar[bytes] = b"text/event-stream"
+    """What a streamed answer is asked for as."""
+    schema_fields: ClassVar[tuple[str, ...]] = ("tools", "functions", "response_format")
+    """What the model reads as its JSON."""
+    asks_usage: ClassVar[bool] = True
+    """Usage in a stream must be asked for (`stream_options.include_usage`)."""
+    has_habits: ClassVar[bool] = True
+    """Providers differ in which fields they take and obey (`Habits`): so it is with OpenAI's older formats,
+    which many have copied."""
 
     surface: str
     body: dict[str, Any]
@@ -54,6 +64,20 @@ class Exchange:
     predicted_bytes: int = 0
     repeated_bytes: int = 0
     unbounded: str | None = None
+    fills_context: bool = False
+    """Its input has no better bound than the model's context: pages of a document, say."""
+    free: bool = False
+    """Providers charge nothing for it: tokens that are only counted."""
+    service_tier: str | None = None
+    """The tier that it asks for, in the words of the price lists."""
+    passed: RawHeaders = field(default_factory=list)
+    """The client's own headers that go to the provider."""
+
+    @property
+    def operation(self) -> str:
+        """What it is sent to, among the paths of a provider: its surface, unless its streams have a path
+        of their own."""
+        return self.surface
 
     def forwarded(
         self,
@@ -77,20 +101,28 @@ class Exchange:
                         del body[name]
                     else:
                         body[name] = value
-            body["model"] = model
+            self._write_model(body, model)
             if maximum:
-                body[maximum[0]] = maximum[1]
+                self._write_maximum(body, *maximum)
             if ask_usage:
                 options = body.get("stream_options")
                 body["stream_options"] = {**(options or {}), "include_usage": True}
         return orjson.dumps(body)
+
+    def _write_model(self, body: dict[str, Any], model: str) -> None:
+        """Name the target's model in a body that is to be changed; nothing where the path names it."""
+        body["model"] = model
+
+    def _write_maximum(self, body: dict[str, Any], name: str, maximum: int) -> None:
+        """Bound the output in a body that is to be changed: a copy, whose inner objects are the client's."""
+        body[name] = maximum
 
     def prompt_text(self) -> str:
         """Every text the model reads, joined: what a tokenizer counts. Schemas count as their JSON."""
         found: list[str] = []
         for name in self.prompt_fields:
             _collect_text(self.body.get(name), found)
-        schemas = (self.body.get(name) for name in ("tools", "functions", "response_format"))
+        schemas = (self.body.get(name) for name in self.schema_fields)
         found += [orjson.dumps(schema).decode() for schema in schemas if schema is not None]
         return "\n".join(found)
 
@@ -125,8 +157,11 @@ class TokenExchange(Exchange):
         return counted + self.given_tokens
 
 
-_NOT_TEXT = ("role", "type")
-"""What names a message or a part: it stands in the frame around it, which is counted for itself."""
+_NOT_TEXT = frozenset(
+    ("role", "type", "data", "bytes", "signature", "thoughtSignature", "encrypted_content", "cache_control")
+)
+"""What names a message or a part (it stands in the frame around it, which is counted for itself), and what
+is encoded: media, and signatures of thoughts."""
 
 
 def _collect_text(value: Any, found: list[str]) -> None:

@@ -1,7 +1,6 @@
-"""OpenAI's chat completions format: requests, and the texts in answers.
+"""OpenAI's chat completions format: requests.
 
-Shapes: https://platform.openai.com/docs/api-reference/chat. What an answer's usage means is read by
-`metering.usage.openai`, whose functions the gateway calls by way of this file.
+Shapes: https://platform.openai.com/docs/api-reference/chat. Its answers are told of by `openai`.
 """
 
 from __future__ import annotations
@@ -18,9 +17,6 @@ from gateway.dialects.exchange import (
     wrong_type,
 )
 from gateway.errors import BadRequest
-from metering.usage.openai import read_usage as read_usage
-from metering.usage.openai import reported_cost as reported_cost
-from metering.usage.openai import usage_object as usage_object
 
 CHOICES_MAX = 128
 _JSON_FORMATS = ("json_object", "json_schema")
@@ -136,40 +132,3 @@ def _text_bytes(content: Any) -> int:
     if isinstance(content, list):
         return sum(_text_bytes(part.get("text") if isinstance(part, dict) else part) for part in content)
     return 0
-
-
-def delta_text(chunk: dict[str, Any]) -> str:
-    """All text one chunk (or a whole answer) carries: content, reasoning, refusals, tool arguments.
-
-    A text completion carries its text in the choice itself.
-    """
-    found: list[str] = []
-    for choice in _choices(chunk):
-        delta = choice.get("delta") or choice.get("message")
-        if not isinstance(delta, dict):
-            if isinstance(text := choice.get("text"), str):
-                found.append(text)
-            continue
-        for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            value = delta.get(name)
-            if isinstance(value, str):
-                found.append(value)
-        for call in _objects(delta.get("tool_calls")):
-            function = call.get("function")
-            if isinstance(function, dict):
-                found += [v for v in (function.get("name"), function.get("arguments")) if isinstance(v, str)]
-    return "".join(found)
-
-
-def finish_reasons(chunk: dict[str, Any]) -> list[str]:
-    """The finish reasons that a chunk or answer states."""
-    return [reason for choice in _choices(chunk) if isinstance(reason := choice.get("finish_reason"), str)]
-
-
-def _choices(chunk: dict[str, Any]) -> list[dict[str, Any]]:
-    return _objects(chunk.get("choices"))
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    """The objects in an array; none in anything else: a provider may send what it likes."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

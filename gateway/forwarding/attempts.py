@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from time import time
 
 from budgets.hold import NOTHING, Extra
+from gateway.answers import UPSTREAM_IDS
 from gateway.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
 from gateway.forwarding.candidates import Candidate, Need, bound_of, maximum_within, need, write_maximum
 from gateway.forwarding.metrics import DENIED, OPENED, PASSED_OVER, SET_ASIDE
@@ -324,11 +325,10 @@ class Walk:
                 answer = await request.begin_of(
                     candidate.upstream.send(
                         endpoint,
-                        request.surface,
+                        request.call,
                         candidate.target.model,
                         candidate.body,
                         request.id,
-                        stream=request.call.stream,
                         fresh=fresh,
                     )
                 )
@@ -343,7 +343,7 @@ class Walk:
             else:
                 attempt.http_status = answer.status
                 attempt.first_byte_ms = int(time() * 1_000)
-                upstream_id = answer.header(b"x-request-id")
+                upstream_id = next(filter(None, map(answer.header, UPSTREAM_IDS)), None)
                 if upstream_id:
                     attempt.upstream_request_id = upstream_id.decode("latin-1")[:128]
                 return Reached(candidate, endpoint, attempt, answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from budgets.hold import Extra, Hold
 from budgets.limit import AMOUNT_MAX
@@ -63,6 +63,7 @@ def candidates(
 
     `sticky`: whom a sticky route must recognise again. `account`: whose own prices apply.
     """
+    route = speaking(call, route, upstreams)
     targets = route.targets
     if len(targets) == 1:
         return [_candidate(call, route, targets[0], upstreams[targets[0].provider], prices, at_ms, account)]
@@ -74,6 +75,23 @@ def candidates(
     return [found[n] for n in placing.placed]
 
 
+def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> Route:
+    """The route with those of its targets whose providers speak the caller's dialect; BadRequest without."""
+    operation, targets = call.operation, route.targets
+    if all(operation in upstreams[target.provider].operations for target in targets):
+        return route
+    found = tuple(each for each in targets if operation in upstreams[each.provider].operations)
+    if not found:
+        names = ", ".join(sorted({target.provider for target in targets}))
+        raise BadRequest(
+            f"The model `{call.model}` is served by {names}, which does not speak this dialect "
+            f"({call.surface}).",
+            param="model",
+            code="surface_not_supported",
+        )
+    return replace(route, targets=found)
+
+
 def _candidate(
     call: Exchange,
     route: Route,
@@ -83,8 +101,9 @@ def _candidate(
     at_ms: int,
     account: str | None,
 ) -> Candidate:
-    ask_usage = call.stream and not call.include_usage and upstream.include_usage
-    changes = upstream.habits.changes(call, target.priced_as) if upstream.adapts else None
+    ask_usage = call.stream and call.asks_usage and not call.include_usage and upstream.include_usage
+    adapts = upstream.adapts and call.has_habits
+    changes = upstream.habits.changes(call, target.priced_as) if adapts else None
     body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage, changes=changes)
     price = prices.find(target.prices, target.priced_as, at_ms, account)
     bound = None
@@ -280,7 +299,8 @@ def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
     """Make the candidate's body ask for at most this many output tokens."""
     habits, target = candidate.upstream.habits, candidate.target
     candidate.maximum = (call.only_maximum_field or habits.writes(target.priced_as), output)
-    changes = habits.changes(call, target.priced_as) if candidate.upstream.adapts else None
+    adapts = candidate.upstream.adapts and call.has_habits
+    changes = habits.changes(call, target.priced_as) if adapts else None
     candidate.body = call.forwarded(
         target.model, maximum=candidate.maximum, ask_usage=candidate.ask_usage, changes=changes
     )

@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 
 from accounts.keyring import ACCOUNT
-from gateway.dialects import READERS
+from gateway.dialects import SURFACES
 from gateway.forwarding.candidates import Candidate, place, worked_out
 from gateway.forwarding.upstream import Upstream
 from metering.money import nano_to_usd
@@ -62,7 +62,7 @@ def explain(
         body["max_tokens"] = sample.maximum
     if sample.stream:
         body["stream"] = True
-    call = READERS["chat.completions"](body)
+    call = SURFACES["chat.completions"].call(body)
     found = worked_out(call, route, upstreams, prices, int(time() * 1_000), ACCOUNT)
     placing = place(call, route, found, sticky, claim=False)
     lines: list[Explained] = []

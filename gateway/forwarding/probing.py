@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from accounts.keyring import ACCOUNT
-from gateway.dialects import READERS
-from gateway.forwarding import sse
+from gateway.dialects import SURFACES, Exchange, sse
 from gateway.forwarding.healthboard import HealthBoard
 from gateway.forwarding.upstream import Upstream, build_upstream
 from gateway.settings import ProviderSettings
@@ -95,7 +94,7 @@ def _cheap_model(name: str, settings: ProviderSettings, book: PriceBook) -> str 
     return listed[0].id if listed else None
 
 
-def _body(upstream: Upstream, model: str, prompt: str, *, stream: bool) -> bytes:
+def _call(upstream: Upstream, model: str, prompt: str, *, stream: bool) -> Exchange:
     asked: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -103,22 +102,22 @@ def _body(upstream: Upstream, model: str, prompt: str, *, stream: bool) -> bytes
     }
     if stream:
         asked["stream"] = True
-    call = READERS["chat.completions"](asked)
+    return SURFACES["chat.completions"].call(asked)
+
+
+async def _send(upstream: Upstream, model: str, prompt: str, *, stream: bool) -> Answer:
+    call = _call(upstream, model, prompt, stream=stream)
     changes = upstream.habits.changes(call, model) if upstream.adapts else None
-    return call.forwarded(model, maximum=None, ask_usage=stream and upstream.include_usage, changes=changes)
-
-
-async def _send(upstream: Upstream, model: str, body: bytes, *, stream: bool) -> Answer:
-    return await upstream.send(
-        upstream.endpoints[0], "chat.completions", model, body, new_id(), stream=stream, fresh=True
-    )
+    ask_usage = stream and upstream.include_usage
+    body = call.forwarded(model, maximum=None, ask_usage=ask_usage, changes=changes)
+    return await upstream.send(upstream.endpoints[0], call, model, body, new_id(), fresh=True)
 
 
 async def _ask(upstream: Upstream, book: PriceBook, model: str, prompt: str, *, stream: bool) -> Probe:
     found, started = Probe(), monotonic()
     at_ms = int(time() * 1_000)
     try:
-        answer = await _send(upstream, model, _body(upstream, model, prompt, stream=stream), stream=stream)
+        answer = await _send(upstream, model, prompt, stream=stream)
         found.status = answer.status
         if answer.status != 200:
             raw = await answer.read(ANSWER_BYTES_MAX)
@@ -189,9 +188,7 @@ def _note_cost(
 async def _refused(upstream: Upstream, prompt: str) -> str:
     """The shape of the provider's errors, by one that it must make."""
     try:
-        answer = await _send(
-            upstream, NO_SUCH_MODEL, _body(upstream, NO_SUCH_MODEL, prompt, stream=False), stream=False
-        )
+        answer = await _send(upstream, NO_SUCH_MODEL, prompt, stream=False)
         raw = await answer.read(ANSWER_BYTES_MAX)
         answer.close()
     except TransportError as error:

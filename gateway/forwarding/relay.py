@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from time import time
 from typing import Any
 
-from gateway.answers import RawHeaders, Send, error_event
+from gateway.answers import Send
+from gateway.dialects.exchange import RawHeaders
 from gateway.errors import BadKey, UpstreamError
 from gateway.forwarding.tap import StreamTap
 from gateway.request import Request
@@ -161,6 +162,6 @@ async def _end(
             request.stopped or "",
             ("The provider broke off in the middle of its answer.", UpstreamError.type, "upstream_error"),
         )
-        body = error_event(message, kind, code)
+        body = request.surface.dialect.error_event(message, kind, code)
         await send({"type": "http.response.body", "body": body, "more_body": True})
     return Ending(complete, started, gone, fault or "error_in_stream")

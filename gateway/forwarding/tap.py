@@ -1,22 +1,19 @@
 """Sans-IO reader of a streamed answer: bytes in, bytes out, and what was learned on the way.
 
 It passes the bytes on untouched, except for the one usage event that the gateway itself asked for and the
-client did not: `choices` empty and `usage` an object. Chunks are not parsed unless a byte search says that
-usage may be inside. What passed is kept aside, compressed where it is long: how the stream ended is read from
-its last bytes once it has, and its text only if it is needed (no usage came, or JSON was asked for).
+client did not (`Dialect.only_usage`). Events are not parsed unless a byte search says that usage may be
+inside. What passed is kept aside, compressed where it is long: how the stream ended is read from its last
+events once it has, and its text only if it is needed (no usage came, or JSON was asked for).
 """
 
 from __future__ import annotations
 
-import re
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import orjson
-
-from gateway.dialects import openai_chat
-from gateway.forwarding import sse
-from metering.usage import Usage
+from gateway.dialects.surface import Surface
+from metering.usage.reading import NOTHING, Reading
 
 PACK_BYTES = 64 * 1024
 """Raw bytes kept before they are compressed; chunks repeat themselves, so about a tenth of it remains. Most
@@ -34,42 +31,42 @@ CHUNK_BYTES = 250
 LOOKS_MAX = 8
 """Chunks that are read from the beginning of a stream until one names the model."""
 
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-
 
 class StreamTap:
-    """Reads along one streamed chat answer.
+    """Reads along one streamed answer of a surface.
 
-    While it runs, `usage` and `reported_nano` (what the provider says it cost) are as last reported, `model`
-    and `service_tier` as the answer says, and `error` that of its first event, if that is one. After
-    `conclude`, `done` says that the terminal event was seen (`[DONE]`; a socket that closed proves nothing),
-    `error` is the error object of an error event inside the stream, and `finish_reasons` those of its last
-    chunks.
+    While it runs, `reading` is what was reported so far, and `error` that of its first event, if that is
+    one. After `conclude`, `done` says that the terminal event was seen (a socket that closed proves nothing),
+    `error` is the error object of an error event inside the stream, and `reasons` tells why the answer ended,
+    by its last events.
     """
 
     __slots__ = (
+        "_dialect",
         "_kept",
         "_kept_bytes",
         "_looked",
+        "_marked",
         "_packed",
         "_packed_bytes",
         "_passed_bytes",
+        "_read_usage",
         "_strip",
         "_tail",
         "done",
         "error",
-        "finish_reasons",
-        "model",
-        "reported_nano",
-        "service_tier",
+        "reading",
+        "reasons",
         "text_chunks",
-        "usage",
     )
 
-    def __init__(self, *, strip_usage: bool) -> None:
+    def __init__(self, surface: Surface, *, strip_usage: bool) -> None:
+        self._dialect = surface.dialect
+        self._read_usage = surface.read
         self._strip = strip_usage
         self._looked = 0
         self._tail = b""
+        self._marked = b""
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._packed: list[bytes] = []
@@ -77,12 +74,9 @@ class StreamTap:
         self._passed_bytes = 0
         self.done = False
         self.error: dict[str, Any] | None = None
-        self.finish_reasons: set[str] = set()
-        self.model: str | None = None
-        self.reported_nano: int | None = None
-        self.service_tier: str | None = None
+        self.reading: Reading = NOTHING
+        self.reasons: set[str] = set()
         self.text_chunks = 0
-        self.usage: Usage | None = None
 
     @property
     def looked(self) -> bool:
@@ -97,7 +91,7 @@ class StreamTap:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        cut = sse.last_boundary(data)
+        cut = self._dialect.last_boundary(data)
         if cut != len(data):
             if len(data) - cut > EVENT_BYTES_MAX:
                 return data
@@ -105,36 +99,44 @@ class StreamTap:
             if not cut:
                 return b""
             data = data[:cut]
-        return self._read(data)
+        return self._pass(data)
 
     def end(self) -> bytes:
         """The rest at the end of the stream: an event whose closing empty line never came."""
         rest, self._tail = self._tail, b""
-        return self._read(rest) if rest else b""
+        return self._pass(rest) if rest else b""
 
     def conclude(self) -> None:
         """Read how the stream ended, whole or not, from what has passed."""
-        tail = b"".join(self._kept[-TAIL_BLOCKS:])[-TAIL_BYTES:]
-        for event in sse.events(tail):
-            data = sse.event_data(event)
+        dialect = self._dialect
+        if self._marked:
+            self._read_last_usage()
+        for event in dialect.events(self._last_events()):
+            data = dialect.event_data(event)
             if data is None:
                 continue
-            if data.strip() == b"[DONE]":
-                self.done = True
-            elif (chunk := _object(data)) is not None:
-                self._note(chunk)
-                self._note_error(chunk)
+            document = dialect.document(data)
+            self.done = self.done or dialect.ends(data, document)
+            if document is not None:
+                self._note(document)
+                self._note_error(document)
         if not self.done and self.error is None:
             self._find_error()
 
-    def text(self) -> str:
-        """The text the answer carried, as far as it was kept. Parses every chunk: not for the event loop.
+    def text(self, of: Callable[[dict[str, Any]], str] | None = None) -> str:
+        """What the model produced, as far as it was kept. Parses every event: not for the event loop.
 
-        `text_chunks` then tells how many chunks carried some of it.
+        `of`: what to take of each event, by default all text. `text_chunks` then tells how many events
+        carried some of it.
         """
-        raw = self._raw()
-        chunks = (_object(data) for event in sse.events(raw) if (data := sse.event_data(event)))
-        texts = [text for chunk in chunks if chunk is not None and (text := openai_chat.delta_text(chunk))]
+        dialect = self._dialect
+        take = of or dialect.text
+        found = (
+            dialect.document(data)
+            for event in dialect.events(self._raw())
+            if (data := dialect.event_data(event))
+        )
+        texts = [text for document in found if document is not None and (text := take(document))]
         self.text_chunks = len(texts)
         return "".join(texts)
 
@@ -142,15 +144,26 @@ class StreamTap:
         """Tokens passed so far, roughly."""
         return self._passed_bytes // CHUNK_BYTES
 
+    def _last_events(self) -> bytes:
+        """The last events that passed, whole: at least TAIL_BYTES of them, or all that there were."""
+        tail = b"".join(self._kept[-TAIL_BLOCKS:])
+        if len(tail) <= TAIL_BYTES or not self._dialect.in_lines or b"\r" in tail:
+            return tail
+        before = tail.rfind(b"\n\n", 0, len(tail) - TAIL_BYTES)
+        return tail[before + 2 :] if before >= 0 else tail
+
     def _raw(self) -> bytes:
         return b"".join([*map(zlib.decompress, self._packed), *self._kept])
 
-    def _read(self, block: bytes) -> bytes:
+    def _pass(self, block: bytes) -> bytes:
+        dialect = self._dialect
         if self._looked < LOOKS_MAX:
             self._look(block)
-        usage = _USAGE.search(block)
+        usage = dialect.usage_mark.search(block)
         if usage is not None:
             block = self._inspect(block, usage.start())
+        if dialect.last_usage is not None and dialect.last_usage in block:
+            self._marked = block
         self._passed_bytes += len(block)
         self._kept.append(block)
         self._kept_bytes += len(block)
@@ -171,76 +184,69 @@ class StreamTap:
 
     def _look(self, block: bytes) -> None:
         """Read the first events of a stream until one names the model."""
-        for event in sse.events(block):
-            data = sse.event_data(event)
-            chunk = _object(data) if data else None
-            if chunk is not None:
-                self._looked += 1
-                if self._looked == 1:
-                    self._note_error(chunk)
-                self._note(chunk)
+        for document in self._documents(block):
+            self._looked += 1
+            if self._looked == 1:
+                self._note_error(document)
+            self._note(document)
             if self._looked >= LOOKS_MAX:
                 return
 
     def _inspect(self, block: bytes, first: int) -> bytes:
         """Read usage; leave out the usage event that only we asked for.
 
-        A read may bring a hundred events of which one matters: those that end before `first`, where usage
-        is mentioned first, pass as they are.
+        A read may bring a hundred events of which one matters: where they are lines, those that end before
+        `first`, where usage is mentioned first, pass as they are.
         """
-        before = -1 if b"\r" in block else block.rfind(b"\n\n", 0, first)
+        dialect = self._dialect
+        before = -1 if b"\r" in block or not dialect.in_lines else block.rfind(b"\n\n", 0, first)
         start = before + 2 if before >= 0 else 0
         passed: list[bytes] = [block[:start]]
-        for event in sse.events(block[start:]):
-            data = sse.event_data(event)
-            chunk = _object(data) if data is not None and b'"usage"' in data else None
-            if chunk is None or not self._learn(chunk):
-                passed.append(event)
+        for event in dialect.events(block[start:]):
+            data = dialect.event_data(event)
+            document = dialect.document(data) if data and dialect.usage_mark.search(data) else None
+            if document is not None:
+                self._note(document)
+                # The last event may be too long to be among those that `conclude` reads.
+                self.done = self.done or dialect.ends(data or b"", document)
+                if self._strip and dialect.only_usage(document):
+                    continue
+            passed.append(event)
         return b"".join(passed)
 
-    def _learn(self, chunk: dict[str, Any]) -> bool:
-        """Take usage from one chunk; True when the client must not see it."""
-        self._note(chunk)
-        reported = openai_chat.usage_object(chunk)
-        if reported is None:
-            return False
-        usage = openai_chat.read_usage(reported)
-        if usage is not None:
-            self.usage = usage
-            self.reported_nano = openai_chat.reported_cost(reported)
-        return self._strip and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
-
-    def _note(self, chunk: dict[str, Any]) -> None:
-        model = chunk.get("model")
-        if isinstance(model, str) and model:
-            self.model = model
+    def _note(self, document: dict[str, Any]) -> None:
+        self.reading = reading = self._read_usage(document, self.reading)
+        if reading.model is not None:
             self._looked = LOOKS_MAX
-        tier = chunk.get("service_tier")
-        if isinstance(tier, str):
-            self.service_tier = tier
-        self.finish_reasons.update(openai_chat.finish_reasons(chunk))
+        self.reasons.update(self._dialect.reasons(document))
 
-    def _note_error(self, chunk: dict[str, Any]) -> None:
-        error = chunk.get("error")
-        if isinstance(error, dict):
+    def _note_error(self, document: dict[str, Any]) -> None:
+        error = self._dialect.error(document)
+        if error is not None:
             self.error = error
-        elif isinstance(error, str) and error:
-            self.error = {"message": error}
+
+    def _read_last_usage(self) -> None:
+        """The last of many events that repeat cumulative figures."""
+        last = None
+        for document in self._documents(self._marked, self._dialect.last_usage):
+            last = document
+        if last is not None:
+            self._note(last)
 
     def _find_error(self) -> None:
         """An error event may stand anywhere in a stream that did not end as it should."""
-        raw = self._raw()
-        if b'"error"' not in raw:
-            return
-        for event in sse.events(raw):
-            data = sse.event_data(event) if b'"error"' in event else None
-            if data is not None and (chunk := _object(data)) is not None:
-                self._note_error(chunk)
+        raw, mark = self._raw(), self._dialect.error_mark
+        if mark in raw:
+            for document in self._documents(raw, mark):
+                self._note_error(document)
 
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return chunk if isinstance(chunk, dict) else None
+    def _documents(self, block: bytes, mark: bytes | None = None) -> Iterator[dict[str, Any]]:
+        """What the events of some bytes carry; with a mark only of those in which it stands."""
+        dialect = self._dialect
+        for event in dialect.events(block):
+            data = dialect.event_data(event)
+            if not data or (mark is not None and mark not in data):
+                continue
+            document = dialect.document(data)
+            if document is not None:
+                yield document

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from gateway.dialects import Exchange
 from gateway.dialects.habits import Habits
 from gateway.forwarding.healthboard import HealthBoard
 from gateway.settings import CircuitSettings, KeySettings, ProviderSettings, RegionSettings
@@ -16,22 +17,16 @@ from routing.circuit import CircuitTerms, State
 from routing.retrybudget import RetryBudget
 from routing.target import Target
 
-PATHS = {
-    "chat.completions": "/chat/completions",
-    "completions": "/completions",
-    "embeddings": "/embeddings",
-    "moderations": "/moderations",
-}
 _MAX_COMPLETION_PRICES = frozenset({"openai", "azure"})
-_MODEL = "{model}"
+_PLACE = b"{model}"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address with one credential.
 
-    `paths`: surface name -> request target, with a place for the model where `path_has_model`. `headers`:
-    what every request to it carries, the credential among them; nothing a client sent is ever added to them.
+    `paths`: operation (`Exchange.operation`) -> request target, perhaps with a place for the model.
+    `headers`: what every request to it carries, the credential among them.
     `label`: tells it from the provider's other endpoints; "" where there is only one. `credential`: the place
     of its key on the health board, shared by all addresses that take this key.
     """
@@ -39,7 +34,6 @@ class Endpoint:
     label: str
     transport: Transport
     paths: dict[str, bytes]
-    path_has_model: bool
     headers: tuple[tuple[bytes, bytes], ...]
     weight: int
     credential: int
@@ -50,19 +44,18 @@ class Endpoint:
         """What the provider said of a request, without our credential: some repeat it in full."""
         return words.replace(self.secret, b"[redacted]") if self.secret else words
 
-    def path(self, surface: str, model: str) -> bytes:
-        """The request target of one surface."""
-        found = self.paths[surface]
-        return (
-            found.replace(_MODEL.encode(), quote(model, safe="").encode()) if self.path_has_model else found
-        )
+    def path(self, operation: str, model: str) -> bytes:
+        """The request target of one operation."""
+        found = self.paths[operation]
+        return found.replace(_PLACE, quote(model, safe="").encode()) if _PLACE in found else found
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A provider of the OpenAI format.
+    """A provider.
 
-    `habits`: which fields of a request it takes and obeys; `adapts`: some requests must be fitted to them.
+    `operations`: what it can be asked, and so the dialects that it speaks. `habits`: which fields of a
+    request it takes and obeys; `adapts`: some requests must be fitted to them.
     `only`: its endpoint, where there is one alone.
     """
 
@@ -70,6 +63,7 @@ class Upstream:
     prices: str
     endpoints: tuple[Endpoint, ...]
     only: Endpoint | None
+    operations: frozenset[str]
     timeouts: Timeouts
     habits: Habits
     adapts: bool
@@ -85,22 +79,22 @@ class Upstream:
     async def send(
         self,
         endpoint: Endpoint,
-        surface: str,
+        call: Exchange,
         model: str,
         body: bytes,
         request_id: str,
         *,
-        stream: bool,
         fresh: bool,
     ) -> Answer:
         """Send one attempt; raises TransportError where no answer's head arrives."""
         headers = [
             *endpoint.headers,
-            (b"accept", b"text/event-stream" if stream else b"application/json"),
+            (b"accept", call.stream_type if call.stream else b"application/json"),
             (b"x-client-request-id", request_id.encode()),
+            *call.passed,
         ]
         return await endpoint.transport.send(
-            b"POST", endpoint.path(surface, model), headers, body, timeouts=self.timeouts, fresh=fresh
+            b"POST", endpoint.path(call.operation, model), headers, body, timeouts=self.timeouts, fresh=fresh
         )
 
     def place(self, endpoint: Endpoint, target: Target) -> int:
@@ -180,6 +174,7 @@ def build_upstream(name: str, settings: ProviderSettings, *, version: str, board
         prices=prices,
         endpoints=endpoints,
         only=endpoints[0] if len(endpoints) == 1 else None,
+        operations=frozenset(endpoints[0].paths),
         timeouts=Timeouts(
             connect_s=times.connect_s,
             first_byte_s=times.first_byte_s,
@@ -247,7 +242,7 @@ def _endpoints(
             settings.transport,
         )
         query = f"?api-version={settings.api_version}" if settings.api_version else ""
-        paths = {surface: f"{base.path}{path}{query}".encode() for surface, path in PATHS.items()}
+        paths = {name: _target(base.path, path, query) for name, path in settings.paths.items()}
         own = [region] if region.secret else shared
         for position, key in enumerate(own):
             label = f"{base.netloc}#{position + 1}" if several else ""
@@ -257,7 +252,6 @@ def _endpoints(
                     label=label,
                     transport=transport,
                     paths=paths,
-                    path_has_model=_MODEL in base.path,
                     headers=(*common, *_credential(settings.auth, key.secret)),
                     weight=region.weight * key.weight if own is shared else region.weight,
                     credential=board.place(f"key:{name}#{owner}{position + 1}"),
@@ -267,9 +261,17 @@ def _endpoints(
     return tuple(found)
 
 
+def _target(base: str, path: str, query: str) -> bytes:
+    """The request target of one path below an address; each `../` in front leaves one of its folders."""
+    while path.startswith("../"):
+        base, path = base.rpartition("/")[0], path[3:]
+    joined = f"{base}/{path.lstrip('/')}"
+    return (joined + (query.replace("?", "&") if "?" in joined else query)).encode()
+
+
 def _credential(kind: str, secret: str | None) -> list[tuple[bytes, bytes]]:
     if not secret or kind == "none":
         return []
-    if kind == "api-key":
-        return [(b"api-key", secret.encode())]
+    if kind != "bearer":
+        return [(kind.encode(), secret.encode())]
     return [(b"authorization", b"Bearer " + secret.encode())]

@@ -9,10 +9,19 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.dialects.surfaces import operations
 from gateway.settings.section import Section
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^?#]*)?")
 _MODEL_PLACE = "{model}"
+_PATH = re.compile(r"(\.\./)*/?[A-Za-z0-9._~{}:/\-]+(\?[A-Za-z0-9._~=&\-]*)?")
+DEFAULT_PATHS = {
+    "chat.completions": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+}
+"""Of a provider that speaks OpenAI's older formats, as most do."""
 
 
 def _usable(value: str) -> str:
@@ -93,7 +102,14 @@ class ProviderSettings(Section):
     api_key: SecretStr | None = None
     api_key_env: str | None = Field(None, description="name of the environment variable with the key")
     api_keys: list[KeySettings] = Field([], max_length=32, description="several credentials, instead of one")
-    auth: Literal["bearer", "api-key", "none"] = Field("bearer", description="the header with the credential")
+    paths: dict[str, str] = Field(
+        DEFAULT_PATHS,
+        min_length=1,
+        description="what it can be asked, each with its path below base_url; ../ leaves one of its folders",
+    )
+    auth: Literal["bearer", "api-key", "x-api-key", "x-goog-api-key", "none"] = Field(
+        "bearer", description="the header with the credential"
+    )
     api_version: str | None = Field(None, pattern=r"^[0-9A-Za-z.\-]+$", description="Azure's api-version")
     prices: str | None = Field(
         None, description="provider id in the price book; default: this provider's name"
@@ -129,6 +145,17 @@ class ProviderSettings(Section):
     @classmethod
     def base_url_is_usable(cls, value: str) -> str:
         return _usable(value) if value else value
+
+    @field_validator("paths")
+    @classmethod
+    def paths_are_of_known_operations(cls, value: dict[str, str]) -> dict[str, str]:
+        known = operations()
+        if strange := sorted(value.keys() - set(known)):
+            raise ValueError(f"{', '.join(strange)}: not a surface; known: {', '.join(known)}")
+        for name, path in value.items():
+            if not _PATH.fullmatch(path):
+                raise ValueError(f"{name}: expected a path below base_url, as /chat/completions")
+        return value
 
     @field_validator("dropped_fields")
     @classmethod

@@ -16,10 +16,13 @@ import httpx2
 import orjson
 import pytest
 
+from gateway.dialects import SURFACES
 from gateway.forwarding.tap import StreamTap
 from gateway.settings import ProviderSettings, Settings
 from tests.clients.streams import USAGE, Sender, any_stream, cut_up, sending
 from tests.stack import Stack, running_stack, wait_until
+
+CHAT = SURFACES["chat.completions"]
 
 RECHUNKINGS, FEW_RECHUNKINGS = 5_000, 800
 ON_SOCKETS, FEW_ON_SOCKETS = 1_000, 60
@@ -40,19 +43,19 @@ def test_rechunkings_give_the_same_bytes_and_usage(count: int) -> None:
     for number in range(count):
         stream = any_stream(chance)
         strip = chance.random() < 0.5
-        tap = StreamTap(strip_usage=strip)
+        tap = StreamTap(CHAT, strip_usage=strip)
         out = b"".join(tap.feed(piece) for piece in cut_up(stream.sent, chance)) + tap.end()
         tap.conclude()
         assert out == (stream.shown if strip else stream.sent), number
         assert tap.done, number
         assert tap.error is None
-        whole = StreamTap(strip_usage=strip)
+        whole = StreamTap(CHAT, strip_usage=strip)
         assert whole.feed(stream.sent) + whole.end() == out
-        assert tap.usage == whole.usage
+        assert tap.reading.usage == whole.reading.usage
         assert tap.text() == stream.text, number
         if stream.usage_apart:
-            assert tap.usage is not None
-            assert (tap.usage.input_tokens, tap.usage.output_tokens) == (9, 4)
+            assert tap.reading.usage is not None
+            assert (tap.reading.usage.input_tokens, tap.reading.usage.output_tokens) == (9, 4)
             stripped += strip
     assert stripped > count // 20
 

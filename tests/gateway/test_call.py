@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import orjson
 import pytest
 
+from gateway import request
+from gateway.dialects import SURFACES
 from metering.money import nano_to_usd
+from metering.usage.reading import NOTHING, Reading
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
 from tests.stack import Stack, running_stack, wait_until
@@ -372,14 +376,13 @@ def test_a_service_tier_without_a_price_is_charged_by_default_and_its_upper_figu
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The answer names a tier that the price list of the model does not know.
-    from gateway import endings
+    chat = SURFACES["chat.completions"]
 
-    price = endings._price
+    def of_another_tier(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:
+        return replace(chat.read(document, before), service_tier="express")
 
-    async def of_another_tier(*arguments: Any, **named: Any) -> None:
-        await price(*arguments[:-1], "express", **named)
-
-    monkeypatch.setattr(endings, "_price", of_another_tier)
+    another = SURFACES | {chat.name: replace(chat, read=of_another_tier)}
+    monkeypatch.setattr(request, "SURFACES", another)
     with running_stack(simulated_settings(simulator)) as other:
         secret = other.key(limits={"month": DOLLAR})
         with httpx2.Client(base_url=other.base_url, timeout=15) as client:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ceiling import IMAGE_TOKENS, LEAST_OUTPUT, ceiling, input_bound
-from gateway.dialects import READERS, Exchange
+from gateway.dialects import SURFACES, Exchange
 from metering import tokens
 from metering.pricebook import ModelPrice, PriceBook
 
@@ -21,7 +21,7 @@ def price() -> ModelPrice:
 
 def read(content: object, **fields: object) -> Exchange:
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}], **fields}
-    return READERS["chat.completions"](body)
+    return SURFACES["chat.completions"].call(body)
 
 
 def body_of(call: Exchange) -> bytes:

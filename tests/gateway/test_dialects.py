@@ -1,10 +1,10 @@
 import orjson
 import pytest
 
-from gateway.dialects import READERS
+from gateway.dialects import SURFACES
 from gateway.dialects.exchange import MAXIMUM_TOKENS, parse_object
-from gateway.dialects.openai_chat import read_usage
 from gateway.errors import BadRequest
+from metering.usage.openai import read_usage
 
 REASONED = {"reasoning_tokens": 4}
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -46,7 +46,7 @@ def test_of_a_name_given_twice_the_provider_gets_the_one_that_was_admitted() -> 
     body = parse_object(
         b'{"model":"cheap","max_tokens":1,"messages":[{"role":"user","content":"x"}],"max_tokens":9}'
     )
-    call = READERS["chat.completions"](body)
+    call = SURFACES["chat.completions"].call(body)
     assert call.maximum == 9
     assert orjson.loads(call.forwarded("cheap", maximum=None, ask_usage=False))["max_tokens"] == 9
 
@@ -87,14 +87,14 @@ def test_of_a_name_given_twice_the_provider_gets_the_one_that_was_admitted() -> 
 )
 def test_a_wrong_field_is_named(fields: dict[str, object], param: str) -> None:
     with pytest.raises(BadRequest) as told:
-        READERS["chat.completions"](chat(**fields))
+        SURFACES["chat.completions"].call(chat(**fields))
     assert told.value.param == param
 
 
 @pytest.mark.parametrize("value", [None, 3, {}, [], [True], [{}]])
 def test_embeddings_need_an_input(value: object) -> None:
     with pytest.raises(BadRequest) as told:
-        READERS["embeddings"]({"model": "m", "input": value})
+        SURFACES["embeddings"].call({"model": "m", "input": value})
     assert told.value.param is not None
     assert told.value.param.startswith("input")
 
@@ -109,17 +109,17 @@ def test_embeddings_need_an_input(value: object) -> None:
     ],
 )
 def test_what_has_no_bound_is_noticed(fields: dict[str, object]) -> None:
-    assert READERS["chat.completions"](chat(**fields)).unbounded is not None
+    assert SURFACES["chat.completions"].call(chat(**fields)).unbounded is not None
 
 
 def test_of_two_maxima_the_larger_is_held() -> None:
-    call = READERS["chat.completions"](chat(max_tokens=10, max_completion_tokens=50))
+    call = SURFACES["chat.completions"].call(chat(max_tokens=10, max_completion_tokens=50))
     assert (call.maximum, call.maximum_field) == (50, "max_completion_tokens")
 
 
 def test_the_forwarded_body_differs_only_where_the_gateway_must_speak() -> None:
     body = chat(stream=True, temperature=0.5, unknown_field={"kept": [1, 2.5, None]})
-    call = READERS["chat.completions"](body)
+    call = SURFACES["chat.completions"].call(body)
     sent = orjson.loads(call.forwarded("other", maximum=("max_tokens", 7), ask_usage=True))
     assert sent == {**body, "model": "other", "max_tokens": 7, "stream_options": {"include_usage": True}}
     assert "max_tokens" not in body

@@ -7,7 +7,7 @@ from dataclasses import replace
 from budgets.connection import RedisConnection
 from budgets.ledger import Lease, Ledger
 from budgets.rowset import NO_ROWS
-from gateway.dialects import READERS
+from gateway.dialects import SURFACES
 from gateway.dialects.exchange import parse_object
 from gateway.forwarding.candidates import Need
 from gateway.request import Request
@@ -24,7 +24,7 @@ async def test_nothing_is_held_again_and_nothing_raised_when_the_ledger_cannot_b
         body = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"Hello"}]}'
         request = Request(
             event=CostEvent(id="r1"),
-            call=READERS["chat.completions"](parse_object(body)),
+            call=SURFACES["chat.completions"].call(parse_object(body)),
             candidates=[],
             lease=lease,
             ledger=Ledger(connection, owner="test", lease_ms=1_000),

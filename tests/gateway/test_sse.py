@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.forwarding import sse
+from gateway.dialects import sse
 
 ENDINGS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXT = st.text(alphabet=st.sampled_from('aé漢🎉 :{}"'), max_size=8)

@@ -12,8 +12,8 @@ import pytest
 from openai import OpenAI
 
 from gateway.ceiling import MESSAGE_TOKENS, ceiling, counted_bound, input_bound
-from gateway.dialects import READERS
-from gateway.dialects.openai_chat import delta_text
+from gateway.dialects import SURFACES
+from gateway.dialects.openai import OPENAI
 from gateway.errors import BadRequest
 from gateway.settings import PriceOverride
 from metering.pricebook import ModelPrice, PriceBook
@@ -27,7 +27,7 @@ NOW = 1_790_000_000_000
 
 
 def read(**fields: Any) -> Any:
-    return READERS["completions"]({"model": MODEL, "prompt": "Once upon a time", **fields})
+    return SURFACES["completions"].call({"model": MODEL, "prompt": "Once upon a time", **fields})
 
 
 def price() -> ModelPrice:
@@ -90,13 +90,13 @@ def test_a_wrong_field_of_a_completion_is_named(fields: dict[str, Any], param: s
 @pytest.mark.parametrize("given", [None, 3, {}, [], [3], [{"type": "image_url"}]])
 def test_moderations_need_an_input(given: object) -> None:
     with pytest.raises(BadRequest) as told:
-        READERS["moderations"]({"input": given})
+        SURFACES["moderations"].call({"input": given})
     assert told.value.param is not None
     assert told.value.param.startswith("input")
 
 
 def test_the_moderation_model_that_a_client_leaves_out_is_written_down() -> None:
-    call = READERS["moderations"]({"input": "x", "new": 1})
+    call = SURFACES["moderations"].call({"input": "x", "new": 1})
     assert orjson.loads(call.forwarded(call.model, maximum=None, ask_usage=False)) == {
         "input": "x",
         "new": 1,
@@ -105,7 +105,7 @@ def test_the_moderation_model_that_a_client_leaves_out_is_written_down() -> None
 
 
 def test_an_input_of_a_kind_not_yet_invented_has_no_bound() -> None:
-    assert READERS["moderations"]({"input": [{"type": "smell"}]}).unbounded == "input[0]"
+    assert SURFACES["moderations"].call({"input": [{"type": "smell"}]}).unbounded == "input[0]"
 
 
 def test_the_ceiling_covers_every_answer_that_is_made_for_every_prompt() -> None:
@@ -144,7 +144,7 @@ def test_a_maximum_of_zero_is_one() -> None:
 @pytest.mark.parametrize("surface", ["completions", "embeddings"])
 def test_token_numbers_stay_inside_a_counted_bound(surface: str) -> None:
     numbers = [[n] * 500 for n in range(3)]
-    call = READERS[surface]({"model": MODEL, "prompt": numbers, "input": numbers})
+    call = SURFACES[surface].call({"model": MODEL, "prompt": numbers, "input": numbers})
     assert call.prompt_text() == ""
     assert counted_bound(call, 0) >= 1_500
     assert call.likely_input(0) == 1_500
@@ -163,14 +163,14 @@ def test_an_estimate_leaves_out_the_echo_and_adds_the_answers_that_lost() -> Non
 def test_a_stream_of_one_token_a_chunk_tells_the_providers_own_count(
     counted: int, chunks: int, expected: int
 ) -> None:
-    chat = READERS["chat.completions"]({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
+    chat = SURFACES["chat.completions"].call({"model": "m", "messages": [{"role": "user", "content": "hi"}]})
     assert chat.likely_output(counted, 5, chunks) == expected
     assert read(n=1, best_of=1).likely_output(counted, 5, chunks) == expected
 
 
 def test_the_text_of_a_completion_is_found_where_it_stands() -> None:
-    assert delta_text({"choices": [{"text": "a"}, {"text": "b"}, {"text": None}, 3]}) == "ab"
-    assert delta_text({"choices": 3}) == ""
+    assert OPENAI.text({"choices": [{"text": "a"}, {"text": "b"}, {"text": None}, 3]}) == "ab"
+    assert OPENAI.text({"choices": 3}) == ""
 
 
 # On the wire

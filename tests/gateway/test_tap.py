@@ -3,7 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dialects import SURFACES
 from gateway.forwarding.tap import EVENT_BYTES_MAX, PACK_BYTES, StreamTap
+
+CHAT = SURFACES["chat.completions"]
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -36,12 +39,12 @@ def read(tap: StreamTap, data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
 def test_only_the_usage_event_that_we_asked_for_is_left_out(size: int, end: bytes) -> None:
     given_stream, expected = stream(end=end)
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     assert read(tap, given_stream, size) == expected
-    assert tap.usage is not None
-    assert (tap.usage.input_tokens, tap.usage.output_tokens) == (9, 4)
+    assert tap.reading.usage is not None
+    assert (tap.reading.usage.input_tokens, tap.reading.usage.output_tokens) == (9, 4)
     assert tap.done
-    assert (tap.model, tap.service_tier) == ("m-1", "flex")
+    assert (tap.reading.model, tap.reading.service_tier) == ("m-1", "flex")
     assert tap.text() == "漢字 🎉plain"
     assert tap.text_chunks == 3
 
@@ -50,57 +53,57 @@ def test_only_the_usage_event_that_we_asked_for_is_left_out(size: int, end: byte
 @given(st.lists(st.integers(1, 400), max_size=30))
 def test_a_client_that_asked_for_usage_gets_every_byte(sizes: list[int]) -> None:
     given_stream, _ = stream()
-    tap, out, at = StreamTap(strip_usage=False), b"", 0
+    tap, out, at = StreamTap(CHAT, strip_usage=False), b"", 0
     for size in sizes:
         out += tap.feed(given_stream[at : at + size])
         at += size
     out += tap.feed(given_stream[at:]) + tap.end()
     assert out == given_stream
-    assert tap.usage is not None
-    assert tap.usage.output_tokens == 4
+    assert tap.reading.usage is not None
+    assert tap.reading.usage.output_tokens == 4
 
 
 def test_usage_beside_choices_is_read_and_never_removed() -> None:
     data = event(chunk("last", usage=USAGE)) + b"data: [DONE]\n\n"
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     assert tap.feed(data) == data
-    assert tap.usage is not None
+    assert tap.reading.usage is not None
 
 
 def test_groqs_usage_is_read_where_groq_puts_it() -> None:
     data = event({"choices": [], "x_groq": {"id": "r", "usage": USAGE}})
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     assert tap.feed(data) == data
-    assert tap.usage is not None
+    assert tap.reading.usage is not None
 
 
 def test_cumulative_usage_in_every_chunk_counts_once() -> None:
-    tap = StreamTap(strip_usage=False)
+    tap = StreamTap(CHAT, strip_usage=False)
     for n in range(1, 4):
         tap.feed(event(chunk("x", usage={"prompt_tokens": 9, "completion_tokens": n})))
-    assert tap.usage is not None
-    assert tap.usage.output_tokens == 3
+    assert tap.reading.usage is not None
+    assert tap.reading.usage.output_tokens == 3
 
 
 def test_the_word_usage_inside_the_text_means_nothing() -> None:
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     data = event(chunk('{"usage": {"prompt_tokens": 1}} "error": [DONE]'))
     assert tap.feed(data) == data
     tap.conclude()
-    assert tap.usage is None
+    assert tap.reading.usage is None
     assert not tap.done
     assert tap.error is None
 
 
 def test_an_error_event_is_noticed() -> None:
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     tap.feed(event(chunk("before")) + event({"error": {"message": "overloaded"}}) + event(chunk("x" * 9_000)))
     tap.conclude()
     assert tap.error == {"message": "overloaded"}
 
 
 def test_a_stream_without_its_last_empty_line_is_still_read() -> None:
-    tap = StreamTap(strip_usage=False)
+    tap = StreamTap(CHAT, strip_usage=False)
     assert tap.feed(b"data: [DONE]") == b""
     assert tap.end() == b"data: [DONE]"
     tap.conclude()
@@ -108,7 +111,7 @@ def test_a_stream_without_its_last_empty_line_is_still_read() -> None:
 
 
 def test_long_answers_are_packed_and_keep_their_text() -> None:
-    tap = StreamTap(strip_usage=False)
+    tap = StreamTap(CHAT, strip_usage=False)
     count = 4 * PACK_BYTES // 40
     for n in range(count):
         tap.feed(event(chunk(f"w{n} ")))
@@ -116,32 +119,32 @@ def test_long_answers_are_packed_and_keep_their_text() -> None:
 
 
 def test_a_packed_stream_still_tells_how_it_ended() -> None:
-    tap = StreamTap(strip_usage=False)
+    tap = StreamTap(CHAT, strip_usage=False)
     for n in range(2 * PACK_BYTES // 100):
         tap.feed(event(chunk(f"w{n} ")))
     tap.feed(event({"model": "m", "choices": [{"delta": {}, "finish_reason": "length"}]}))
     tap.feed(b"data: [DONE]\n\n")
     tap.conclude()
     assert tap.done
-    assert "length" in tap.finish_reasons
+    assert "length" in tap.reasons
 
 
 def test_an_endless_event_is_passed_on_without_being_understood() -> None:
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     data = b"data: " + b"x" * (EVENT_BYTES_MAX + 1)
     assert tap.feed(data) == data
-    assert tap.usage is None
+    assert tap.reading.usage is None
 
 
 @pytest.mark.parametrize("size", [1, 50, 10_000])
 def test_a_cut_for_length_is_noticed(size: int) -> None:
     data = event(chunk("a")) + event({"model": "m", "choices": [{"delta": {}, "finish_reason": "length"}]})
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     assert read(tap, data, size) == data
-    assert tap.finish_reasons == {"length"}
+    assert tap.reasons == {"length"}
 
 
 def test_a_model_that_is_named_late_is_still_found() -> None:
-    tap = StreamTap(strip_usage=True)
+    tap = StreamTap(CHAT, strip_usage=True)
     tap.feed(b": waiting\n\n" + event({"model": "", "choices": []}) + event(chunk("x")))
-    assert tap.model == "m-1"
+    assert tap.reading.model == "m-1"

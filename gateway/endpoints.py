@@ -45,30 +45,30 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Surfaces:
+class Endpoints:
     """The application for what is not proxied, and the endpoints that it serves."""
 
     application: Starlette
     endpoints: tuple[Endpoint, ...]
 
 
-def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Surfaces:
+def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     """What is not proxied, over the worker's parts."""
-    surfaces, entitlements = _Surfaces(parts), EntitlementEndpoints(parts)
+    answers, entitlements = _Answers(parts), EntitlementEndpoints(parts)
     open_to_all: dict[Endpoint, Public] = {
-        Endpoint("GET", "/health/live", None): surfaces.live,
-        Endpoint("GET", "/health/ready", None): surfaces.ready,
+        Endpoint("GET", "/health/live", None): answers.live,
+        Endpoint("GET", "/health/ready", None): answers.ready,
     }
     with_a_key: dict[Endpoint, ForKey] = {
-        Endpoint("GET", "/v1/models", MODELS_READ): surfaces.models,
-        Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): surfaces.model,
-        Endpoint("GET", "/metrics", METRICS_READ): surfaces.metrics,
+        Endpoint("GET", "/v1/models", MODELS_READ): answers.models,
+        Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): answers.model,
+        Endpoint("GET", "/metrics", METRICS_READ): answers.metrics,
         Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
         Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
     routes += [
-        Route(each.path, surfaces.guarded(each.scope, answer), methods=[each.method])
+        Route(each.path, answers.guarded(each.scope, answer), methods=[each.method])
         for each, answer in with_a_key.items()
         if each.scope is not None
     ]
@@ -80,7 +80,7 @@ def build_surfaces(parts: Parts, proxied: frozenset[str]) -> Surfaces:
             405: _told(lambda request, _error: WrongMethod(_wrong_method(request))),
         },
     )
-    return Surfaces(application, (*open_to_all, *with_a_key))
+    return Endpoints(application, (*open_to_all, *with_a_key))
 
 
 def _json(document: Any, status: int = 200) -> Response:
@@ -115,7 +115,7 @@ def _wrong_method(request: HttpRequest) -> str:
     return f"{request.url.path} does not answer to {request.method}."
 
 
-class _Surfaces:
+class _Answers:
     """The endpoints, over the worker's parts."""
 
     def __init__(self, parts: Parts) -> None:
