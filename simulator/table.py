@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from simulator.answer import read_chat_call, say_chat
+from simulator.anthropic.rows import ROWS as ANTHROPIC_ROWS
 from simulator.cohere import COHERE
 from simulator.cohere_chat import read_chat as read_cohere_chat
 from simulator.cohere_chat import say_chat as say_cohere_chat
@@ -26,6 +27,7 @@ ROWS: tuple[Row[Any], ...] = (
     Row("POST", "/v1/moderations", OPENAI, read_moderation_call, say_moderation),
     Row("GET", "/v1/models", OPENAI, read_models, say_models, billed=False),
     Row("GET", "/v1/models/{model}", OPENAI, read_models, say_models, billed=False),
+    *ANTHROPIC_ROWS,
     Row("POST", "/v2/chat", COHERE, read_cohere_chat, say_cohere_chat),
     Row("POST", "/v2/embed", COHERE, read_embed, say_embed),
     Row("POST", "/v2/rerank", COHERE, read_rerank, say_rerank),
