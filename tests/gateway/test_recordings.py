@@ -7,15 +7,10 @@ where it is not, DISAGREEMENTS says why. Skipped where the recordings are not at
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,9 +21,9 @@ from genai_prices import calc_price
 
 from gateway.settings import ProviderSettings, Settings
 from metering.event import CostEvent
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
 from tests.stack import Stack, running_stack
 
-FOLDER = Path(os.environ.get("TOLLKEEPER_RECORDINGS") or Path(__file__).parents[3] / "shared" / "recordings")
 PROVIDERS = {
     "cerebras": "cerebras",
     "deepseek": "deepseek",
@@ -53,84 +48,16 @@ DISAGREEMENTS = {
 }
 """Exchange id -> why our cost is not genai-prices' (with the page or the bill that decides)."""
 
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the recorded provider traffic is not here")
+pytestmark = needs_recordings
 
 
 def exchanges() -> list[dict[str, Any]]:
-    found = []
-    for path in sorted(FOLDER.glob("*.jsonl")) if FOLDER.is_dir() else []:
-        for line in path.read_bytes().splitlines():
-            exchange = orjson.loads(line)
-            surface = exchange["path"].split("?")[0].rsplit("/v1", 1)[-1]
-            if exchange["provider"] in PROVIDERS and surface.endswith(("/chat/completions", "/embeddings")):
-                found.append(exchange)
-    return found
-
-
-def answer_of(exchange: dict[str, Any]) -> tuple[bytes, bytes]:
-    """(content type, body) as the provider sent them."""
-    if "stream" in exchange:
-        return b"text/event-stream; charset=utf-8", exchange["stream"].encode()
-    if "response" in exchange:
-        return b"application/json", orjson.dumps(exchange["response"])
-    return b"text/plain", exchange["text"].encode()
-
-
-class Replay:
-    """Answers every request with the exchange put before it, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.exchange: dict[str, Any] = {}
-        self.asked: Any = None
-        self.port = 0
-
-    async def answer(self, reading: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reading.readuntil(b"\r\n\r\n")
-                length = next(
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length:")
-                )
-                self.asked = orjson.loads(await reading.readexactly(length))
-                kind, body = answer_of(self.exchange)
-                writing.write(b"HTTP/1.1 %d X\r\ncontent-type: %s\r\n" % (self.exchange["status"], kind))
-                if "stream" in self.exchange:
-                    writing.write(b"transfer-encoding: chunked\r\n\r\n")
-                    for start in range(0, len(body), 211):
-                        part = body[start : start + 211]
-                        writing.write(b"%x\r\n%s\r\n" % (len(part), part))
-                        await writing.drain()
-                    writing.write(b"0\r\n\r\n")
-                else:
-                    writing.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
-                await writing.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writing.close()
-
-
-@contextmanager
-def replaying() -> Iterator[Replay]:
-    replay, ready, stop = Replay(), threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def serve() -> None:
-        server = await asyncio.start_server(replay.answer, "127.0.0.1", 0)
-        replay.port = server.sockets[0].getsockname()[1]
-        loops.append(asyncio.get_running_loop())
-        ready.set()
-        await stop.wait()
-        server.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    yield replay
-    loops[0].call_soon_threadsafe(stop.set)
-    thread.join(10)
+    return recorded(
+        lambda exchange: (
+            exchange["provider"] in PROVIDERS
+            and exchange["path"].split("?")[0].endswith(("/chat/completions", "/embeddings"))
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +140,7 @@ def send(stack: Stack, secret: str, exchange: dict[str, Any]) -> httpx2.Response
     body = {**exchange["request"], "model": f"{exchange['provider']}/{exchange['request']['model']}"}
     surface = "/embeddings" if exchange["path"].endswith("/embeddings") else "/chat/completions"
     return httpx2.post(
-        stack.base_url + surface, json=body, headers={"Authorization": f"Bearer {secret}"}, timeout=20
+        stack.base_url + surface, json=body, headers={"Authorization": f"Bearer {secret}"}, timeout=60
     )
 
 
@@ -228,9 +155,7 @@ def check_usage(event: CostEvent, usage: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "exchange", exchanges(), ids=lambda exchange: f"{exchange['provider']}-{exchange['id']}"
-)
+@pytest.mark.parametrize("exchange", exchanges(), ids=id_of)
 def test_a_recorded_exchange_passes_unaltered_and_costs_what_it_cost(
     stack: Stack, replay: Replay, secret: str, exchange: dict[str, Any]
 ) -> None:

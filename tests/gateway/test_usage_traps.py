@@ -16,7 +16,7 @@ import pytest
 
 from gateway.settings import ProviderSettings, Settings
 from metering.event import CostEvent
-from tests.gateway.test_recordings import Replay, replaying
+from tests.gateway.replay import Replay, replaying
 from tests.stack import Stack, running_stack
 
 PRICES = {"openai": "openai", "xai": "x-ai", "openrouter": "openrouter", "mistral": "mistral", "groq": "groq"}
@@ -74,7 +74,7 @@ class Asker:
             f"{self._stack.base_url}/chat/completions",
             json=body | ({"stream": True} if stream is not None else {}),
             headers={"Authorization": f"Bearer {self._secret}"},
-            timeout=20,
+            timeout=60,
         )
         return self._stack.event(self.answer.headers["x-request-id"])
 
@@ -270,7 +270,7 @@ def test_a_client_that_leaves_at_the_last_word_is_billed_by_usage_envoy_2563(
 
     async def leave() -> str:
         async with (
-            httpx2.AsyncClient(timeout=20) as client,
+            httpx2.AsyncClient(timeout=60) as client,
             client.stream(
                 "POST",
                 f"{stack.base_url}/chat/completions",
