@@ -8,11 +8,13 @@ from urllib.parse import unquote
 
 from simulator.answer import read_chat_call, say_chat
 from simulator.anthropic.rows import ROWS as ANTHROPIC_ROWS
-from simulator.cohere import COHERE
-from simulator.cohere_chat import read_chat as read_cohere_chat
-from simulator.cohere_chat import say_chat as say_cohere_chat
-from simulator.cohere_embed import read_embed, say_embed
-from simulator.cohere_rerank import read_rerank, say_rerank
+from simulator.bedrock.converse import read_converse, say_converse, say_converse_stream
+from simulator.bedrock.dialect import BEDROCK
+from simulator.cohere.chat import read_chat as read_cohere_chat
+from simulator.cohere.chat import say_chat as say_cohere_chat
+from simulator.cohere.dialect import COHERE
+from simulator.cohere.embed import read_embed, say_embed
+from simulator.cohere.rerank import read_rerank, say_rerank
 from simulator.completions import read_completion_call, say_completion
 from simulator.dialect import Dialect, Row
 from simulator.embeddings import read_embedding_call, say_embedding
@@ -32,6 +34,8 @@ ROWS: tuple[Row[Any], ...] = (
     Row("POST", "/v2/embed", COHERE, read_embed, say_embed),
     Row("POST", "/v2/rerank", COHERE, read_rerank, say_rerank),
     Row("POST", "/v1/rerank", COHERE, read_rerank, say_rerank),
+    Row("POST", "/model/{model}/converse", BEDROCK, read_converse, say_converse),
+    Row("POST", "/model/{model}/converse-stream", BEDROCK, read_converse, say_converse_stream),
 )
 
 DIALECTS: tuple[Dialect, ...] = tuple(dict.fromkeys(row.dialect for row in ROWS))

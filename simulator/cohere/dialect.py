@@ -5,6 +5,8 @@ Formats: https://docs.cohere.com/reference/chat and https://docs.cohere.com/refe
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import orjson
 
 from simulator.dialect import Dialect
@@ -38,7 +40,7 @@ class Cohere(Dialect):
         return request.path.startswith(PATHS)
 
     def request_id(self, serial: str) -> str:
-        return as_uuid(serial)
+        return str(UUID(serial))
 
     def credential(self, request: Request) -> str:
         key = bearer(request)
@@ -69,11 +71,6 @@ class Cohere(Dialect):
 
 
 COHERE = Cohere()
-
-
-def as_uuid(serial: str) -> str:
-    """32 hexadecimal digits, set as a UUID."""
-    return "-".join((serial[:8], serial[8:12], serial[12:16], serial[16:20], serial[20:]))
 
 
 def _error(message: str, request_id: str) -> bytes:

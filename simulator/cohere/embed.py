@@ -17,7 +17,7 @@ import orjson
 
 from simulator import directive as directives
 from simulator import tokens
-from simulator.cohere_models import KNOWN, PER_IMAGE_TOKEN, read_model
+from simulator.cohere.models import KNOWN, PER_IMAGE_TOKEN, read_model
 from simulator.dialect import Asked, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal

@@ -11,7 +11,7 @@ from simulator.directive import Directive
 from simulator.events import Event, told
 
 if TYPE_CHECKING:
-    from simulator.cohere_chat import CohereAnswer
+    from simulator.cohere.chat import CohereAnswer
 
 DONE = b"data: [DONE]\n\n"
 

@@ -14,7 +14,7 @@ import orjson
 
 from simulator import directive as directives
 from simulator import tokens
-from simulator.cohere_models import DOCUMENTS_PER_SEARCH, KNOWN, PER_SEARCH, TOKENS_PER_DOCUMENT, read_model
+from simulator.cohere.models import DOCUMENTS_PER_SEARCH, KNOWN, PER_SEARCH, TOKENS_PER_DOCUMENT, read_model
 from simulator.dialect import Asked, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal

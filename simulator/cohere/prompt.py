@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from simulator.cohere import ROLES
+from simulator.cohere.dialect import ROLES
 from simulator.errors import Refusal
 from simulator.models import Model
 from simulator.prompt import Prompt

@@ -11,9 +11,9 @@ import orjson
 from simulator import directive as directives
 from simulator import schema, tokens
 from simulator.cache import PromptCache
-from simulator.cohere_events import events
-from simulator.cohere_models import KNOWN, read_model
-from simulator.cohere_prompt import PREAMBLE, read_prompt
+from simulator.cohere.events import events
+from simulator.cohere.models import KNOWN, read_model
+from simulator.cohere.prompt import PREAMBLE, read_prompt
 from simulator.dialect import Asked, Said, Stream, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal
