@@ -188,7 +188,7 @@ async def _price(
             if so_far is None
             else replace(so_far, output_tokens=max(so_far.output_tokens, likely))
         )
-        reading = replace(reading, usage=usage)
+        reading = reading._replace(usage=usage)
     price_attempt(
         reached.attempt,
         reached.candidate,

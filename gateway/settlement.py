@@ -7,7 +7,6 @@ still claim stays held as doubt, so that the provider's bill never exceeds spent
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import time
 
 from budgets.hold import Settled
@@ -44,7 +43,7 @@ def price_attempt(
         attempt.model = reading.model
     if reading.model == target.model != target.priced_as:
         # The answer repeats the name that was asked for, which is not the one in the price book.
-        reading = replace(reading, model=None)
+        reading = reading._replace(model=None)
     cost = bill(
         prices,
         target.prices,

@@ -42,9 +42,12 @@ class StreamTap:
     """
 
     __slots__ = (
+        "_boundary",
         "_dialect",
+        "_find_usage",
         "_kept",
         "_kept_bytes",
+        "_last_usage",
         "_looked",
         "_marked",
         "_packed",
@@ -61,7 +64,11 @@ class StreamTap:
     )
 
     def __init__(self, surface: Surface, *, strip_usage: bool) -> None:
-        self._dialect = surface.dialect
+        self._dialect = dialect = surface.dialect
+        # Bound once: each of these is asked for every read.
+        self._boundary = dialect.last_boundary
+        self._find_usage = dialect.usage_mark.search
+        self._last_usage = dialect.last_usage
         self._read_usage = surface.read
         self._strip = strip_usage
         self._looked = 0
@@ -91,7 +98,7 @@ class StreamTap:
         if self._tail:
             data = self._tail + data
             self._tail = b""
-        cut = self._dialect.last_boundary(data)
+        cut = self._boundary(data)
         if cut != len(data):
             if len(data) - cut > EVENT_BYTES_MAX:
                 return data
@@ -156,13 +163,12 @@ class StreamTap:
         return b"".join([*map(zlib.decompress, self._packed), *self._kept])
 
     def _pass(self, block: bytes) -> bytes:
-        dialect = self._dialect
         if self._looked < LOOKS_MAX:
             self._look(block)
-        usage = dialect.usage_mark.search(block)
+        usage = self._find_usage(block)
         if usage is not None:
             block = self._inspect(block, usage.start())
-        if dialect.last_usage is not None and dialect.last_usage in block:
+        if self._last_usage is not None and self._last_usage in block:
             self._marked = block
         self._passed_bytes += len(block)
         self._kept.append(block)
@@ -228,7 +234,7 @@ class StreamTap:
     def _read_last_usage(self) -> None:
         """The last of many events that repeat cumulative figures."""
         last = None
-        for document in self._documents(self._marked, self._dialect.last_usage):
+        for document in self._documents(self._marked, self._last_usage):
             last = document
         if last is not None:
             self._note(last)

@@ -31,12 +31,11 @@ def read(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:
     """What a chat answer, or a chunk of one, tells. Usage is taken from any chunk; the last one counts."""
     reported = usage_object(document)
     usage = read_usage(reported) if reported is not None else None
-    return Reading(
-        usage=before.usage if usage is None else usage,
-        service_tier=tier(document.get("service_tier")) or before.service_tier,
-        model=text(document.get("model")) or before.model,
-        reported_nano=before.reported_nano if reported is None or usage is None else reported_cost(reported),
-    )
+    served = tier(document.get("service_tier")) or before.service_tier
+    model = text(document.get("model")) or before.model
+    if reported is None or usage is None:
+        return Reading(before.usage, served, model, reported_nano=before.reported_nano)
+    return Reading(usage, served, model, reported_nano=reported_cost(reported))
 
 
 def read_embeddings(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:

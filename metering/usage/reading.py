@@ -9,9 +9,9 @@ explicit 0 too, and what an event does not name stays as it was. Nothing is ever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from metering.usage.totals import Usage
 
@@ -21,9 +21,8 @@ _REPORTED_USD_MAX = 10**6
 """No single answer costs a million dollars; such a report is not taken for a bill."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What is known so far from one answer.
+class Reading(NamedTuple):
+    """What is known so far from one answer. A named tuple, because several are made for each request.
 
     usage: None until something countable was reported.
     service_tier: the tier that served it, in the words of the price lists (`default`, `flex`, `priority`,
@@ -41,7 +40,7 @@ class Reading:
     region: str | None = None
     elsewhere: tuple[tuple[str, Usage], ...] = ()
     reported_nano: int | None = None
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    raw: Mapping[str, Any] = MappingProxyType({})
 
 
 NOTHING = Reading()

@@ -13,6 +13,7 @@ import pytest
 
 from gateway import request
 from gateway.dialects import SURFACES
+from gateway.settings import TimeoutSettings
 from metering.money import nano_to_usd
 from metering.usage.reading import NOTHING, Reading
 from simulator.process import Simulator
@@ -30,7 +31,7 @@ def secret(stack: Stack) -> str:
 
 @pytest.fixture
 def http(stack: Stack) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.base_url, timeout=15) as client:
+    with httpx2.Client(base_url=stack.base_url, timeout=60) as client:
         yield client
 
 
@@ -104,9 +105,17 @@ def test_our_own_refused_credential_is_not_the_callers_fault(
     assert post(http, secret, body("status=401")).status_code == 502
 
 
-def test_a_silent_provider_is_a_504_whose_cost_is_doubted(http: httpx2.Client, stack: Stack) -> None:
-    secret = stack.key(limits={"month": DOLLAR})
-    answer = post(http, secret, body("hang=before_headers", max_tokens=100))
+@pytest.fixture
+def impatient(simulator: Simulator) -> Iterator[Stack]:
+    brief = TimeoutSettings(connect_s=20, first_byte_s=1, idle_s=20, total_s=60)
+    with running_stack(simulated_settings(simulator, timeouts=brief)) as started:
+        yield started
+
+
+def test_a_silent_provider_is_a_504_whose_cost_is_doubted(impatient: Stack) -> None:
+    stack, secret = impatient, impatient.key(limits={"month": DOLLAR})
+    with httpx2.Client(base_url=stack.base_url, timeout=60) as http:
+        answer = post(http, secret, body("hang=before_headers", max_tokens=100))
     assert answer.status_code == 504
     event = stack.event(answer.headers["x-request-id"])
     assert (event.cost_status, event.usage_source) == ("estimated", "estimated")
@@ -288,7 +297,7 @@ def test_bad_input_is_told_clearly_and_leaves_nothing(
 
 def test_a_request_without_a_key_is_refused_before_its_body_is_read(stack: Stack) -> None:
     port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
         assert raw.recv(65_536).startswith(b"HTTP/1.1 401")
 
@@ -299,7 +308,7 @@ def test_a_request_without_a_key_is_refused_before_its_body_is_read(stack: Stack
 def test_control_characters_in_headers_are_refused(stack: Stack, secret: str, header: bytes) -> None:
     port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
     document = orjson.dumps(body())
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (secret.encode(), header, len(document), document)
@@ -379,13 +388,13 @@ def test_a_service_tier_without_a_price_is_charged_by_default_and_its_upper_figu
     chat = SURFACES["chat.completions"]
 
     def of_another_tier(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:
-        return replace(chat.read(document, before), service_tier="express")
+        return chat.read(document, before)._replace(service_tier="express")
 
     another = SURFACES | {chat.name: replace(chat, read=of_another_tier)}
     monkeypatch.setattr(request, "SURFACES", another)
     with running_stack(simulated_settings(simulator)) as other:
         secret = other.key(limits={"month": DOLLAR})
-        with httpx2.Client(base_url=other.base_url, timeout=15) as client:
+        with httpx2.Client(base_url=other.base_url, timeout=60) as client:
             answer = post(client, secret, body("tokens=20", max_tokens=50))
         event = other.event(answer.headers["x-request-id"])
         assert event.cost_status == "priced"

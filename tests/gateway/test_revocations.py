@@ -57,7 +57,7 @@ def test_a_running_stream_is_cut_within_a_heartbeat_and_settled(stack: Stack, si
     assert (event.status, event.error_code) == ("cut", "key_revoked")
     assert event.cost_nano
     assert event.cost_nano > 0
-    wait_until(lambda: stack.open_requests() == 0, 5)
+    wait_until(lambda: stack.open_requests() == 0)
     (counters,) = stack.counters(secret).values()
     assert counters["reserved"] == 0
     assert counters["spent"] == event.cost_nano
@@ -79,7 +79,7 @@ def test_a_whole_answer_that_runs_is_cut_with_the_word_for_it(stack: Stack) -> N
 
         thread = threading.Thread(target=run)
         thread.start()
-        wait_until(lambda: stack.open_requests() == 1, 5)
+        wait_until(lambda: stack.open_requests() == 1)
         time.sleep(0.3)
         stack.revoke(secret)
         thread.join(10)
@@ -207,6 +207,17 @@ def test_what_a_key_was_just_given_is_not_refused_by_an_old_copy(stack: Stack) -
             assert refused.value.code == code
             stack.keyring.update(stack.records[secret], **change)
         ask(client, "[[simulate: tokens=2]]", extra_headers=headers)
+
+
+@pytest.mark.parametrize("narrowed", [{"routes": ("fast",)}, {"models": ("simulated/gpt-4.1",)}])
+def test_what_a_key_may_no_longer_ask_for_is_refused_at_once(stack: Stack, narrowed: dict[str, Any]) -> None:
+    secret = stack.key()
+    with sdk(stack, secret) as client:
+        ask(client, "[[simulate: tokens=2]]")
+        stack.keyring.update(stack.records[secret], **narrowed)
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            ask(client, "[[simulate: tokens=2]]")
+        assert refused.value.code == "model_not_allowed"
 
 
 def test_conflicting_headers_and_customers_that_are_not_the_keys(stack: Stack) -> None:
