@@ -92,6 +92,8 @@ async def _serve(
     journal = _take_journal(settings.server.data_dir / FOLDER / f"slot-{slot}{SUFFIX}")
     owner = f"{slot}-{os.getpid()}-{os.urandom(4).hex()}"
     gateway = build_gateway(settings, connection, owner=owner, journal=journal, metrics_dir=metrics_dir)
+    for upstream in gateway.parts.upstreams.values():
+        upstream.start()
     if journal is not None:
         await replay_own(journal, gateway.parts.ledger, int(time() * 1_000))
     keeper = Doorkeeper(DoorLimits.of(settings.server))

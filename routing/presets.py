@@ -72,7 +72,7 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         url = address(found)
         if url is not None:
             base["base_url"] = url
-    keyed = bool({"api_key", "api_key_env", "api_keys"} & given.keys())
+    keyed = bool({"api_key", "api_key_env", "api_keys"} & given.keys()) or _has_its_own({**base, **given})
     if moved and public:
         base.pop(
             "api_key_env", None
@@ -85,6 +85,12 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if keyed:
         base.pop("api_key_env", None)
     return {**base, **given}
+
+
+def _has_its_own(settings: Mapping[str, Any]) -> bool:
+    """Whether requests are made ours by more than a header with a key."""
+    auth = settings.get("auth")
+    return (auth.get("kind") if isinstance(auth, Mapping) else auth) in ("sigv4", "google")
 
 
 def address(found: Mapping[str, Any]) -> str | None:

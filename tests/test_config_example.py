@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.serve.validation import complaints
 from gateway.settings import (
+    AuthSettings,
     FeatureSettings,
     PlanLimitSettings,
     PlanSettings,
@@ -60,6 +61,7 @@ def parts() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
             yield name, field.annotation, example[name]
     provider = example["providers"]["openai"]
     yield "providers.openai", ProviderSettings, provider
+    yield "providers.openai.auth", AuthSettings, provider["auth"]
     yield "routes.fast", RouteSettings, example["routes"]["fast"]
     yield "routes.fast.targets[0]", TargetSettings, example["routes"]["fast"]["targets"][0]
     yield "prices[0]", PriceOverride, example["prices"][0]

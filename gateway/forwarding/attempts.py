@@ -16,7 +16,8 @@ from time import time
 
 from budgets.hold import NOTHING, Extra
 from gateway.answers import UPSTREAM_IDS
-from gateway.errors import GatewayError, Unavailable, UpstreamError, UpstreamTimeout
+from gateway.credentials import CredentialFault
+from gateway.errors import GatewayError, Misconfigured, Unavailable, UpstreamError, UpstreamTimeout
 from gateway.forwarding.candidates import Candidate, Need, bound_of, maximum_within, need, write_maximum
 from gateway.forwarding.metrics import DENIED, OPENED, PASSED_OVER, SET_ASIDE
 from gateway.forwarding.upstream import Endpoint
@@ -370,6 +371,8 @@ def _end(attempt: Attempt, status: str, error_class: str) -> None:
 
 
 def _outcome_of(error: TransportError) -> Outcome:
+    if isinstance(error, CredentialFault):
+        return Outcome.CREDENTIAL
     if not error.request_sent:
         return Outcome.NOT_SENT
     return Outcome.TIMEOUT if isinstance(error, TransportTimeout) else Outcome.LOST
@@ -377,6 +380,10 @@ def _outcome_of(error: TransportError) -> Outcome:
 
 def _as_fault(error: TransportError, candidate: Candidate) -> GatewayError:
     name = candidate.target.provider
+    if isinstance(error, CredentialFault):
+        return (Misconfigured if error.refused else UpstreamError)(
+            f"The gateway has no credential for provider {name!r} at the moment; its operator's log says why."
+        )
     if isinstance(error, TransportTimeout):
         return UpstreamTimeout(f"Provider {name!r} did not answer in time.")
     return UpstreamError(f"Provider {name!r} could not be reached or broke off ({type(error).__name__}).")

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from gateway.credentials import Credential, credential_maker
 from gateway.dialects import Exchange
 from gateway.dialects.habits import Habits
 from gateway.forwarding.healthboard import HealthBoard
 from gateway.settings import CircuitSettings, KeySettings, ProviderSettings, RegionSettings
-from gateway.transport import TransportOptions, build_transport
-from gateway.transport.port import Answer, Timeouts, Transport
+from gateway.transport import Origin, TransportOptions, build_transport
+from gateway.transport.port import Answer, Headers, Timeouts, Transport
 from routing.circuit import CircuitTerms, State
 from routing.retrybudget import RetryBudget
 from routing.target import Target
@@ -28,7 +29,8 @@ class Endpoint:
     `paths`: operation (`Exchange.operation`) -> request target, perhaps with a place for the model.
     `headers`: what every request to it carries, the credential among them.
     `label`: tells it from the provider's other endpoints; "" where there is only one. `credential`: the place
-    of its key on the health board, shared by all addresses that take this key.
+    of its key on the health board, shared by all addresses that take this key. `identity`: what makes
+    requests ours; `signs`: it must be asked for each, because it is not simply among `headers`.
     """
 
     label: str
@@ -37,12 +39,14 @@ class Endpoint:
     headers: tuple[tuple[bytes, bytes], ...]
     weight: int
     credential: int
-    secret: bytes = field(default=b"", repr=False)
+    authority: str
+    identity: Credential
+    signs: bool
     places: dict[str, int] = field(default_factory=dict, compare=False)
 
     def redacted(self, words: bytes) -> bytes:
         """What the provider said of a request, without our credential: some repeat it in full."""
-        return words.replace(self.secret, b"[redacted]") if self.secret else words
+        return self.identity.redacted(words)
 
     def path(self, operation: str, model: str) -> bytes:
         """The request target of one operation."""
@@ -93,9 +97,26 @@ class Upstream:
             (b"x-client-request-id", request_id.encode()),
             *call.passed,
         ]
+        target = endpoint.path(call.operation, model)
+        if endpoint.signs:
+            return await self._send_signed(endpoint, target, headers, body, fresh=fresh)
         return await endpoint.transport.send(
-            b"POST", endpoint.path(call.operation, model), headers, body, timeouts=self.timeouts, fresh=fresh
+            b"POST", target, headers, body, timeouts=self.timeouts, fresh=fresh
         )
+
+    async def _send_signed(
+        self, endpoint: Endpoint, target: bytes, headers: Headers, body: bytes, *, fresh: bool
+    ) -> Answer:
+        """The same with a credential that is made for this request, or fetched; CredentialFault is one of
+        the TransportErrors."""
+        identity = endpoint.identity
+        headers += await identity.headers(b"POST", endpoint.authority, target, headers, body)
+        answer = await endpoint.transport.send(
+            b"POST", target, headers, body, timeouts=self.timeouts, fresh=fresh
+        )
+        if answer.status in (401, 403):
+            identity.rejected()
+        return answer
 
     def place(self, endpoint: Endpoint, target: Target) -> int:
         """Where the board keeps how `target` does at this endpoint."""
@@ -148,8 +169,15 @@ class Upstream:
             return State.ASIDE
         return self.board.state(self.place(endpoint, target))
 
+    def start(self) -> None:
+        """Begin to fetch what credentials must be fetched. For a running loop."""
+        for endpoint in self.endpoints:
+            endpoint.identity.start()
+
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, and fetch no credential any more."""
+        for endpoint in self.endpoints:
+            endpoint.identity.close()
         for transport in {id(each.transport): each.transport for each in self.endpoints}.values():
             await transport.aclose()
 
@@ -227,12 +255,14 @@ def _endpoints(
     ]
     regions: Sequence[RegionSettings] = settings.regions or [RegionSettings(base_url=settings.base_url)]
     several = len(regions) * len(shared) > 1 or any(region.secret for region in regions)
+    credential_of = credential_maker(name, settings)
     found: list[Endpoint] = []
     for number, region in enumerate(regions):
         base = urlsplit(region.base_url)
+        origin = f"{base.scheme}://{base.netloc}"
         transport = build_transport(
             TransportOptions(
-                origin=f"{base.scheme}://{base.netloc}",
+                origin=origin,
                 ca_bundle=settings.ca_bundle,
                 client_certificate=settings.client_certificate,
                 client_key=settings.client_key,
@@ -247,15 +277,18 @@ def _endpoints(
         for position, key in enumerate(own):
             label = f"{base.netloc}#{position + 1}" if several else ""
             owner = f"{number}." if region.secret else ""
+            identity = credential_of(region.base_url, key.secret)
             found.append(
                 Endpoint(
                     label=label,
                     transport=transport,
                     paths=paths,
-                    headers=(*common, *_credential(settings.auth, key.secret)),
+                    headers=(*common, *(identity.fixed or ())),
                     weight=region.weight * key.weight if own is shared else region.weight,
                     credential=board.place(f"key:{name}#{owner}{position + 1}"),
-                    secret=(key.secret or "").encode(),
+                    authority=Origin.parse(origin).authority,
+                    identity=identity,
+                    signs=identity.fixed is None,
                 )
             )
     return tuple(found)
@@ -267,11 +300,3 @@ def _target(base: str, path: str, query: str) -> bytes:
         base, path = base.rpartition("/")[0], path[3:]
     joined = f"{base}/{path.lstrip('/')}"
     return (joined + (query.replace("?", "&") if "?" in joined else query)).encode()
-
-
-def _credential(kind: str, secret: str | None) -> list[tuple[bytes, bytes]]:
-    if not secret or kind == "none":
-        return []
-    if kind != "bearer":
-        return [(kind.encode(), secret.encode())]
-    return [(b"authorization", b"Bearer " + secret.encode())]

@@ -20,6 +20,9 @@ def complaints(settings: Settings) -> list[str]:
             path: Path | None = getattr(provider, field)
             if path is not None and not path.is_file():
                 found.append(f"providers.{name}.{field}: no such file: {path}")
+        key_file = provider.auth.credentials_file
+        if key_file is not None and not key_file.is_file():
+            found.append(f"providers.{name}.auth.credentials_file: no such file: {key_file}")
         if provider.client_key is not None and provider.client_certificate is None:
             found.append(f"providers.{name}.client_key: needs client_certificate beside it")
     found += _prices(settings)
@@ -88,6 +91,11 @@ def remarks(settings: Settings) -> list[str]:
             found.append(
                 f"providers.{name}.api_key_env: the environment variable {provider.api_key_env} is not set; "
                 "requests go there without a credential"
+            )
+        for setting, variable in provider.auth.unset():
+            found.append(
+                f"providers.{name}.auth.{setting}: the environment variable {variable} is not set; "
+                "no request can go there"
             )
         several = [("api_keys", each) for each in provider.api_keys]
         several += [("regions", each) for each in provider.regions]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.dialects.surfaces import operations
+from gateway.settings.auth import AuthSettings
 from gateway.settings.section import Section
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^?#]*)?")
@@ -45,6 +46,11 @@ class KeySettings(Section):
     api_key: SecretStr | None = None
     api_key_env: str | None = Field(None, description="name of the environment variable with the key")
     weight: int = Field(1, ge=1, le=1_000, description="its share of the requests")
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a credential is set, or the name of the variable that holds it."""
+        return self.api_key is not None or self.api_key_env is not None
 
     @property
     def secret(self) -> str | None:
@@ -107,9 +113,7 @@ class ProviderSettings(Section):
         min_length=1,
         description="what it can be asked, each with its path below base_url; ../ leaves one of its folders",
     )
-    auth: Literal["bearer", "api-key", "x-api-key", "x-goog-api-key", "none"] = Field(
-        "bearer", description="the header with the credential"
-    )
+    auth: AuthSettings = Field(AuthSettings(), description="how requests are made ours")
     api_version: str | None = Field(None, pattern=r"^[0-9A-Za-z.\-]+$", description="Azure's api-version")
     prices: str | None = Field(
         None, description="provider id in the price book; default: this provider's name"
@@ -171,6 +175,19 @@ class ProviderSettings(Section):
             raise ValueError("base_url is missing; only a provider that is known by its name has one already")
         return self
 
+    @model_validator(mode="after")
+    def keys_suit_how_requests_are_made_ours(self) -> ProviderSettings:
+        if self.auth.is_a_header:
+            return self
+        named = [name for name in ("api_key", "api_key_env", "api_keys") if getattr(self, name)]
+        named += [f"regions[{n}].api_key" for n, each in enumerate(self.regions) if each.has_key]
+        if named:
+            raise ValueError(f"{', '.join(named)}: not beside auth.kind {self.auth.kind}, which has its own")
+        for url in [each.base_url for each in self.regions] or [self.base_url]:
+            if self.auth.kind == "sigv4" and self.auth.region_of(url) is None:
+                raise ValueError(f"auth.region: {url} does not name one; set it, as us-east-1")
+        return self
+
     @property
     def secret(self) -> str | None:
         """The one credential in force: the literal one, else the environment's."""
@@ -182,6 +199,8 @@ class ProviderSettings(Section):
         """As JSON types, secrets readable and read from the environment: for a child's pipe only."""
         found: dict[str, Any] = self.model_dump(mode="json", exclude_unset=True)
         found["api_key"] = self.secret
+        if "auth" in found:
+            found["auth"] = self.auth.document()
         for name, several in (("api_keys", self.api_keys), ("regions", self.regions)):
             if several:
                 found[name] = [

@@ -33,7 +33,8 @@ from routing.presets import filled, from_environment, known, preset
 
 DEFAULT_CONFIG = Path("config.yaml")
 ENV_PREFIX = "TOLLKEEPER_"
-SECRET = re.compile(r"api_key$|redis\.url$")  # a complaint about these does not repeat what was found
+# A complaint about these does not repeat what was found.
+SECRET = re.compile(r"api_key$|access_key_id$|access_key$|session_token$|redis\.url$")
 
 
 def _environment_providers() -> dict[str, ProviderSettings]:
