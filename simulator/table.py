@@ -8,16 +8,12 @@ from urllib.parse import unquote
 
 from simulator.answer import read_chat_call, say_chat
 from simulator.anthropic.rows import ROWS as ANTHROPIC_ROWS
-from simulator.bedrock.converse import read_converse, say_converse, say_converse_stream
-from simulator.bedrock.dialect import BEDROCK
-from simulator.cohere.chat import read_chat as read_cohere_chat
-from simulator.cohere.chat import say_chat as say_cohere_chat
-from simulator.cohere.dialect import COHERE
-from simulator.cohere.embed import read_embed, say_embed
-from simulator.cohere.rerank import read_rerank, say_rerank
+from simulator.bedrock.rows import ROWS as BEDROCK_ROWS
+from simulator.cohere.rows import ROWS as COHERE_ROWS
 from simulator.completions import read_completion_call, say_completion
 from simulator.dialect import Dialect, Row
 from simulator.embeddings import read_embedding_call, say_embedding
+from simulator.gemini.rows import ROWS as GEMINI_ROWS
 from simulator.moderations import read_moderation_call, say_moderation
 from simulator.openai import OPENAI, read_models, say_models
 from simulator.wire import Request
@@ -30,12 +26,9 @@ ROWS: tuple[Row[Any], ...] = (
     Row("GET", "/v1/models", OPENAI, read_models, say_models, billed=False),
     Row("GET", "/v1/models/{model}", OPENAI, read_models, say_models, billed=False),
     *ANTHROPIC_ROWS,
-    Row("POST", "/v2/chat", COHERE, read_cohere_chat, say_cohere_chat),
-    Row("POST", "/v2/embed", COHERE, read_embed, say_embed),
-    Row("POST", "/v2/rerank", COHERE, read_rerank, say_rerank),
-    Row("POST", "/v1/rerank", COHERE, read_rerank, say_rerank),
-    Row("POST", "/model/{model}/converse", BEDROCK, read_converse, say_converse),
-    Row("POST", "/model/{model}/converse-stream", BEDROCK, read_converse, say_converse_stream),
+    *GEMINI_ROWS,
+    *COHERE_ROWS,
+    *BEDROCK_ROWS,
 )
 
 DIALECTS: tuple[Dialect, ...] = tuple(dict.fromkeys(row.dialect for row in ROWS))
