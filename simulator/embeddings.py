@@ -42,7 +42,7 @@ class EmbeddingCall:
 
     def document(self, *, usage: bool = True) -> bytes:
         """The answer's body."""
-        vectors = [_vector(each, self.dimensions, self.as_base64) for each in self.inputs]
+        vectors = [vector(each, self.dimensions, self.as_base64) for each in self.inputs]
         data = b",".join(
             b'{"object":"embedding","index":%d,"embedding":%b}' % (number, vector)
             for number, vector in enumerate(vectors)
@@ -132,7 +132,7 @@ def _inputs(body: dict[str, Any]) -> tuple[list[bytes], list[int]]:
     return texts, sizes
 
 
-def _vector(source: bytes, dimensions: int, as_base64: bool) -> bytes:
+def vector(source: bytes, dimensions: int, as_base64: bool) -> bytes:
     """One vector as JSON: an array of numbers, or a string of base64 of little-endian float32."""
     whole, rest = divmod(dimensions, 8)
     digest = shake_128(source).digest(whole + 1)

@@ -13,6 +13,7 @@ from simulator.cohere.rows import ROWS as COHERE_ROWS
 from simulator.completions import read_completion_call, say_completion
 from simulator.dialect import Dialect, Row
 from simulator.embeddings import read_embedding_call, say_embedding
+from simulator.gemini.rows import ROWS as GEMINI_ROWS
 from simulator.moderations import read_moderation_call, say_moderation
 from simulator.openai import OPENAI, read_models, say_models
 from simulator.wire import Request
@@ -25,6 +26,7 @@ ROWS: tuple[Row[Any], ...] = (
     Row("GET", "/v1/models", OPENAI, read_models, say_models, billed=False),
     Row("GET", "/v1/models/{model}", OPENAI, read_models, say_models, billed=False),
     *ANTHROPIC_ROWS,
+    *GEMINI_ROWS,
     *COHERE_ROWS,
     *BEDROCK_ROWS,
 )

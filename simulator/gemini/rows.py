@@ -1,0 +1,40 @@
+"""Gemini's paths: at its own API, and at Vertex AI with a project or, in express mode, without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.dialect import Row
+from simulator.gemini.answer import say_count, say_generate, say_stream
+from simulator.gemini.dialect import GOOGLE, VERTEX, Google
+from simulator.gemini.embeddings import read_batch, read_embed, say_embed
+from simulator.gemini.generate import read_count, read_generate
+from simulator.gemini.lists import read_models, say_models
+
+_KEY = b"x-goog-api-key"
+_VERTEX = "publishers/google/models/{model}"
+_MODELS: tuple[tuple[str, Google], ...] = (
+    ("/{version}/projects/{project}/locations/{location}/" + _VERTEX, VERTEX),
+    ("/{version}/" + _VERTEX, VERTEX),
+    ("/v1beta/models/{model}", GOOGLE),
+    ("/v1/models/{model}", GOOGLE),
+)
+
+ROWS: tuple[Row[Any], ...] = (
+    *(
+        row
+        for path, dialect in _MODELS
+        for row in (
+            Row("POST", f"{path}:generateContent", dialect, read_generate, say_generate),
+            Row("POST", f"{path}:streamGenerateContent", dialect, read_generate, say_stream),
+            Row("POST", f"{path}:countTokens", dialect, read_count, say_count),
+            Row("POST", f"{path}:embedContent", dialect, read_embed, say_embed),
+            Row("POST", f"{path}:batchEmbedContents", dialect, read_batch, say_embed),
+        )
+    ),
+    Row("GET", "/v1beta/models", GOOGLE, read_models, say_models, billed=False),
+    Row("GET", "/v1beta/models/{model}", GOOGLE, read_models, say_models, billed=False),
+    # The stable version of the API shares these two with OpenAI's; a key of Google's tells them apart.
+    Row("GET", "/v1/models", GOOGLE, read_models, say_models, header=_KEY, billed=False),
+    Row("GET", "/v1/models/{model}", GOOGLE, read_models, say_models, header=_KEY, billed=False),
+)
