@@ -63,6 +63,10 @@ def find_keys(provider: str, profile: str | None, region: str | None) -> Lease[A
         botocore.exceptions.MetadataRetrievalError,
     ) as error:
         raise CredentialFault(_said(provider, error), refused=False) from None
+    except botocore.exceptions.CredentialRetrievalError as error:
+        # Whose provider is the name of a way: all but one ask a server of Amazon's.
+        here = error.kwargs.get("provider") == "custom-process"
+        raise CredentialFault(_said(provider, error), refused=here) from None
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise CredentialFault(_said(provider, error), refused=not _passes(error)) from None
     except (RuntimeError, OSError, ValueError, KeyError, TypeError) as error:

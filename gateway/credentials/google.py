@@ -84,10 +84,12 @@ def fetch_token(provider: str, file: Path | None, ca_bundle: Path | None) -> Lea
     from google.oauth2 import service_account
 
     quieten()
+    whose = f"Credential of {provider} ({file})" if file is not None else f"Credential of {provider}"
+    context = client_context(TransportOptions(origin="https://oauth2.googleapis.com"))
+    if ca_bundle is not None:
+        folder = ca_bundle.is_dir()
+        context.load_verify_locations(None if folder else ca_bundle, ca_bundle if folder else None)
     try:
-        context = client_context(TransportOptions(origin="https://oauth2.googleapis.com"))
-        if ca_bundle is not None:
-            context.load_verify_locations(cafile=ca_bundle)
         with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
             ask: Any = partial(Request(pool), timeout=ASK_S)  # type: ignore[no-untyped-call]
             credentials: Any
@@ -101,15 +103,13 @@ def fetch_token(provider: str, file: Path | None, ca_bundle: Path | None) -> Lea
         # Only the sentence: some carry the whole answer of the token server beside it.
         said = str(error.args[0]) if error.args else ""
         passing = isinstance(error, exceptions.TransportError) or error.retryable
-        raise CredentialFault(_said(provider, error, said), refused=not passing) from None
+        raise CredentialFault(_said(whose, error, said), refused=not passing) from None
     except OSError as error:
-        raise CredentialFault(_said(provider, error, str(error)), refused=True) from None
+        raise CredentialFault(_said(whose, error, str(error)), refused=True) from None
     except (ValueError, KeyError, TypeError) as error:
-        # The words may be those of a private key that could not be read.
-        where = f"{file} is no usable key file of a service account" if file else "not usable"
-        raise CredentialFault(
-            f"Credential of {provider}: {where} ({type(error).__name__}).", refused=True
-        ) from None
+        # What it says may be words of the key that could not be read.
+        said = f"this is no usable key of a service account ({type(error).__name__})"
+        raise CredentialFault(f"{whose}: {said}.", refused=True) from None
     ends = credentials.expiry
     return Lease(
         GoogleToken(credentials.token, getattr(credentials, "quota_project_id", None)),
@@ -117,5 +117,5 @@ def fetch_token(provider: str, file: Path | None, ca_bundle: Path | None) -> Lea
     )
 
 
-def _said(provider: str, error: Exception, said: str) -> str:
-    return f"Credential of {provider}: {type(error).__name__}: {' '.join(said.split())[:_SAID_MAX]}"
+def _said(whose: str, error: Exception, said: str) -> str:
+    return f"{whose}: {type(error).__name__}: {' '.join(said.split())[:_SAID_MAX]}"

@@ -40,6 +40,12 @@ class Lease(Generic[T]):
         return f"Lease(ends_at={self.ends_at})"
 
 
+def due_in_s(left_s: float) -> float:
+    """When to fetch the next one, of a lease that lasts so long: AHEAD_S before its end. A short one, or the
+    last part of one that was fetched by someone else, is halved instead."""
+    return left_s - AHEAD_S if left_s > 2 * AHEAD_S else left_s / 2
+
+
 class Leased(Generic[T]):
     """Holds the lease in force, and fetches the next one: one fetch at a time, however many wait for it.
 
@@ -135,9 +141,7 @@ class Leased(Generic[T]):
         self._retry_s = RETRY_S
         if lease.ends_at is None:
             return
-        # A short lease, or the last part of one that someone else fetched, is halved instead.
-        wait_s = left_s - AHEAD_S if left_s > 2 * AHEAD_S else left_s / 2
-        self._start_in(wait_s)
+        self._start_in(due_in_s(left_s))
 
     def _failed(self, fault: CredentialFault) -> None:
         self._fault = fault
