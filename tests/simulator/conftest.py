@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 import pytest
@@ -37,6 +38,18 @@ def official_client(running_simulator: Simulator) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def client(simulator: Simulator, official_client: openai.OpenAI) -> openai.OpenAI:
     return official_client
+
+
+@pytest.fixture(scope="session")
+def official_claude(running_simulator: Simulator) -> Iterator[anthropic.Anthropic]:
+    address = running_simulator.root
+    with anthropic.Anthropic(base_url=address, api_key="sk-ant-test", max_retries=0, timeout=10) as made:
+        yield made
+
+
+@pytest.fixture
+def claude(simulator: Simulator, official_claude: anthropic.Anthropic) -> anthropic.Anthropic:
+    return official_claude
 
 
 @pytest.fixture(scope="session")
