@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
 
 import botocore.auth
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.credentials.awskeys import AwsKeys
+from gateway.credentials.awskeys import AwsKeys, given_keys
 from gateway.credentials.lease import Lease, Leased
 from gateway.credentials.sigv4 import THREAD_BYTES, SigV4Credential
 from gateway.transport.port import Headers
@@ -32,8 +34,8 @@ SUITE = "example.amazonaws.com"
 def credential(
     service: str = "service", token: str | None = None, region: str = "us-east-1"
 ) -> SigV4Credential:
-    keys = AwsKeys("AKIDEXAMPLE", SECRET, token)
-    return SigV4Credential(Leased("test", lambda: Lease(keys)), region=region, service=service, secure=True)
+    keys = Leased("test", partial(given_keys, "test", "AKIDEXAMPLE", SECRET, token))
+    return SigV4Credential(keys, region=region, service=service, secure=True)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +160,11 @@ async def test_a_long_body_is_signed_alike() -> None:
     assert made[b"authorization"].decode().endswith(by_hand(made, host, target, {}, body, scope))
 
 
-async def test_no_secret_is_shown_or_passed_on() -> None:
+async def test_no_secret_is_shown_or_passed_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     one = credential("bedrock", TOKEN)
     assert await one.headers(b"POST", "h", b"/", [], b"")
+    assert TOKEN not in caplog.text
     assert one.redacted(f"x {SECRET} {TOKEN} AKIDEXAMPLE".encode()) == b"x [redacted] [redacted] [redacted]"
     for shown in (repr(one), repr(AwsKeys("AKIDEXAMPLE", SECRET, TOKEN)), repr(Lease(AwsKeys("A", SECRET)))):
         assert SECRET not in shown
