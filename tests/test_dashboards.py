@@ -184,7 +184,7 @@ tests:
 
 
 def told(*words: str) -> str:
-    done = subprocess.run(["promtool", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["promtool", *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -221,6 +221,6 @@ def test_prometheus_reads_what_is_exposed() -> None:
     exposed()
     text = generate_latest(REGISTRY).decode() + supervisor_lines(2, {"worker-0": 1})
     done = subprocess.run(
-        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60, check=False
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -68,7 +68,7 @@ def audit(simulator: Simulator, **settings: object) -> list[str]:
                 f"{stack.base_url}/chat/completions",
                 json=body,
                 headers={"Authorization": f"Bearer {secret}"},
-                timeout=10,
+                timeout=60,
             )
             stack.event(answer.headers["x-request-id"])
         return disagreements(stack, simulator, secret)

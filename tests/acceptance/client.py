@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PATIENCE_S = 45.0
+PATIENCE_S = 90.0
 READ_BYTES = 65_536
 LAST_CHUNK = b"0\r\n\r\n"
 

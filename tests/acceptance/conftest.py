@@ -14,6 +14,8 @@ from .installation import Installation
 
 Install = Callable[..., Awaitable[Installation]]
 NOTHING: Mapping[str, str] = {}
+PATIENT_LEDGER = "{timeout_ms: 20000}"
+"""With one round trip: nobody is refused because the machine is busy. Trials of patience give their own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +40,7 @@ async def install(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Install
     async def start(
         *,
         workers: int = 2,
-        ledger: str = "{}",
+        ledger: str = PATIENT_LEDGER,
         drain_s: float = 5,
         environment: Mapping[str, str] = NOTHING,
     ) -> Installation:

@@ -34,7 +34,7 @@ from simulator.process import Simulator
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "default"
 PROGRAM = [sys.executable, "-P", "-c", "from gateway.cli import main; main()"]
-WITHIN_S = 30.0
+WITHIN_S = 90.0
 POLL_S = 0.02
 FAULT = re.compile(r'"event": "(request_failed|dead_letter|orphan_payload_unreadable)"|Traceback')
 CONFIG = """\
@@ -211,7 +211,7 @@ class Installation:
         """A client of the ledger in force."""
         if self._redis is None:
             assert self.state.redis_url is not None
-            self._redis = Redis.from_url(self.state.redis_url, socket_timeout=10)
+            self._redis = Redis.from_url(self.state.redis_url, socket_timeout=60)
         return self._redis
 
     def forget_connection(self) -> None:

@@ -90,7 +90,7 @@ class Load:
 
     async def run(self) -> None:
         """All of it."""
-        async with httpx2.AsyncClient(timeout=20) as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             faults = [
                 self.ask(http, CHAT, json=chat(fault, stream=stream))
                 for fault in FAULTS
@@ -175,7 +175,7 @@ async def test_secrets_are_nowhere(install: Install, simulator: Simulator, tmp_p
     assert len(one.events()) > 2 * len(FAULTS)
 
     places: dict[str, bytes] = {"answers": b"\n".join(load.said), "redis": keys_of(one.redis)}
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         places["metrics"] = (await http.get(one.state.metrics_url)).content
     assert b"tollkeeper_requests" in places["metrics"]
     for data_dir, *words in COMMANDS:

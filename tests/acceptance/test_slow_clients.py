@@ -118,9 +118,10 @@ async def test_slow_sockets_are_closed_and_honest_clients_hardly_notice(install:
         f"{count} slow sockets: closed after {closed_s:.1f} s, worker grew by {grown_kib / 1024:.1f} MiB; "
         f"honest p99 {before * 1000:.1f} ms before, {beside * 1000:.1f} ms beside them"
     )
-    assert closed_s <= 15
+    # Beside other tests, as before a change lands, times say little.
+    assert closed_s <= (15 if count >= 500 else 60)
     assert grown_kib <= 50 * 1024
-    if count >= 500:  # beside other tests, as in the quick ring, times say nothing
+    if count >= 500:
         assert beside <= 2 * before + 0.020, "20 ms: what two measurements differ by anyway"
     assert await one.stop() == 0
 

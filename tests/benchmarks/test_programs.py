@@ -32,7 +32,7 @@ def port(compiler: str) -> Iterator[int]:
 def load(port: int, body: dict[str, Any], folder: Path, *words: str) -> dict[str, Any]:
     (folder / "body").write_text(json.dumps(body))
     command = [str(build("load")), "--port", str(port), "--body", str(folder / "body"), *words]
-    outcome = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     result: dict[str, Any] = json.loads(outcome.stdout)
     return result
 

@@ -19,6 +19,8 @@ from tests.budgets.server import Server, engine_binary, start_server
 from tests.budgets.world import World
 
 ENGINES = ["valkey", pytest.param("redis", marks=pytest.mark.debian)]
+PATIENCE_MS = 30_000
+"""With one round trip: nothing is given up because the machine is busy."""
 EVERY_ENGINE = [*ENGINES, pytest.param("cluster", marks=pytest.mark.slow)]
 """What the ledger runs on. A file asks for all: `pytestmark = pytest.mark.parametrize("shared_server",
 EVERY_ENGINE, indirect=True)`."""
@@ -44,13 +46,13 @@ def start_engine(engine: str, folder: Path) -> Server | Servers:
     if engine != "cluster":
         return start_server(engine_binary(engine), folder)
     cluster = start_cluster(engine_binary("valkey"), folder)
-    return Servers(cluster, connect_sync(cluster.url, timeout_s=5))
+    return Servers(cluster, connect_sync(cluster.url, timeout_s=60))
 
 
 async def connect(server: Server | Servers) -> RedisConnection | ClusterConnection:
     if isinstance(server, Servers):
-        return await ClusterConnection.connect(server.url)
-    return await RedisConnection.connect(server.url)
+        return await ClusterConnection.connect(server.url, timeout_ms=PATIENCE_MS, patience_s=60)
+    return await RedisConnection.connect(server.url, timeout_ms=PATIENCE_MS, patience_s=60)
 
 
 @pytest.fixture(scope="session", params=ENGINES)

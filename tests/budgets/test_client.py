@@ -138,7 +138,8 @@ def test_a_transaction_over_several_shards_is_refused_on_a_cluster(shaped: Clust
 def test_what_belongs_to_a_server_is_asked_of_the_server_that_holds_the_name(
     client: Any, alone: Server, shaped: Cluster
 ) -> None:
-    assert abs(clock_us(client, HERE + "meta") / 1e6 - time.time()) < 1
+    before_s = time.time()
+    assert before_s - 1 < clock_us(client, HERE + "meta") / 1e6 < time.time() + 1
     if isinstance(client, LedgerCluster):
         assert run_id_of(client, HERE + "meta") == shaped.owner(SLOT).run_id
         assert len(every_server(client)) == 3
@@ -167,10 +168,10 @@ def test_many_streams_are_read_as_one(client: Any) -> None:
     assert {stream: each for stream, each in read("0", None).items() if each} == expected
     began = time.monotonic()
     assert read(">", 120) == {}
-    assert 0.06 < time.monotonic() - began < 1
+    assert time.monotonic() - began > 0.06
     later = threading.Timer(0.05, lambda: client.xadd(STREAMS[9], {"e": "late"}))
     later.start()
-    assert read(">", 2_000) == {STREAMS[9].encode(): [{b"e": b"late"}]}
+    assert read(">", 60_000) == {STREAMS[9].encode(): [{b"e": b"late"}]}
     later.join()
 
 

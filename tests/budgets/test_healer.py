@@ -279,7 +279,7 @@ async def test_looking_costs_little_when_all_is_well(books: Books, accounts: int
     wall_us = (time.perf_counter() - began) / passes * 1e6
     cpu_us = (time.process_time() - used) / passes * 1e6
     print(f"an idle pass over {len(others) or 1} shards: {wall_us:.0f} us, {cpu_us:.0f} us of processor time")
-    assert cpu_us < 10_000
+    assert cpu_us < 50_000
 
 
 async def test_an_event_for_an_account_that_nobody_knows_is_no_trouble(books: Books) -> None:

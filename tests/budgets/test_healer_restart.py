@@ -25,7 +25,7 @@ from tests.budgets.world import World
 
 @pytest.fixture
 async def durable(own_server: Server, tmp_path: Path) -> AsyncIterator[Books]:
-    connection = await RedisConnection.connect(own_server.url)
+    connection = await RedisConnection.connect(own_server.url, patience_s=60)
     world = World(own_server.client, connection)
     store = EventStore(tmp_path / "tollkeeper.db")
     yield Books(world, store)
@@ -35,7 +35,7 @@ async def durable(own_server: Server, tmp_path: Path) -> AsyncIterator[Books]:
 
 async def refused(world: World) -> Refused:
     """The first answer after the connection has come back."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await world.refused(1)

@@ -164,7 +164,8 @@ async def test_holds_are_not_counted_in_one_step_where_too_many_requests_run(
 
 async def test_rows_that_say_nothing_are_removed(books: Books, reconciler: Reconciler) -> None:
     world = books.world
-    rate = world.limit(6_000, kind="requests_per_minute", window="minute", scope="customer", scope_id="*")
+    # A request is a minute of this rate: what "busy" used stays worth a row however long the test takes.
+    rate = world.limit(1, kind="requests_per_minute", window="minute", scope="customer", scope_id="*")
     running = world.limit(9, kind="concurrency", window="now", scope="customer", scope_id="*")
     await books.spend(1, of=CUSTOMER)
     kept = await world.granted(1, of=Attribution(ACCOUNT, KEY, "busy"))
@@ -389,7 +390,7 @@ async def test_traffic_and_recorders_at_full_speed_are_no_drift(books: Books, re
 
 
 @pytest.mark.slow
-async def test_a_hundred_thousand_rows_are_compared_in_two_seconds_of_processor_time(books: Books) -> None:
+async def test_a_hundred_thousand_rows_are_compared_and_the_wrong_one_is_found(books: Books) -> None:
     world = books.world
     limit = world.limit(10_000, scope="customer", scope_id="*")
     many = [event_for(Attribution(ACCOUNT, KEY, f"customer-{n}"), 5) for n in range(100_000)]

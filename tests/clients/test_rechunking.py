@@ -78,7 +78,7 @@ def stack(sender: Sender) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx2.Client]:
-    with httpx2.Client(timeout=30) as client:
+    with httpx2.Client(timeout=60) as client:
         yield client
 
 

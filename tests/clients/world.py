@@ -180,10 +180,8 @@ class World:
             self._simulator,
             server=ServerSettings(body_bytes_max=BODY_BYTES_MAX),
             ledger=LedgerSettings(lease_ms=LEASE_MS, heartbeat_ms=HEARTBEAT_MS),
+            timeouts=TimeoutSettings(connect_s=20, first_byte_s=5, idle_s=60, total_s=600),
         )
-        patient = TimeoutSettings(connect_s=5, first_byte_s=3, idle_s=60, total_s=600)
-        provider = settings.providers["simulated"].model_copy(update={"timeouts": patient})
-        settings = settings.model_copy(update={"providers": {"simulated": provider}})
         stack = self._open.enter_context(running_stack(settings, **options))
         self.stacks.append(stack)
         port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
@@ -243,7 +241,7 @@ def _ask(stack: Stack, secret: str, repeat: str = "") -> httpx2.Response:
         f"{stack.base_url}/chat/completions",
         json=SHORT,
         headers=_headers(secret, repeat),
-        timeout=20,
+        timeout=60,
     )
 
 

@@ -6,14 +6,18 @@ from gateway.settings import ProviderSettings, Settings, TimeoutSettings
 from simulator.process import Simulator, start_simulator
 from tests.stack import Stack, running_stack
 
+PATIENT = TimeoutSettings(connect_s=20, first_byte_s=20, idle_s=20, total_s=60)
 
-def simulated_settings(simulator: Simulator, **more: object) -> Settings:
+
+def simulated_settings(
+    simulator: Simulator, *, timeouts: TimeoutSettings = PATIENT, **more: object
+) -> Settings:
     """A gateway whose one provider is the simulator, priced by OpenAI's list."""
     provider = ProviderSettings(
         base_url=simulator.base_url,
         api_key="sk-simulated",  # type: ignore[arg-type]
         prices="openai",
-        timeouts=TimeoutSettings(connect_s=2, first_byte_s=1, idle_s=2, total_s=20),
+        timeouts=timeouts,
     )
     return Settings(providers={"simulated": provider}, **more)  # type: ignore[arg-type]
 

@@ -33,7 +33,7 @@ from tests.budgets.server import Server
 
 SHARD = names_on("07")
 OUTBOXES = [names_on(shard).outbox for shard in all_shards()]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 PROGRAM = """
 import sys

@@ -32,7 +32,7 @@ def hang_up(stack: Stack, secret: str, directive: str, *, after: int) -> str:
     port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
     message = {"role": "user", "content": f"Hello. [[simulate: {directive}]]"}
     document = orjson.dumps({"model": MODEL, "messages": [message], "stream": True, "max_tokens": 3_000})
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         raw.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (secret.encode(), len(document), document)
@@ -81,7 +81,7 @@ def test_a_whole_answer_that_breaks_off_is_a_502_and_its_cost_is_doubted(
         "max_tokens": 500,
         "messages": [{"role": "user", "content": f"[[simulate: {wish}]]"}],
     }
-    with httpx2.Client(timeout=15) as client:
+    with httpx2.Client(timeout=60) as client:
         answer = client.post(
             f"{billing_on.base_url}/chat/completions",
             json=body,

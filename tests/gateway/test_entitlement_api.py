@@ -42,7 +42,7 @@ def check(stack: Stack, secret: str, customer: str, feature: str, **more: Any) -
         f"{root(stack)}/api/v1/client/entitlements/check",
         json={"customerReferenceId": customer, "featureKey": feature, **more},
         headers={"Authorization": f"Bearer {secret}"},
-        timeout=10,
+        timeout=60,
     )
 
 
@@ -80,19 +80,19 @@ def test_the_plan_of_a_customer_with_all_its_features(stack: Stack, secret: str)
     stack.plans.put_plan(plan("c2", requests(3), spend, features=("search", "notes"), name="Second"))
     bound = stack.key(scopes=READING, customer="c2")
     stack.customers.subscribe("c2", "c2")
-    answer = httpx2.get(f"{root(stack)}/api/plan", headers={"Authorization": f"Bearer {bound}"}, timeout=10)
+    answer = httpx2.get(f"{root(stack)}/api/plan", headers={"Authorization": f"Bearer {bound}"}, timeout=60)
     document = answer.json()
     assert (document["plan"], document["plan_version"], document["name"]) == ("c2", 1, "Second")
     assert [each["feature_key"] for each in document["features"]] == ["search", "notes"]
     assert document["features"][0]["limit"] == 3
     money = document["features"][1]  # nothing but the budget of all features together is on it
     assert (money["unit"], money["limit"], money["remaining_nano"]) == ("usd", 5.0, str(5 * DOLLAR))
-    unbound = httpx2.get(f"{root(stack)}/api/plan", headers={"Authorization": f"Bearer {secret}"}, timeout=10)
+    unbound = httpx2.get(f"{root(stack)}/api/plan", headers={"Authorization": f"Bearer {secret}"}, timeout=60)
     assert (unbound.status_code, unbound.json()["error"]["param"]) == (400, "Observe-Customer")
     nobody = httpx2.get(
         f"{root(stack)}/api/plan",
         headers={"Authorization": f"Bearer {secret}", "Observe-Customer": "nobody"},
-        timeout=10,
+        timeout=60,
     )
     assert (nobody.json()["plan"], nobody.json()["features"]) == (None, [])
 
@@ -113,7 +113,7 @@ def test_who_may_ask_and_how_faults_look(stack: Stack, secret: str) -> None:
         f"{root(stack)}/api/v1/client/entitlements/check",
         content=b"{",
         headers={"Authorization": f"Bearer {secret}"},
-        timeout=10,
+        timeout=60,
     )
     assert broken.status_code == 400
     stack.revoke(bound)

@@ -66,7 +66,7 @@ def fickle(answers: int) -> Iterator[Fickle]:
 
 
 def settings(primary: str, secondary: Simulator) -> Settings:
-    times = TimeoutSettings(connect_s=1, first_byte_s=2, idle_s=2, total_s=10)
+    times = TimeoutSettings(connect_s=20, first_byte_s=20, idle_s=20, total_s=60)
     return Settings(
         providers={
             "first": ProviderSettings(base_url=primary, api_key="sk-1", prices="openai", timeouts=times),  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def settings(primary: str, secondary: Simulator) -> Settings:
 def ask(stack: Stack, secret: str, text: str, **fields: Any) -> httpx2.Response:
     body = {"model": "fast", "messages": [{"role": "user", "content": text}], **fields}
     headers = {"Authorization": f"Bearer {secret}"}
-    return httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=10)
+    return httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def misbehave(text: str, directive: str, *spent: Simulator) -> dict[str, Any]:
                     f"{provider.base_url}/chat/completions",
                     json={"model": "gpt-4o", **body},
                     headers={"Authorization": "Bearer sk-x"},
-                    timeout=5,
+                    timeout=60,
                 )
     return body
 
@@ -125,7 +125,7 @@ def send(stack: Stack, secret: str, body: dict[str, Any], **fields: Any) -> http
         f"{stack.base_url}/chat/completions",
         json={"model": "fast", **body, **fields},
         headers=headers,
-        timeout=10,
+        timeout=60,
     )
 
 

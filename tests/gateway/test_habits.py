@@ -48,7 +48,7 @@ def send(stack: Stack, simulator: Simulator, model: str, **fields: Any) -> dict[
         f"{stack.base_url}/chat/completions",
         json={"model": model, **CHAT, **fields},
         headers={"Authorization": f"Bearer {stack.key()}"},
-        timeout=10,
+        timeout=60,
     )
     (received,) = simulator.received()
     return {**received, "body": orjson.loads(received["body"]), "headers": dict(received["headers"])}

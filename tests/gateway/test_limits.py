@@ -28,7 +28,7 @@ def ask(
     messages = [{"role": "user", "content": text}]
     body = {"model": model, "messages": messages, "max_tokens": 20, "stream": stream}
     sent = {"Authorization": f"Bearer {secret}", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    return httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=sent, timeout=10)
+    return httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=sent, timeout=60)
 
 
 def told(answer: httpx2.Response) -> tuple[int, Any]:
@@ -119,7 +119,7 @@ def test_tokens_per_minute_are_charged_as_used(stack: Stack) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi. [[simulate: tokens=1990]]"}]}
     headers = {"Authorization": f"Bearer {secret}"}
     url = f"{stack.base_url}/chat/completions"
-    assert httpx2.post(url, json=body, headers=headers, timeout=10).status_code == 200
+    assert httpx2.post(url, json=body, headers=headers, timeout=60).status_code == 200
     assert told(ask(stack, secret)) == (429, "rate_limit_exceeded")
 
 
@@ -128,7 +128,7 @@ def test_output_tokens_are_bounded_before_and_counted_after(stack: Stack) -> Non
     stack.limits.set("key", stack.records[secret], "output_tokens", "day", 600)
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi. [[simulate: tokens=5000]]"}]}
     headers = {"Authorization": f"Bearer {secret}"}
-    answer = httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=10)
+    answer = httpx2.post(f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60)
     assert answer.status_code == 200
     assert answer.headers["observe-max-tokens"] == "600"
     event = stack.event(answer.headers["x-request-id"])

@@ -25,7 +25,7 @@ def ask(stack: Stack, model: str) -> httpx2.Response:
         f"{stack.base_url}/chat/completions",
         json={"model": f"simulated/{model}", "messages": [{"role": "user", "content": "Hello there."}]},
         headers={"Authorization": f"Bearer {stack.key()}"},
-        timeout=15,
+        timeout=60,
     )
 
 

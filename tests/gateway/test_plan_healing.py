@@ -199,7 +199,7 @@ async def test_rows_of_plans_come_back_as_they_were(site: Site) -> None:
     while healer.counters.reseeds == 0:
         await asyncio.to_thread(healer.pass_once, clock_ms)
         clock_ms += 200
-        assert clock_ms < 20_000
+        assert clock_ms < 200_000
     assert site.rows() == before
     assert await site.use("a", "search")
 

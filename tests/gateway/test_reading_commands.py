@@ -143,7 +143,7 @@ def test_following_tail_shows_what_is_recorded_later_also_with_an_older_id(
         assert [b"acme" in process.stdout.readline() for _ in range(2)] == [True, True]
     finally:
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=60)
     assert (rest, process.returncode) == (b"", 0)
 
 
@@ -158,7 +158,7 @@ main(["report", "--since", "2026-01-01", *{place}], standalone_mode=False)
 """
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
     environment.pop("NO_COLOR", None)
-    subprocess.run([sys.executable, "-c", program], stdout=other_end, env=environment, check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", program], stdout=other_end, env=environment, check=True, timeout=60)
     shown = os.read(main_end, 65_536).decode()
     os.close(main_end)
     os.close(other_end)

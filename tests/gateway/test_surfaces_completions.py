@@ -190,7 +190,7 @@ def client(stack: Stack, secret: str) -> Iterator[OpenAI]:
 @pytest.fixture
 def http(stack: Stack, secret: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(
-        base_url=stack.base_url, timeout=15, headers={"Authorization": f"Bearer {secret}"}
+        base_url=stack.base_url, timeout=60, headers={"Authorization": f"Bearer {secret}"}
     ) as made:
         yield made
 

@@ -114,7 +114,7 @@ def bodies(draw: st.DrawFn, surface: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def http(stack: Stack) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.base_url, timeout=30) as client:
+    with httpx2.Client(base_url=stack.base_url, timeout=60) as client:
         yield client
 
 

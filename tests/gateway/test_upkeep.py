@@ -31,8 +31,9 @@ from tests.gateway.recorders import eventually, put
 from tests.metering.events import event
 
 NAMES = names_of(ACCOUNT)
-WHOLE_S = 1.6
-"""From the server's return to a ledger that admits: grace, two looks, and the seeding."""
+WHOLE_S = 10.0
+"""From the server's return to a ledger that admits: grace, two looks, and the seeding take 1.6 s on a quiet
+machine, and what the recorder waits for takes twice this bound."""
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def locked(path: Path) -> Iterator[None]:
 def test_a_ledger_is_whole_soon_after_its_server_is_back_whatever_the_recorder_waits_for(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recording, "WAIT_MS", 3_000)  # one read
+    monkeypatch.setattr(recording, "WAIT_MS", 20_000)  # one read
     with recorder(server, path):
         eventually(lambda: is_whole(server))
         for _ in range(3):
@@ -120,6 +121,7 @@ def test_a_ledger_is_whole_soon_after_its_server_is_back_whatever_the_recorder_w
             took_s = time.monotonic() - began
             print(f"whole {took_s:.2f} s after the server's return")
             assert took_s < WHOLE_S
+        server.kill()  # so that the reading that is under way ends
 
 
 def test_a_locked_database_is_told_once_and_nothing_is_said_to_be_published(
@@ -128,7 +130,7 @@ def test_a_locked_database_is_told_once_and_nothing_is_said_to_be_published(
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
     monkeypatch.setattr(healing, "BUSY_MS", 20)
     with locked(path), recorder(server, path):
-        eventually(lambda: "database_unavailable" in said)
+        eventually(lambda: {"database_unavailable", "shard_cold"} <= set(said))
         time.sleep(2)
         assert not is_whole(server)
         assert not server.client.exists(NAMES.limits)
@@ -147,7 +149,7 @@ def test_a_recorder_that_has_nothing_to_store_does_not_say_that_the_database_is_
     LimitBook(engine, LedgerRows(client)).publish_all()
     engine.dispose()
     with recorder(server, path, claim_idle_ms=1_000):  # so it looks after half a second what it has in hand
-        eventually(lambda: is_whole(server))
+        eventually(lambda: "shard_seeded" in said)
         said.clear()
         with locked(path):
             put(server, [event()], NAMES.outbox)

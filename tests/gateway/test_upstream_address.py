@@ -55,7 +55,7 @@ def test_no_header_and_no_field_of_a_body_sends_a_request_elsewhere(stack: Stack
     )
     headers = dict.fromkeys(names_of_headers, canary.address)
     message = {"role": "user", "content": "[[simulate: tokens=2]]"}
-    with httpx2.Client(headers={"Authorization": f"Bearer {secret}", **headers}, timeout=10) as client:
+    with httpx2.Client(headers={"Authorization": f"Bearer {secret}", **headers}, timeout=60) as client:
         for name in names:
             body = {"model": "gpt-4o-mini", "messages": [message], name: canary.address}
             body["metadata"] = {name: canary.address}
@@ -74,7 +74,7 @@ def test_a_redirect_of_the_provider_is_not_followed(stack: Stack, canary: Canary
     secret = stack.key()
     text = f"[[simulate: redirect={canary.address}/v1/chat/completions]]"
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
-    with httpx2.Client(headers={"Authorization": f"Bearer {secret}"}, timeout=10) as client:
+    with httpx2.Client(headers={"Authorization": f"Bearer {secret}"}, timeout=60) as client:
         answer = client.post(f"{stack.base_url}/chat/completions", json=body)
     assert answer.status_code == 502
     assert "location" not in answer.headers

@@ -152,7 +152,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     for child in children:
         child.start()
     start.set()
-    found = [answers.get(timeout=20) for _ in children]
+    found = [answers.get(timeout=120) for _ in children]
     for child in children:
         child.join()
     assert found == ["ok"] * len(children)

@@ -27,7 +27,7 @@ providers:
 server:
   drain_s: 5
 """
-WITHIN_S = 20
+WITHIN_S = 90
 
 
 class Installation:
@@ -97,7 +97,7 @@ class Installation:
 
     async def scrape(self) -> str:
         url = self.state.metrics_url
-        return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+        return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=60).read().decode())
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end; the rest of its output is then in banner and log."""

@@ -37,7 +37,7 @@ class Site(Installation):
         if self.direct is None:
             return super().redis
         if self._redis is None:
-            self._redis = Redis.from_url(self.direct, socket_timeout=10)
+            self._redis = Redis.from_url(self.direct, socket_timeout=60)
         return self._redis
 
     async def workers(self, count: int) -> list[int]:

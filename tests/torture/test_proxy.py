@@ -16,7 +16,7 @@ import pytest
 
 from .proxy import Fault, FaultProxy
 
-PATIENCE_S = 5.0
+PATIENCE_S = 60.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -148,16 +148,17 @@ async def test_latency_delays_each_way_and_nothing_is_lost_when_it_ends() -> Non
         proxy.fault(latency_s=0.1)
         began = monotonic()
         assert await echoed(streams, b"slow") == b"slow"
-        assert 0.2 <= monotonic() - began < 1.0
+        assert monotonic() - began >= 0.2
+        proxy.fault(latency_s=30.0)
         proxy.heal()
         began = monotonic()
         assert await echoed(streams, b"quick again") == b"quick again"
-        assert monotonic() - began < 0.1
+        assert monotonic() - began < 20
 
 
 async def test_many_reads_are_on_their_way_at_once_under_latency() -> None:
     async with linked() as (_, proxy):
-        proxy.fault(latency_s=0.2)
+        proxy.fault(latency_s=0.5)
         streams = await connect(proxy)
         began = monotonic()
         for _ in range(20):
@@ -165,7 +166,7 @@ async def test_many_reads_are_on_their_way_at_once_under_latency() -> None:
             await asyncio.sleep(0.005)
         async with asyncio.timeout(PATIENCE_S):
             await streams[0].readexactly(200)
-        assert monotonic() - began < 1.0, "their latencies are not added up"
+        assert monotonic() - began < 8, "their latencies are not added up to twenty seconds"
 
 
 async def test_bandwidth_bounds_what_passes() -> None:
@@ -174,7 +175,7 @@ async def test_bandwidth_bounds_what_passes() -> None:
         proxy.fault(bytes_per_s=20_000)
         began = monotonic()
         assert await echoed(streams, b"x" * 4_000) == b"x" * 4_000
-        assert 0.15 <= monotonic() - began < 1.5
+        assert monotonic() - began >= 0.15
 
 
 async def test_slices_arrive_byte_by_byte() -> None:

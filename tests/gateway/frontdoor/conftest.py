@@ -18,7 +18,7 @@ from gateway.frontdoor.limits import DoorLimits
 from gateway.settings.server import ServerSettings
 from gateway.worker import server_config
 
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 
 
 @dataclass

@@ -100,7 +100,7 @@ async def byte_by_byte(hall: Hall, raw: bytes) -> bytes:
             break
         writing.write(raw[at : at + 1])
         await asyncio.sleep(0)
-    answer = await asyncio.wait_for(reading.read(), 10)
+    answer = await asyncio.wait_for(reading.read(), 60)
     writing.close()
     return answer
 
@@ -147,7 +147,7 @@ async def test_what_comes_while_a_request_is_answered_is_not_read_either(hall: H
     writing.write(BEHIND)
     await asyncio.sleep(0.05)
     hall.told.set()
-    answer = await asyncio.wait_for(reading.read(), 5)
+    answer = await asyncio.wait_for(reading.read(), 60)
     writing.close()
     assert answer.count(b"HTTP/1.1 ") == 1
     assert hall.asked == [("POST", "/wait", b"ab")]
@@ -165,9 +165,9 @@ async def test_plain_requests_are_served_one_after_the_other(hall: Hall) -> None
         b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n",
     ):
         writing.write(raw)
-        head = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 60)
         if b"100 Continue" in head:
-            head = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 5)
+            head = await asyncio.wait_for(reading.readuntil(b"\r\n\r\n"), 60)
         assert head.startswith(b"HTTP/1.1 200"), head
         assert b"connection: close" not in head
         if not raw.startswith(b"HEAD"):

@@ -20,7 +20,7 @@ from gateway.transport.pool import PooledTransport
 from tests.gateway.transport.script import Script, ScriptedServer
 
 KINDS: tuple[Kind, ...] = ("native", "aiohttp")
-PATIENT = Timeouts(connect_s=5.0, first_byte_s=5.0, idle_s=5.0, total_s=10.0)
+PATIENT = Timeouts(connect_s=60.0, first_byte_s=60.0, idle_s=60.0, total_s=120.0)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:

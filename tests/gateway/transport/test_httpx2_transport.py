@@ -17,7 +17,7 @@ async def client_for(
     build: Build, origin: str, cleanup: AsyncExitStack, **options: object
 ) -> httpx2.AsyncClient:
     transport = HttpxPortTransport(build(origin, **options), origin)
-    client = httpx2.AsyncClient(transport=transport, base_url=origin, timeout=5.0)
+    client = httpx2.AsyncClient(transport=transport, base_url=origin, timeout=60.0)
     return await cleanup.enter_async_context(client)
 
 
@@ -125,7 +125,7 @@ async def test_deadlines_and_refusals_are_httpx2s_own_exceptions_too(
     server = await serve(script)
     client = await client_for(build, server.origin, cleanup, max_connections=1, pool_wait_s=0.05)
     with pytest.raises(httpx2.ReadTimeout):
-        await client.post("/", timeout=0.1)
+        await client.post("/", timeout=httpx2.Timeout(60.0, read=0.1))
     held = asyncio.ensure_future(client.post("/"))
     while len(server.requests) < 2:
         await asyncio.sleep(0.001)

@@ -94,6 +94,6 @@ except UnusableOptions as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert "tollkeeper[aiohttp]" in done.stdout
