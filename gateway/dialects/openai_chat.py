@@ -16,6 +16,7 @@ from gateway.dialects.exchange import (
     read_stream_options,
     wrong_type,
 )
+from gateway.dialects.openai_fields import missing, read_image
 from gateway.errors import BadRequest
 
 CHOICES_MAX = 128
@@ -41,9 +42,7 @@ def read_call(body: dict[str, Any]) -> Exchange:
 
 def _read_messages(messages: Any, call: Exchange) -> None:
     if messages is None:
-        raise BadRequest(
-            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
-        )
+        raise missing("messages")
     if not isinstance(messages, list):
         raise wrong_type("messages", messages, "an array of objects")
     if not messages:
@@ -77,13 +76,7 @@ def _read_part(part: dict[str, Any], path: str, call: Exchange) -> None:
     if kind in _TEXT_PARTS:
         return
     if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        if not isinstance(url, str):
-            raise wrong_type(f"{path}.image_url.url", url, "a string")
-        call.images += 1
-        call.has_media = True
-        call.media_bytes += len(url)
+        read_image(part, path, call)
     elif kind == "input_audio":
         call.has_media = call.has_audio = True
         # Its base64 text bounds its tokens: wav and mp3 are accepted, the leanest mp3 has 1,000 bytes a

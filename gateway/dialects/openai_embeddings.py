@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.exchange import TokenExchange, is_token, read_model, wrong_type
+from gateway.dialects.openai_fields import read_input
 from gateway.errors import BadRequest
 
 
 def read_call(body: dict[str, Any]) -> TokenExchange:
     """Understand one embeddings request; BadRequest names the field that is wrong."""
     call = TokenExchange("embeddings", body, read_model(body), produces_tokens=False)
-    given = body.get("input")
-    if given is None:
-        raise BadRequest(
-            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
-    if not isinstance(given, (str, list)):
-        raise wrong_type("input", given, "a string or an array")
+    given = read_input(body)
     if not given:
         raise BadRequest("'input' must not be empty.", param="input", code="invalid_value")
     call.messages = 1

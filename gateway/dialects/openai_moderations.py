@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.dialects.exchange import TokenExchange, read_model, wrong_type
+from gateway.dialects.openai_fields import read_image, read_input
 from gateway.errors import BadRequest
 
 DEFAULT_MODEL = "omni-moderation-latest"
@@ -20,13 +21,7 @@ def read_call(body: dict[str, Any]) -> TokenExchange:
     if body.get("model") is None:
         body = {**body, "model": DEFAULT_MODEL}
     call = TokenExchange("moderations", body, read_model(body), produces_tokens=False)
-    given = body.get("input")
-    if given is None:
-        raise BadRequest(
-            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
-    if not isinstance(given, (str, list)):
-        raise wrong_type("input", given, "a string or an array")
+    given = read_input(body)
     if given == []:
         raise BadRequest("Invalid 'input': empty array.", param="input", code="empty_array")
     call.messages = 1
@@ -44,13 +39,7 @@ def _read_part(part: Any, path: str, call: TokenExchange) -> None:
         raise wrong_type(path, part, "a string or an object")
     kind = part.get("type")
     if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        if not isinstance(url, str):
-            raise wrong_type(f"{path}.image_url.url", url, "a string")
-        call.images += 1
-        call.has_media = True
-        call.media_bytes += len(url)
+        read_image(part, path, call)
     elif kind != "text":
         # Whatever else may be looked at one day: its cost has no bound that we know of.
         call.unbounded = call.unbounded or path
