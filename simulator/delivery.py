@@ -180,6 +180,7 @@ class StreamDelivery(Delivery):
         self._answer: Paid = said.paid
         self._events = said.events
         self._content_type = said.content_type
+        self._opening = said.opening
         self._chunked = self._request.chunks and wish.wrong_length is None
         self._thinking_since: float | None = None
         self._due = 0.0
@@ -231,6 +232,9 @@ class StreamDelivery(Delivery):
         self._outlet.write(opening)
         if self._wish.hang == "after_headers":
             return
+        if self._opening:
+            split = self._wish.chunk_split
+            self._outlet.write(chunk(self._opening, split) if self._chunked else self._opening)
         think_s = self._answer.hidden * self._pace_s
         if think_s > 0:
             self._thinking_since = self._loop.time()

@@ -41,19 +41,28 @@ class Paid(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """One document. `paid` is None for what has no output tokens (embeddings, lists, counts)."""
+    """One document. `paid` is None for what has no output tokens (embeddings, lists, counts).
+
+    `times` are the seconds before the first byte and for each token, where they are not the call's own.
+    """
 
     reply: Reply
     paid: Paid | None = None
+    times: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer event by event."""
+    """An answer event by event. `opening` is sent at once, before the time of what is hidden.
+
+    `times` are the seconds before the first byte and for each token, where they are not the call's own.
+    """
 
     events: Iterator[Event]
     paid: Paid
     content_type: bytes = EVENT_STREAM
+    opening: bytes = b""
+    times: tuple[float, float] | None = None
 
 
 Said = Whole | Stream
@@ -82,7 +91,8 @@ class Asked:
     """One request on its way to an answer.
 
     `names` are the parts of its path that the row's template names, `tokens` the length of an answer without
-    a directive. `charge` is on the bill when the row is billed.
+    a directive, `times` the seconds before its first byte and for each token. `charge` is on the bill when
+    the row is billed; who answers later than this request ends may keep it and leave another in its place.
     """
 
     request: Request
@@ -94,6 +104,7 @@ class Asked:
     names: dict[str, str] = field(default_factory=dict)
     credential: str = ""
     body: dict[str, Any] = field(default_factory=dict)
+    times: tuple[float, float] = (0.0, 0.0)
 
     @property
     def may_direct(self) -> bool:
@@ -167,7 +178,8 @@ class Row(Generic[C]):
     """One path and its two functions. `{name}` in a path stands for any text; see `table`.
 
     With `header` the row serves only requests that have it, and goes before a row without. Rows that are not
-    `billed` leave no line on the bill. Methods without a body (GET, DELETE) are not asked for one.
+    `billed` leave no line on the bill. Methods without a body (GET, DELETE) are not asked for
+    one, and what is not billed may come without.
     """
 
     method: str

@@ -93,14 +93,15 @@ class Service:
 
     def _answer(self, connection: Connection, asked: Asked, row: Row[Any]) -> Delivery:
         """What every path has in common: read, heed the directive, say, and let it leave at its pace."""
-        if row.method in WITH_BODY:
+        if row.method in WITH_BODY and (row.billed or asked.request.body):
             asked.body = asked.dialect.document(asked.request)
             asked.charge.model = asked.names.get("model") or str(asked.body.get("model") or "")
         call = row.read(asked)
         wish = self._in_force(call.directive)
+        asked.times = self._times(row, wish)
         wanted = wanted_reply(asked, wish)
         said = row.say(asked, call, wish) if wanted is None else Whole(wanted)
-        first_s, pace_s = self._times(row, wish)
+        first_s, pace_s = said.times or asked.times
         bill_full = wish.bill_full or self.habits.bill_full_on_hangup
         if isinstance(said, Stream):
             return StreamDelivery(

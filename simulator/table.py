@@ -16,6 +16,7 @@ from simulator.embeddings import read_embedding_call, say_embedding
 from simulator.gemini.rows import ROWS as GEMINI_ROWS
 from simulator.moderations import read_moderation_call, say_moderation
 from simulator.openai import OPENAI, read_models, say_models
+from simulator.responses.rows import ROWS as RESPONSES_ROWS
 from simulator.wire import Request
 
 ROWS: tuple[Row[Any], ...] = (
@@ -25,6 +26,7 @@ ROWS: tuple[Row[Any], ...] = (
     Row("POST", "/v1/moderations", OPENAI, read_moderation_call, say_moderation),
     Row("GET", "/v1/models", OPENAI, read_models, say_models, billed=False),
     Row("GET", "/v1/models/{model}", OPENAI, read_models, say_models, billed=False),
+    *RESPONSES_ROWS,
     *ANTHROPIC_ROWS,
     *GEMINI_ROWS,
     *COHERE_ROWS,
