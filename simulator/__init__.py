@@ -1,10 +1,14 @@
-"""A simulated provider: a real server on a real socket that speaks OpenAI's dialect and keeps its own bill.
+"""A simulated provider: a real server on a real socket that speaks several dialects and keeps its own bill.
 
 It exists so that a gateway can be tried, measured and proved right without an account anywhere: it answers
 `/v1/chat/completions` and `/v1/completions` (streamed and not), `/v1/embeddings`, `/v1/moderations` and
 `/v1/models` in OpenAI's shapes, and charges for the token pieces that it really sent, at prices typed by hand
 as fractions in `models.py`. It shares no code with what it checks: no import of ours, no price data, no
 tokenizer of anybody else.
+
+What is said here of OpenAI's dialect holds for the others too, with what their packages say: `anthropic`,
+`gemini`, `cohere`, `bedrock` and so on (`python -c "import simulator.anthropic as d; help(d)"`). `table` has
+every path.
 
 Reading order: `provider` (the server) -> `connection` (one socket; `wire` is HTTP as bytes) -> `service`
 (which answer) -> `table` (every path and what answers it) -> `dialect` (the nouns: what is asked, how a
@@ -25,7 +29,8 @@ Its own paths (no key needed)
     GET    /_simulator/open       {connections, requests, streams}, not counting the connection that asks.
     GET    /_simulator/received   the last 64 requests as they arrived: {method, path, headers, body}.
 
-The id of a request on the bill is its `x-client-request-id` header, else the `x-request-id` it was given.
+The id of a request on the bill is its `x-client-request-id` header, else the `x-request-id` it was given (or
+what the dialect has in its place).
 Several calls with one id are attempts of one request. Any bearer key is accepted, except those that begin
 with `obs_` (a client's key that leaked through a gateway) or `sk-invalid`: 401 `invalid_api_key`.
 
@@ -71,7 +76,7 @@ Directives
     wrong_length[=D]      a Content-Length that is D (default 10; negative: too short) off, then closed
     malformed=json|sse    an answer cut in two under a right Content-Length | an event that is no JSON
     no_usage              no usage in the answer; usage_twice: the usage event comes twice
-    no_done               the stream ends well-formed but without its [DONE]
+    no_done               the stream ends well-formed but without its [DONE], or what stands for it
     error_in_stream[=N]   an error event after N content events (default half), then the end; in an answer
                           that is not streamed, an error document with status 200, charged as the answer
                           it replaces
