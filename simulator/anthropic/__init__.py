@@ -10,8 +10,8 @@ Paths
     POST   /v1/projects/{project}/locations/{location}/publishers/anthropic/models/{model}:rawPredict and
            :streamRawPredict, .../models/count-tokens:rawPredict
 
-`x-api-key` or a bearer token, and `anthropic-version`; at Vertex AI a bearer token, and `anthropic_version` in
-the body. The id on the bill is `request-id`. Counting tokens costs nothing but has its line on the bill.
+`x-api-key` or a bearer token, and `anthropic-version`; at Vertex AI a bearer token, and `anthropic_version`
+in the body. The id on the bill is `request-id`. Counting tokens costs nothing but has its line on the bill.
 
 How it counts
     Input: 3 for the answer to begin, 4 a message, 346 or 313 for the instructions that come with tools, the
@@ -19,9 +19,9 @@ How it counts
     `input_tokens` are without what the cache read and wrote. Marked prompts of 1,024 tokens or more (4,096
     for Haiku 4.5) are cached for five minutes or an hour; see `cache`.
     Thinking is output, within `max_tokens`: 256 tokens or, by `output_config.effort`, 64 (low), 128, 256
-    (high), 512, 1,024 (max), at most the budget. Models of the fifth generation think although nobody asks and
-    show nothing; then pings pass in the stream, each for 16 tokens. What is shown is a summary. A signature
-    that was changed is refused.
+    (high), 512, 1,024 (max), at most the budget. Models of the fifth generation think although nobody asks
+    and show nothing; then pings pass in the stream, each for 16 tokens. What is shown is a summary. A
+    signature that was changed is refused.
     A web search (`tools` with `web_search_...`; one, or `searches=N`) costs a cent, its call as output and
     500 tokens of input, which `message_start` does not yet know.
     Prompts above the threshold cost more as a whole (Sonnet 4.5 with the beta `context-1m`: 200,000, Haiku

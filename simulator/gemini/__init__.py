@@ -19,15 +19,15 @@ How it counts
     Only the pieces of texts, and of functions as JSON; an image or a page of a document counts 258. Prefixes
     of 1,024 tokens or more are cached without being asked, in steps of 128: `cachedContentTokenCount` is
     inside the prompt. Thoughts are outside of the candidate, cost what it costs and are within
-    `maxOutputTokens`: 128 tokens, by `thinkingLevel` 0, 64, 128, 256, at most the `thinkingBudget`; 2.5 Pro and
-    3.1 Pro cannot do without. They pass unseen before the first byte of a stream's text. Every document of a
-    stream has the usage until then; each carries 4 tokens, the last none.
+    `maxOutputTokens`: 128 tokens, by `thinkingLevel` 0, 64, 128, 256, at most the `thinkingBudget`; 2.5 Pro
+    and 3.1 Pro cannot do without. They pass unseen before the first byte of a stream's text. Every document
+    of a stream has the usage until then; each carries 4 tokens, the last none.
     A request that searches (`googleSearch`; one query, or `searches=N`) costs $0.035 up to Gemini 2.5, $0.014
     for each query from Gemini 3 on. Prompts of Pro models above 200,000 tokens cost more as a whole.
     Embeddings report no usage. Counting tokens costs nothing but has its line on the bill.
 
-What it does not do: audio, video, files, explicit caches (`cachedContent` is refused), code execution, several
-candidates; `stopSequences` and safety settings are read and change nothing. From Gemini 3 on a function call
-of the turn that still runs must come back with its signature. `no_done` leaves out the document that says why
-the answer ends.
+What it does not do: audio, video, files, explicit caches (`cachedContent` is refused), code execution,
+several candidates; `stopSequences` and safety settings are read and change nothing. From Gemini 3 on a
+function call of the turn that still runs must come back with its signature. `no_done` leaves out the document
+that says why the answer ends.
 """
