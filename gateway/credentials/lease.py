@@ -25,6 +25,8 @@ WAIT_MAX_S = 20.0
 """How long a request waits for a fetch."""
 RETRY_S, RETRY_MAX_S = 1.0, 30.0
 """The wait after a fetch that failed; it doubles."""
+TOLD_EVERY_S = 600.0
+"""How often the log tells of the same failure."""
 REJECTED_EVERY_S = 60.0
 """How often a refusal by the provider makes us fetch again: it need not be the credential's fault."""
 
@@ -65,6 +67,7 @@ class Leased(Generic[T]):
         self._fetched_at = float("-inf")
         self._fault: CredentialFault | None = None
         self._retry_s = RETRY_S
+        self._told_at = float("-inf")
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -136,6 +139,8 @@ class Leased(Generic[T]):
             why = f"Credential of {self._name}: it was over when it came; is the clock of this machine right?"
             self._failed(CredentialFault(why, refused=True))
             return
+        if self._fault is not None:
+            self._log.info("credential_fetched_again", provider=self._name)
         self._lease, self._fault, self._fetched_at = lease, None, now
         self._until = now + left_s - MARGIN_S
         self._retry_s = RETRY_S
@@ -144,15 +149,17 @@ class Leased(Generic[T]):
         self._start_in(due_in_s(left_s))
 
     def _failed(self, fault: CredentialFault) -> None:
+        now, left_s = self._clock(), self._until - self._clock()
+        if str(fault) != str(self._fault) or now - self._told_at >= TOLD_EVERY_S:
+            self._told_at = now
+            self._log.warning(
+                "credential_not_fetched",
+                provider=self._name,
+                why=str(fault),
+                refused=fault.refused,
+                in_force_s=round(left_s) if 0 < left_s < float("inf") else None,
+            )
         self._fault = fault
-        left_s = self._until - self._clock()
-        self._log.warning(
-            "credential_not_fetched",
-            provider=self._name,
-            why=str(fault),
-            refused=fault.refused,
-            in_force_s=round(left_s) if 0 < left_s < float("inf") else None,
-        )
         self._start_in(self._retry_s)
         self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
 

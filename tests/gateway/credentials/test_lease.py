@@ -141,6 +141,28 @@ async def test_a_fault_is_told_at_once_and_fetching_goes_on_by_itself() -> None:
     assert source.calls == 4
 
 
+async def test_the_log_tells_a_failure_once_then_now_and_then_and_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_MAX_S", 0.001)
+    clock = Clock()
+    other = CredentialFault("it refuses", refused=True)
+    source = Source(*[passing()] * 5, *[other] * 5, *[passing()] * 300, Lease("one"))
+    leased = Leased("p", source, clock=clock)
+    with capture_logs() as logs:
+        leased.start()
+        await until(lambda: source.calls >= 12)
+        assert [line["why"] for line in logs] == [
+            "the token server is away",
+            "it refuses",
+            "the token server is away",
+        ]
+        clock.now += module.TOLD_EVERY_S
+        await until(lambda: len(logs) == 4)
+        await until(lambda: leased.current == "one")
+    assert logs[-1] == {"event": "credential_fetched_again", "provider": "p", "log_level": "info"}
+
+
 async def test_what_is_over_when_it_comes_is_a_fault_that_speaks_of_the_clock() -> None:
     clock = Clock()
     leased = Leased("p", Source(Lease("late", clock.now + 1)), clock=clock)
