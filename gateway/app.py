@@ -46,6 +46,7 @@ from gateway.repeats import Repeats
 from gateway.revocations import Revocations
 from gateway.serve.exposition import collect
 from gateway.settings import Settings
+from gateway.stored import StoredAnswers
 from gateway.uncovered import Uncovered
 from metering import tokens
 from metering.pricebook import PriceBook
@@ -132,6 +133,7 @@ class Gateway:
         """Close connections, once nothing runs any more."""
         await self.parts.closer.finish()
         await self.parts.repeats.finish()
+        await self.parts.stored.finish()
         for upstream in self.parts.upstreams.values():
             await upstream.aclose()
         if self.journal is not None:
@@ -226,6 +228,7 @@ def build_gateway(
             ledger, journal, uncovered, metrics, recent, patience_s=settings.ledger.close_patience_ms / 1_000
         ),
         repeats=Repeats(Claims(connection)),
+        stored=StoredAnswers(connection.command),
         metrics=metrics,
         count_tokens=_count_tokens,
         ping=lambda: connection.command("PING"),

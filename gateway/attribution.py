@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import orjson
 
@@ -174,6 +174,13 @@ class HeaderTable:
             raise BadRequest(f"At most {PROPERTIES_MAX} properties may be sent.", code="invalid_header")
         if properties.setdefault(name, text) != text:
             raise _conflict(f"property {name}", where)
+
+
+def note_query_key(found: Headers, query: bytes) -> None:
+    """Take the credential that stands in a query as `key`, as Google's clients may send it."""
+    for name, value in parse_qsl(query.decode("latin-1")):
+        if name == "key":
+            _note_credential(found, "", b"key", value.encode())
 
 
 def missing(found: Headers, required: Sequence[tuple[str, str]]) -> str | None:

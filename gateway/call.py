@@ -17,7 +17,7 @@ from budgets.ledger import Opened
 from gateway import answers
 from gateway.admission import Caller, allowed_targets
 from gateway.answers import Send
-from gateway.attribution import Headers
+from gateway.attribution import Headers, note_query_key
 from gateway.dialects import Exchange, Surface
 from gateway.dialects.exchange import RawHeaders, parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
@@ -25,7 +25,7 @@ from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavail
 from gateway.forwarding.attempts import Reached, Walk
 from gateway.forwarding.candidates import candidates
 from gateway.forwarding.relay import Receive
-from gateway.opening import admit, find_key, open_request
+from gateway.opening import admit, find_key, open_request, where_it_is_kept
 from gateway.parts import Parts
 from gateway.request import Request
 from metering.event import CostEvent
@@ -38,7 +38,7 @@ from routing.target import Target
 async def serve(
     parts: Parts,
     surface: Surface,
-    place: Mapping[str, str],
+    place: Mapping[str, Any],
     scope: MutableMapping[str, Any],
     receive: Receive,
     send: Send,
@@ -72,7 +72,7 @@ async def serve(
 async def _accept(
     parts: Parts,
     surface: Surface,
-    place: Mapping[str, str],
+    place: Mapping[str, Any],
     event: CostEvent,
     scope: MutableMapping[str, Any],
     receive: Receive,
@@ -81,11 +81,16 @@ async def _accept(
     if parts.draining:
         raise Unavailable("This gateway is shutting down; try again.", code="draining")
     headers = parts.headers.read(scope["headers"])
+    if scope["query_string"]:
+        if surface.key_in_query:
+            note_query_key(headers, scope["query_string"])
+        if surface.query:
+            place = surface.asked(place, scope["query_string"])
     key = await find_key(parts, headers, surface.scope)
     raw = await _read_body(headers, receive, parts.body_bytes_max)
     call = surface.call(parse_object(raw), **place)
     if surface.dialect.passes:
-        call.passed = [each for each in scope["headers"] if each[0] in surface.dialect.passes]
+        call.passed = surface.dialect.passed(scope["headers"])
     route = parts.routes.find(call.model)
     if route is None:
         raise NotFound(
@@ -97,6 +102,8 @@ async def _accept(
     sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
     account = key.account_id
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky, account)
+    if call.continues is not None:
+        found = await where_it_is_kept(parts, caller.key, call, found)
     _describe(event, caller, headers, call, route, allowed_targets(caller.key, found)[0].target)
     if headers.retry_count or headers.idempotency_key is not None:
         await parts.repeats.begin(caller.key, headers, event, call, parts.running)

@@ -31,8 +31,6 @@ TOOL_TOKENS = 64
 """Above what a provider adds around each tool's own schema."""
 BASE_TOKENS = 1_024
 """Above the system prompt that a provider adds once when tools are given (Anthropic: up to 804)."""
-IMAGE_TOKENS = 50_000
-"""Above gpt-4o-mini's dearest image: 2,833 + 8 tiles x 5,667 = 48,169 tokens, the most OpenAI publishes."""
 
 
 class TokenBound(NamedTuple):
@@ -82,13 +80,17 @@ class Ceiling:
         return max(0, (held_nano * 1_000 - self.fixed_pico) // self.output_pico)
 
 
+NO_COST = Ceiling(0, 0, 0, 0, 0, TokenBound(0, 0, 0))
+"""Of what providers charge nothing for."""
+
+
 def input_bound(call: Exchange, body: bytes) -> int:
     """Tokens that the prompt can have at most, from the body as it is forwarded."""
     text = len(body)
     if not body.isascii():
         text = max(text, len(unicodedata.normalize("NFKC", body.decode()).encode()))
     text += call.messages * MESSAGE_TOKENS + call.repeated_bytes
-    text += call.images * IMAGE_TOKENS - call.media_bytes
+    text += call.images * call.image_tokens - call.media_bytes + call.added_tokens
     if call.tools:
         text += BASE_TOKENS + call.tools * TOOL_TOKENS
     return text
@@ -96,7 +98,8 @@ def input_bound(call: Exchange, body: bytes) -> int:
 
 def counted_bound(call: Exchange, tokens: int) -> int:
     """The same bound from an exact count of the prompt's text."""
-    bound = call.counted_prompt(tokens) + call.messages * MESSAGE_TOKENS + call.repeated_bytes
+    bound = call.counted_prompt(tokens) + call.messages * MESSAGE_TOKENS
+    bound += call.repeated_bytes + call.added_tokens
     return bound + BASE_TOKENS + call.tools * TOOL_TOKENS if call.tools else bound
 
 
@@ -109,12 +112,17 @@ def ceiling(
     assumed_output: int | None = None,
     least_output: int | None = None,
 ) -> Ceiling | None:
-    """The ceiling of `call` at one target's price; None where some of its tokens have no price there.
+    """The ceiling of `call` at one target's price; None where some of its tokens have no price there, or its
+    input has no other bound than a context window that is not known.
 
     `input_tokens`: an exact or better input bound, where it was counted. `assumed_output` and
     `least_output`: what the route configures in place of the shipped figures.
     """
     given = input_bound(call, body) if input_tokens is None else input_tokens
+    if call.fills_context:
+        if price.context_window is None:
+            return None
+        given = call.context(price.context_window)
     rates = price.ceiling_rates(input_tokens_max=given, media=call.has_media)
     if _unbounded_rate(call, price, rates):
         return None
@@ -134,7 +142,7 @@ def ceiling(
     least = least_output or (LEAST_OUTPUT_REASONING if price.reasoning else LEAST_OUTPUT)
     assumed = min(assumed, maximum)
     least = min(least, assumed)
-    if price.context_window:
+    if price.context_window and not call.fills_context:
         # A maximum that prompt and context have no room for is refused by some providers.
         assumed = max(least, min(assumed, price.context_window - given))
     return Ceiling(fixed, output_pico, maximum, assumed, least, tokens)
@@ -144,7 +152,7 @@ def without_price(
     call: Exchange, body: bytes, *, assumed_output: int | None = None, least_output: int | None = None
 ) -> Ceiling:
     """The bound in tokens alone, where no price is known and none is asked for."""
-    given = input_bound(call, body)
+    given = UNKNOWN_MAXIMUM if call.fills_context else input_bound(call, body)
     if not call.produces_tokens:
         return Ceiling(0, 0, 0, 0, 0, TokenBound(given, 0, 0))
     tokens = TokenBound(given, call.predicted_bytes, call.choices)

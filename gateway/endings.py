@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from time import time
-
-import orjson
+from typing import Any
 
 from gateway import answers
 from gateway.answers import Send
+from gateway.appraisal import appraise_whole, estimate_unknown, judge, price
 from gateway.dialects import Surface
-from gateway.dialects.dialect import LENGTH
 from gateway.dialects.exchange import RawHeaders
 from gateway.errors import BadKey, GatewayError, Unavailable, UpstreamError
 from gateway.forwarding.attempts import Broken, Reached, Walk
 from gateway.forwarding.candidates import Candidate
+from gateway.forwarding.following import follow
 from gateway.forwarding.relay import NotBegun, Receive, relay_stream
 from gateway.forwarding.tap import StreamTap
 from gateway.parts import Parts
 from gateway.request import Request
-from gateway.settlement import close_free, price_attempt, settle
+from gateway.settlement import settle
+from gateway.stored import Stored
 from gateway.transport.errors import TransportError
 from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from metering.event import Attempt
 from metering.usage import Usage
-from metering.usage.reading import Reading
+from metering.usage.reading import NOTHING
 from routing.outcome import Outcome
 
 TOO_MANY = 429
@@ -41,7 +41,7 @@ async def end_without_answer(parts: Parts, request: Request, error: GatewayError
         error = _stopped(request.stopped)
         event.status = "drained" if request.stopped == "drained" else "failed"
     event.http_status, event.error_code = error.status, error.code
-    await _estimate_unknown(parts, request)
+    await estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, None))
     await answers.send_whole(send, *answers.refusal(error, event.id, request.surface.dialect))
 
@@ -53,29 +53,6 @@ def _stopped(reason: str) -> GatewayError:
     if reason == "key_revoked":
         return BadKey("This API key was revoked while its request ran.")
     return Unavailable("The gateway lost its hold on this request's budget; try again.", code=reason)
-
-
-async def _estimate_unknown(parts: Parts, request: Request) -> None:
-    """Attempts that were sent and lost: the prompt may have been read, so its cost is the estimate."""
-    targets = {(c.target.provider, c.target.model): c for c in request.candidates}
-    for attempt in request.attempts:
-        if attempt.status == "unknown" and attempt.cost_nano is None:
-            if request.call.free:
-                close_free(attempt)
-                continue
-            candidate = targets[attempt.provider or "", attempt.model or ""]
-            counted = await parts.count_tokens(request.call.prompt_text(), candidate.target.model)
-            usage = Usage(input_tokens=request.call.likely_input(counted))
-            price_attempt(
-                attempt,
-                candidate,
-                Reading(usage),
-                parts.prices,
-                source="estimated",
-                most_nano=request.most_nano(attempt),
-                account=request.event.account_id,
-                service_tier=request.call.service_tier,
-            )
 
 
 async def end_refused(parts: Parts, request: Request, reached: Reached, head: RawHeaders, send: Send) -> None:
@@ -119,92 +96,58 @@ async def end_whole(
     request.reading(None)
     attempt.ended_ms = int(time() * 1_000)
     attempt.status = "succeeded"
-    await _read_whole(parts, request, reached, body)
-    await _estimate_unknown(parts, request)
-    await parts.closer.close(request, settle(request, attempt))
     head += answers.passed_headers(reached.answer.headers)
     head.append((b"content-length", b"%d" % len(body)))
+    answer = request.surface.dialect.document(body)
+    if request.call.kept:
+        await _remember(parts, request, reached, answer)
+    if request.call.background and answer is not None and request.surface.dialect.running(answer):
+        await answers.send_whole(send, reached.answer.status, [*head, answers.cost_header(None)], body)
+        await _end_followed(parts, request, reached, request.surface.dialect.answer_id(answer))
+        return None
+    await appraise_whole(parts, request, reached, answer)
+    await estimate_unknown(parts, request)
+    await parts.closer.close(request, settle(request, attempt))
     head.append(answers.cost_header(event.cost_nano))
     await answers.send_whole(send, reached.answer.status, head, body)
     return None
 
 
-async def _read_whole(parts: Parts, request: Request, reached: Reached, body: bytes) -> None:
-    """Usage, served model and outcome from a whole answer."""
-    event, dialect = request.event, request.surface.dialect
-    answer = dialect.document(body)
-    if answer is None:
-        answer = {}
-        event.outcome, event.outcome_reason = "failure", "unreadable_answer"
-    elif dialect.failed(answer):
-        event.outcome, event.outcome_reason = "failure", "error_in_answer"  # some providers say 200 to it
+async def _remember(parts: Parts, request: Request, reached: Reached, answer: dict[str, Any] | None) -> None:
+    """Where the provider keeps this answer, before its caller can ask for it."""
+    answer_id = None if answer is None else request.surface.dialect.answer_id(answer)
+    if answer_id is not None:
+        await parts.stored.remember(answer_id, _stored(request, reached))
+
+
+def _stored(request: Request, reached: Reached) -> Stored:
+    event, target = request.event, reached.candidate.target
+    return Stored(event.account_id, event.customer, target.provider, reached.endpoint.label, target.model)
+
+
+async def _end_followed(parts: Parts, request: Request, reached: Reached, answer_id: str | None) -> None:
+    """An answer that its provider works on in the background, after its caller has been told so."""
+    answer = await _followed(parts, request, reached, answer_id)
+    if answer is not None:
+        await appraise_whole(parts, request, reached, answer)
     else:
-        event.outcome = "success"
-    reading = request.surface.read(answer)
-    _judge(request, set(dialect.reasons(answer)), dialect.answer_text(answer))
-    event.status = "succeeded"
-    text = dialect.text(answer) if reading.usage is None else ""
-    await _price(parts, request, reached, reading, text, known=reading.usage is not None)
+        event = request.event
+        event.status, event.outcome = "drained" if request.stopped == "drained" else "cut", "unknown"
+        event.outcome_reason = event.error_code = reached.attempt.error_class = "background_lost"
+        await price(parts, request, reached, NOTHING, "", known=False)
+    await estimate_unknown(parts, request)
+    await parts.closer.close(request, settle(request, reached.attempt))
 
 
-def _judge(request: Request, reasons: set[str], text: str) -> None:
-    """What the finish reasons and the asked-for format say about the answer."""
-    event = request.event
-    if LENGTH in reasons and event.max_output_written is not None:
-        event.truncated_by = "gateway"
-    if request.call.wants_json and event.outcome == "success" and text and request.call.choices == 1:
-        try:
-            orjson.loads(text)
-        except orjson.JSONDecodeError:
-            event.outcome, event.outcome_reason = "failure", "invalid_json"
-
-
-async def _price(
-    parts: Parts,
-    request: Request,
-    reached: Reached,
-    reading: Reading,
-    text: str,
-    *,
-    known: bool,
-    chunks: int = 0,
-) -> None:
-    """Price the attempt by what was reported, else by what can be counted: the text and its chunks.
-
-    `known`: what was reported is final. What was reported of an answer that then broke off is the least that
-    it can be.
-    """
-    if request.call.free:
-        close_free(reached.attempt)
-        return
-    if not known:
-        call, model_asked = request.call, reached.candidate.target.model
-        given = await parts.count_tokens(call.prompt_text(), model_asked)
-        made = await parts.count_tokens(text, model_asked) if text else 0
-        likely = _within_maximum(call.likely_output(made, given, chunks), request, reached.candidate)
-        so_far = reading.usage
-        usage = (
-            Usage(input_tokens=call.likely_input(given), output_tokens=likely)
-            if so_far is None
-            else replace(so_far, output_tokens=max(so_far.output_tokens, likely))
-        )
-        reading = reading._replace(usage=usage)
-    price_attempt(
-        reached.attempt,
-        reached.candidate,
-        reading,
-        parts.prices,
-        source="provider" if known else "estimated",
-        most_nano=request.most_nano(reached.attempt),
-        account=request.event.account_id,
-        service_tier=request.call.service_tier,
-    )
-
-
-def _within_maximum(likely: int, request: Request, candidate: Candidate) -> int:
-    """An estimate is at most what the answer was allowed to have: what is beyond it is not credible."""
-    maximum = candidate.maximum[1] if candidate.maximum else request.call.maximum
-    return likely if maximum is None else min(likely, maximum * request.call.choices)
+async def _followed(
+    parts: Parts, request: Request, reached: Reached, answer_id: str | None
+) -> dict[str, Any] | None:
+    """The answer as it ended; None where that cannot be known."""
+    answer = None
+    if answer_id is not None:
+        answer = await follow(request, reached, answer_id, parts.answer_bytes_max)
+    reached.attempt.ended_ms = int(time() * 1_000)
+    return answer
 
 
 async def end_streamed(
@@ -236,7 +179,7 @@ async def end_streamed(
             receive,
             send,
             cancel_stops_billing=reached.candidate.upstream.cancel_stops_billing,
-            began=reached.began,
+            began=partial(_began, parts, request, reached, tap),
             may_go_on=walk.may_go_on,
         )
     except NotBegun as error:
@@ -246,19 +189,51 @@ async def end_streamed(
     _name_ending(request, attempt, ending.complete, ending.client_gone, tap.error is not None)
     if attempt.status == "cut" and request.stopped is None:
         reached.failed()
-    told = tap.reading
-    known = told.usage is not None and (ending.complete or not surface.dialect.interim_usage)
-    text = "" if known else await asyncio.to_thread(tap.text)
-    wanted = request.call.wants_json and request.event.outcome == "success"
-    _judge(request, tap.reasons, await asyncio.to_thread(_answer_text, surface, tap) if wanted else "")
-    await _price(parts, request, reached, told, text, known=known, chunks=tap.text_chunks)
-    await _estimate_unknown(parts, request)
+    ended = ending.started
+    if request.call.background and not ending.complete:
+        if ending.started:
+            await send({"type": "http.response.body", "body": b""})
+            ended = False
+        await _appraise_followed(parts, request, reached, tap)
+    else:
+        await _appraise_streamed(parts, request, reached, tap, complete=ending.complete)
+    await estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))
-    if ending.started:
+    if ended:
         # The last word of a stream: the cost as a comment, where the client asked for it.
-        tells = ending.complete and request.tells_cost and surface.dialect.in_lines
+        takes_it = surface.dialect.in_lines and surface.dialect.takes_comments
+        tells = ending.complete and request.tells_cost and takes_it
         await send({"type": "http.response.body", "body": _cost_comment(request) if tells else b""})
     return None
+
+
+def _began(parts: Parts, request: Request, reached: Reached, tap: StreamTap) -> None:
+    """The first event has come."""
+    reached.began()
+    if request.call.kept and tap.answer_id is not None:
+        parts.stored.remember_soon(tap.answer_id, _stored(request, reached))
+
+
+async def _appraise_streamed(
+    parts: Parts, request: Request, reached: Reached, tap: StreamTap, *, complete: bool
+) -> None:
+    """What a stream said that has ended, whole or not."""
+    surface, told = request.surface, tap.reading
+    known = told.usage is not None and (complete or not surface.dialect.interim_usage)
+    text = "" if known else await asyncio.to_thread(tap.text)
+    wanted = request.call.wants_json and request.event.outcome == "success"
+    judge(request, tap.reasons, await asyncio.to_thread(_answer_text, surface, tap) if wanted else "")
+    await price(parts, request, reached, told, text, known=known, chunks=tap.text_chunks)
+
+
+async def _appraise_followed(parts: Parts, request: Request, reached: Reached, tap: StreamTap) -> None:
+    """What became of an answer whose stream ended early, while its provider went on with it."""
+    answer = await _followed(parts, request, reached, tap.answer_id)
+    if answer is None:
+        await _appraise_streamed(parts, request, reached, tap, complete=False)
+        return
+    reached.attempt.status, request.event.error_code = "succeeded", None
+    await appraise_whole(parts, request, reached, answer)
 
 
 def _answer_text(surface: Surface, tap: StreamTap) -> str:

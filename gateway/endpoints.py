@@ -17,11 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from accounts.key import KeyRecord
-from accounts.scope import METRICS_READ, MODELS_READ
+from accounts.scope import METRICS_READ, MODELS_READ, PROXY
 from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, may_ask_for, may_be_served, require_route, require_scope
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
+from gateway.api.responses import ResponseEndpoints
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.parts import Parts
 from metering.ids import new_id
@@ -55,6 +56,7 @@ class Endpoints:
 def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     """What is not proxied, over the worker's parts."""
     answers, entitlements = _Answers(parts), EntitlementEndpoints(parts)
+    responses = ResponseEndpoints(parts)
     open_to_all: dict[Endpoint, Public] = {
         Endpoint("GET", "/health/live", None): answers.live,
         Endpoint("GET", "/health/ready", None): answers.ready,
@@ -62,6 +64,10 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     with_a_key: dict[Endpoint, ForKey] = {
         Endpoint("GET", "/v1/models", MODELS_READ): answers.models,
         Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): answers.model,
+        Endpoint("GET", "/v1/responses/{answer}", PROXY): responses.retrieve,
+        Endpoint("GET", "/v1/responses/{answer}/input_items", PROXY): responses.input_items,
+        Endpoint("POST", "/v1/responses/{answer}/cancel", PROXY): responses.cancel,
+        Endpoint("DELETE", "/v1/responses/{answer}", PROXY): responses.delete,
         Endpoint("GET", "/metrics", METRICS_READ): answers.metrics,
         Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
         Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
@@ -106,7 +112,8 @@ def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
         return WrongMethod(f"{_wrong_method(request)} Use POST.")
     return NotFound(
         f"Unknown request URL: {request.method} {request.url.path}. Tollkeeper serves POST to "
-        f"{', '.join(sorted(proxied))}, and GET /v1/models.",
+        f"{', '.join(sorted(path for path in proxied if '{' not in path))}, to Google's paths below /v1beta and "
+        "/v1, and GET /v1/models.",
         code="unknown_url",
     )
 

@@ -23,7 +23,7 @@ from gateway.ceiling import counted_bound
 from gateway.denials import denial
 from gateway.dialects import SURFACES, Exchange
 from gateway.entitlements import NotEntitled
-from gateway.errors import BadKey, CallerFault, Forbidden, Misconfigured, Unavailable
+from gateway.errors import BadKey, BadRequest, CallerFault, Forbidden, Misconfigured, Unavailable
 from gateway.forwarding.candidates import (
     NOTHING_NEEDED,
     Candidate,
@@ -89,6 +89,32 @@ def _admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route
     require_route(key, call.model)
     require_target(key, call.model, route)
     return attribute(key, headers, parts.headers, call.body)
+
+
+async def where_it_is_kept(
+    parts: Parts, key: KeyRecord, call: Exchange, found: list[Candidate]
+) -> list[Candidate]:
+    """Of the candidates those that have the answer which the request goes on from, each bound to where it is.
+
+    One that is not known here goes where its route leads: it may be older than this gateway.
+    """
+    assert call.continues is not None
+    try:
+        stored = await parts.stored.find(call.continues)
+    except LedgerUnavailable:
+        raise Unavailable(LEDGER_AWAY) from None
+    if stored is None:
+        return found
+    having = [each for each in found if each.upstream.name == stored.provider]
+    for candidate in having:
+        candidate.pinned = candidate.upstream.endpoint(stored.endpoint)
+    if not stored.belongs_to(key) or not having or having[0].pinned is None:
+        raise BadRequest(
+            f"Previous response with id '{call.continues}' not found.",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
+    return having
 
 
 async def open_request(
@@ -286,7 +312,8 @@ def _prompt_matters(first: Candidate, answer: Refused) -> bool:
 
 async def _count_input(parts: Parts, call: Exchange, route: Route, found: list[Candidate]) -> bool:
     """Replace the free bound by a counted one where a tokenizer is exact; False where it cannot help."""
-    if call.images or not all(tokens.exact_for(c.target.prices, c.target.model) for c in found):
+    missed = call.images or call.fills_context or call.uncounted
+    if missed or not all(tokens.exact_for(c.target.prices, c.target.model) for c in found):
         return False
     counted = await parts.count_tokens(call.prompt_text(), found[0].target.model)
     recount(call, route, found, counted_bound(call, counted))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.forwarding.upstream import Upstream
     from gateway.repeats import Repeats
     from gateway.request import Request
+    from gateway.stored import StoredAnswers
     from gateway.uncovered import Uncovered
 
 
@@ -44,6 +45,7 @@ class Parts:
     uncovered: Uncovered
     closer: Closer
     repeats: Repeats
+    stored: StoredAnswers
     metrics: Metrics
     count_tokens: Callable[[str, str], Awaitable[int]]
     ping: Callable[[], Awaitable[object]]

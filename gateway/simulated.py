@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.settings import ProviderSettings, Settings
+from gateway.settings.provider import DEFAULT_PATHS
 
 NAME = "simulated"
 
@@ -18,6 +19,12 @@ def with_simulated(settings: Settings, url: str | None = None) -> Settings:
 
     base = url or f"http://127.0.0.1:{settings.simulator.port}"
     provider = ProviderSettings.model_validate(
-        {"base_url": f"{base}/v1", "api_key": NAME, "prices": "openai", "models": list(MODELS)}
+        {
+            "base_url": f"{base}/v1",
+            "api_key": NAME,
+            "prices": "openai",
+            "models": list(MODELS),
+            "paths": DEFAULT_PATHS | {"responses": "/responses"},
+        }
     )
     return settings.model_copy(update={"providers": {NAME: provider}})

@@ -7,7 +7,7 @@ A preset is a mapping with the names of a provider's settings, and beside them
     key_optional     true where it usually asks for none
     url_env          environment variables with its address, where it has no fixed one (or a default one)
     url_suffix       what follows that address, where the variable holds only its beginning
-    url_values       {variable: default}: what replaces {variable} inside base_url
+    url_values       {variable: default}: what replaces {variable} inside base_url; "" where it must be set
     reports_cost     where its answers tell their cost, if they do (metering reads it)
     probe_model      a cheap chat model to try it with
     notes            what a person should know
@@ -70,6 +70,7 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         base.pop("base_url", None)
     else:
         url = address(found)
+        base.pop("base_url", None)
         if url is not None:
             base["base_url"] = url
     keyed = bool({"api_key", "api_key_env", "api_keys"} & given.keys()) or _has_its_own({**base, **given})
@@ -101,7 +102,10 @@ def address(found: Mapping[str, Any]) -> str | None:
             return value.rstrip("/") + str(found.get("url_suffix", ""))
     url = found.get("base_url")
     for variable, default in found.get("url_values", {}).items():
-        url = str(url).replace("{" + variable + "}", os.environ.get(variable) or default)
+        value = os.environ.get(variable) or default
+        if not value:
+            return None
+        url = str(url).replace("{" + variable + "}", value)
     return url
 
 

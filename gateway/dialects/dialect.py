@@ -7,6 +7,7 @@ What an answer's usage means is no part of it: `metering.usage` has a reader for
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import orjson
@@ -17,14 +18,20 @@ from gateway.errors import GatewayError
 
 LENGTH = "length"
 """The reason of an answer that reached its output maximum, by whatever name a dialect calls it."""
+TOOL_CALLS = "tool_calls"
+"""The reason of an answer that waits for tools of the client, by whatever name a dialect calls it."""
+
+CANCELLED = "cancelled"
+"""The reason of an answer that its caller ended."""
 
 
 class Dialect:
     """One wire format.
 
     Streams: `last_boundary` finds where the last whole event of some bytes ends, `events` divides them,
-    `event_data` gives what an event carries; `in_lines` where
-    empty lines divide them. `usage_mark` stands in every event that may tell usage.
+    `event_data` gives what an event carries; `in_lines` where empty lines divide them. Events longer than
+    `event_bytes_max` pass without being understood. `takes_comments`: its SDKs pass over comments between
+    events. `usage_mark` stands in every event that may tell usage.
     `last_usage`: what stands in the many events that repeat cumulative figures, of which only the last one is
     read. `interim_usage`: figures before the end are not the final ones. `error_mark` stands in every event
     that tells an error.
@@ -42,9 +49,15 @@ class Dialect:
     id_header: ClassVar[bytes | None] = None
     stream_type: ClassVar[bytes] = b"text/event-stream"
     in_lines: ClassVar[bool] = True
+    takes_comments: ClassVar[bool] = True
+    event_bytes_max: ClassVar[int] = 1024 * 1024
     last_boundary = staticmethod(sse.last_boundary)
     events = staticmethod(sse.events)
     event_data = staticmethod(sse.event_data)
+
+    def passed(self, headers: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+        """The headers that go to the provider, of all that a client sent."""
+        return [each for each in headers if each[0] in self.passes]
 
     # What answers tell. `document` is a whole answer, or what one event of a stream carries.
 
@@ -85,6 +98,14 @@ class Dialect:
 
     def only_usage(self, document: dict[str, Any]) -> bool:
         """Whether an event is there for its usage alone, so that who did not ask for it need not see it."""
+        return False
+
+    def answer_id(self, document: dict[str, Any]) -> str | None:
+        """The name under which the provider keeps the answer; None where it keeps none."""
+        return None
+
+    def running(self, document: dict[str, Any]) -> bool:
+        """Whether the provider goes on with it after this whole answer."""
         return False
 
     # What the gateway itself says.

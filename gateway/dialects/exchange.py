@@ -39,6 +39,9 @@ class Exchange:
     """What a streamed answer is asked for as."""
     schema_fields: ClassVar[tuple[str, ...]] = ("tools", "functions", "response_format")
     """What the model reads as its JSON."""
+    image_tokens: ClassVar[int] = 50_000
+    """The most that an image can be. Above gpt-4o-mini's dearest: 2,833 + 8 tiles x 5,667 = 48,169 tokens,
+    the most OpenAI publishes."""
     asks_usage: ClassVar[bool] = True
     """Usage in a stream must be asked for (`stream_options.include_usage`)."""
     has_habits: ClassVar[bool] = True
@@ -63,15 +66,29 @@ class Exchange:
     media_bytes: int = 0
     predicted_bytes: int = 0
     repeated_bytes: int = 0
+    added_tokens: int = 0
+    """What its provider adds to the prompt for it, beyond what it adds for every tool."""
     unbounded: str | None = None
     fills_context: bool = False
     """Its input has no better bound than the model's context: pages of a document, say."""
+    uncounted: bool = False
+    """The model reads what a count of its texts misses: encrypted thoughts."""
     free: bool = False
     """Providers charge nothing for it: tokens that are only counted."""
+    kept: bool = False
+    """The provider keeps its answer, to be looked at or gone on from."""
+    background: bool = False
+    """The provider works on it whoever waits."""
+    continues: str | None = None
+    """The answer, kept by its provider, that it goes on from."""
     service_tier: str | None = None
     """The tier that it asks for, in the words of the price lists."""
     passed: RawHeaders = field(default_factory=list)
     """The client's own headers that go to the provider."""
+
+    def context(self, window: int) -> int:
+        """The most that a model whose list says this can read for it."""
+        return window
 
     @property
     def operation(self) -> str:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from gateway.dialects import openai_chat, openai_completions, openai_embeddings, openai_moderations
+from gateway.dialects import (
+    anthropic_messages,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_moderations,
+    openai_responses,
+)
+from gateway.dialects.anthropic import ANTHROPIC
+from gateway.dialects.gemini_surfaces import GEMINI_SURFACES
 from gateway.dialects.openai import OPENAI
+from gateway.dialects.responses import RESPONSES
 from gateway.dialects.surface import Surface
 from metering.usage.readers import READERS
 
@@ -40,12 +51,35 @@ _ALL = (
         openai_moderations.read_call,
         READERS["openai.embeddings"],
     ),
+    Surface(
+        "messages",
+        ANTHROPIC,
+        ("/v1/messages",),
+        anthropic_messages.read_call,
+        READERS["anthropic.messages"],
+    ),
+    Surface(
+        "messages.count_tokens",
+        ANTHROPIC,
+        ("/v1/messages/count_tokens",),
+        anthropic_messages.read_count,
+        READERS["anthropic.messages"],
+    ),
+    Surface(
+        "responses",
+        RESPONSES,
+        ("/v1/responses",),
+        openai_responses.read_call,
+        READERS["openai.responses"],
+    ),
+    *GEMINI_SURFACES,
 )
 SURFACES: Mapping[str, Surface] = MappingProxyType({surface.name: surface for surface in _ALL})
 """Every surface by its name."""
 
 _EXACT = {(each.method, path): each for each in _ALL for path in each.paths if "{" not in path}
-_NO_PLACE: Mapping[str, str] = MappingProxyType({})
+_NO_PLACE: Mapping[str, Any] = MappingProxyType({})
+_STREAMS: Mapping[str, Any] = MappingProxyType({"stream": True})
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -58,17 +92,30 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(found)
 
 
-_WITH_PLACES = [(each, _pattern(path)) for each in _ALL for path in each.paths if "{" in path]
+def _end(path: str) -> str:
+    """What stands behind the last slash or colon: a template's own word, unless it is a place."""
+    return path[max(path.rfind("/"), path.rfind(":")) + 1 :]
 
 
-def find_surface(method: str, path: str) -> tuple[Surface, Mapping[str, str]] | None:
+_WITH_PLACES: dict[tuple[str, str], list[tuple[Surface, re.Pattern[str], Mapping[str, Any]]]] = {}
+"""The paths with places, by method and end; those that end in a place, by method and an empty end."""
+for _each in _ALL:
+    for _paths, _more in ((_each.paths, _NO_PLACE), (_each.stream_paths, _STREAMS)):
+        for _path in _paths:
+            if "{" in _path:
+                _word = "" if _path.endswith("}") else _end(_path)
+                _WITH_PLACES.setdefault((_each.method, _word), []).append((_each, _pattern(_path), _more))
+
+
+def find_surface(method: str, path: str) -> tuple[Surface, Mapping[str, Any]] | None:
     """The surface at a path, and what stands there for its places; None where none is."""
     surface = _EXACT.get((method, path))
     if surface is not None:
         return surface, _NO_PLACE
-    for each, pattern in _WITH_PLACES:
-        if each.method == method and (match := pattern.fullmatch(path)) is not None:
-            return each, match.groupdict()
+    for word in (_end(path), ""):
+        for each, pattern, more in _WITH_PLACES.get((method, word), ()):
+            if (match := pattern.fullmatch(path)) is not None:
+                return each, {**match.groupdict(), **more}
     return None
 
 
@@ -79,4 +126,4 @@ def operations() -> list[str]:
 
 def paths() -> list[tuple[str, str, str]]:
     """(method, path, scope) of every surface, in the order of the table."""
-    return [(each.method, path, each.scope) for each in _ALL for path in each.paths]
+    return [(each.method, path, each.scope) for each in _ALL for path in (*each.paths, *each.stream_paths)]

@@ -104,7 +104,7 @@ class Walk:
         """
         candidate = self._request.candidates[0]
         upstream = candidate.upstream
-        endpoint = upstream.only or _first(candidate)
+        endpoint = upstream.only or candidate.pinned or _first(candidate)
         upstream.budget.earn()
         tried = await self._try("primary", candidate, endpoint)
         if type(tried) is Reached and tried.answer.status == 200:
@@ -189,7 +189,9 @@ class Walk:
         if rule.targets is Next.NONE or len(request.attempts) >= ATTEMPTS_MAX:
             return None
         self._tried += (endpoint,)
-        other = upstream.choose(candidate.target, self._tried, random.random)
+        other = None
+        if candidate.pinned is None:
+            other = upstream.choose(candidate.target, self._tried, random.random)
         wait_s = self._wait_s(candidate, endpoint, asked_s)
         step = after(
             outcome,

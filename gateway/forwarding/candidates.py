@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from budgets.hold import Extra, Hold
 from budgets.limit import AMOUNT_MAX
-from gateway.ceiling import Ceiling, ceiling, without_price
+from gateway.ceiling import NO_COST, Ceiling, ceiling, without_price
 from gateway.dialects import Exchange
 from gateway.errors import BadRequest
 from gateway.forwarding.metrics import PASSED_OVER
-from gateway.forwarding.upstream import Upstream
+from gateway.forwarding.upstream import Endpoint, Upstream
 from metering.pricebook import ModelPrice, PriceBook
 from metering.usage import Usage
 from routing.circuit import State
@@ -39,6 +39,8 @@ class Candidate:
     timed: bool = False
     """Its route asks how fast its targets are."""
     maximum: tuple[str, int] | None = None
+    pinned: Endpoint | None = None
+    """The only endpoint that has what the request goes on from."""
 
     @property
     def likely_nano(self) -> int | None:
@@ -106,8 +108,8 @@ def _candidate(
     changes = upstream.habits.changes(call, target.priced_as) if adapts else None
     body = call.forwarded(target.model, maximum=None, ask_usage=ask_usage, changes=changes)
     price = prices.find(target.prices, target.priced_as, at_ms, account)
-    bound = None
-    if price is not None:
+    bound = NO_COST if call.free else None
+    if price is not None and bound is None:
         bound = ceiling(
             call,
             body,

@@ -23,8 +23,8 @@ TAIL_BYTES = 4 * 1024
 """What is read of a stream's end: a cut for length, the terminal event and what stands around it."""
 PACKED_BYTES_MAX = 1024 * 1024
 """What is kept of one stream at most; some ten megabytes of it, longer than any model's answer."""
-EVENT_BYTES_MAX = 1024 * 1024
-"""An event longer than this is passed on without being understood."""
+KEPT_EVENT_BYTES_MAX = 1024 * 1024
+"""Longer blocks, pictures say, are not kept for their text."""
 CHUNK_BYTES = 250
 """About what one token takes in a stream of the OpenAI format; for rough estimates only."""
 
@@ -38,7 +38,7 @@ class StreamTap:
     While it runs, `reading` is what was reported so far, and `error` that of its first event, if that is
     one. After `conclude`, `done` says that the terminal event was seen (a socket that closed proves nothing),
     `error` is the error object of an error event inside the stream, and `reasons` tells why the answer ended,
-    by its last events.
+    by its last events. `answer_id`: under which name the provider keeps the answer.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class StreamTap:
         "_read_usage",
         "_strip",
         "_tail",
+        "answer_id",
         "done",
         "error",
         "reading",
@@ -79,6 +80,7 @@ class StreamTap:
         self._packed: list[bytes] = []
         self._packed_bytes = 0
         self._passed_bytes = 0
+        self.answer_id: str | None = None
         self.done = False
         self.error: dict[str, Any] | None = None
         self.reading: Reading = NOTHING
@@ -93,14 +95,14 @@ class StreamTap:
     def feed(self, data: bytes) -> bytes:
         """The bytes of `data` (and of what was held back) that may go to the client now.
 
-        An event that has not ended yet is held back until it has, at most EVENT_BYTES_MAX of it.
+        An event that has not ended yet is held back until it has, up to the dialect's `event_bytes_max`.
         """
         if self._tail:
             data = self._tail + data
             self._tail = b""
         cut = self._boundary(data)
         if cut != len(data):
-            if len(data) - cut > EVENT_BYTES_MAX:
+            if len(data) - cut > self._dialect.event_bytes_max:
                 return data
             self._tail = data[cut:]
             if not cut:
@@ -171,6 +173,8 @@ class StreamTap:
         if self._last_usage is not None and self._last_usage in block:
             self._marked = block
         self._passed_bytes += len(block)
+        if len(block) > KEPT_EVENT_BYTES_MAX:
+            return block
         self._kept.append(block)
         self._kept_bytes += len(block)
         if self._kept_bytes > PACK_BYTES:
@@ -225,6 +229,8 @@ class StreamTap:
         if reading.model is not None:
             self._looked = LOOKS_MAX
         self.reasons.update(self._dialect.reasons(document))
+        if self.answer_id is None:
+            self.answer_id = self._dialect.answer_id(document)
 
     def _note_error(self, document: dict[str, Any]) -> None:
         error = self._dialect.error(document)
@@ -238,6 +244,7 @@ class StreamTap:
             last = document
         if last is not None:
             self._note(last)
+            self.done = self._dialect.ends(b"", last)
 
     def _find_error(self) -> None:
         """An error event may stand anywhere in a stream that did not end as it should."""

@@ -53,6 +53,13 @@ class Endpoint:
         found = self.paths[operation]
         return found.replace(_PLACE, quote(model, safe="").encode()) if _PLACE in found else found
 
+    def path_below(self, operation: str, model: str, *names: str, query: bytes = b"") -> bytes:
+        """The request target of something below an operation's own: a response that is kept, say."""
+        path, _, own = self.path(operation, model).partition(b"?")
+        path = b"/".join([path, *(quote(name, safe="").encode() for name in names)])
+        query = b"&".join(filter(None, (own, query)))
+        return path + b"?" + query if query else path
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -99,24 +106,39 @@ class Upstream:
         ]
         target = endpoint.path(call.operation, model)
         if endpoint.signs:
-            return await self._send_signed(endpoint, target, headers, body, fresh=fresh)
+            return await self._send_signed(endpoint, b"POST", target, headers, body, fresh=fresh)
         return await endpoint.transport.send(
             b"POST", target, headers, body, timeouts=self.timeouts, fresh=fresh
         )
 
+    async def look(self, endpoint: Endpoint, method: bytes, target: bytes, request_id: str) -> Answer:
+        """Ask about something that the provider keeps; raises TransportError as `send` does."""
+        headers = [
+            *endpoint.headers,
+            (b"accept", b"application/json"),
+            (b"x-client-request-id", request_id.encode()),
+        ]
+        if endpoint.signs:
+            return await self._send_signed(endpoint, method, target, headers, b"", fresh=False)
+        return await endpoint.transport.send(method, target, headers, b"", timeouts=self.timeouts)
+
     async def _send_signed(
-        self, endpoint: Endpoint, target: bytes, headers: Headers, body: bytes, *, fresh: bool
+        self, endpoint: Endpoint, method: bytes, target: bytes, headers: Headers, body: bytes, *, fresh: bool
     ) -> Answer:
         """The same with a credential that is made for this request, or fetched; CredentialFault is one of
         the TransportErrors."""
         identity = endpoint.identity
-        headers += await identity.headers(b"POST", endpoint.authority, target, headers, body)
+        headers += await identity.headers(method, endpoint.authority, target, headers, body)
         answer = await endpoint.transport.send(
-            b"POST", target, headers, body, timeouts=self.timeouts, fresh=fresh
+            method, target, headers, body, timeouts=self.timeouts, fresh=fresh
         )
         if answer.status in (401, 403):
             identity.rejected()
         return answer
+
+    def endpoint(self, label: str) -> Endpoint | None:
+        """The endpoint with this label; None where none has it any more."""
+        return next((each for each in self.endpoints if each.label == label), None)
 
     def place(self, endpoint: Endpoint, target: Target) -> int:
         """Where the board keeps how `target` does at this endpoint."""

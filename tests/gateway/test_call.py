@@ -345,7 +345,7 @@ def test_a_limit_set_on_a_running_key_holds_for_its_next_request(http: httpx2.Cl
 def test_other_paths_and_methods_are_told_in_the_callers_dialect(http: httpx2.Client) -> None:
     for method, path, status in (
         ("GET", "/chat/completions", 405),
-        ("POST", "/responses", 404),
+        ("POST", "/nothing", 404),
         ("GET", "/", 404),
         ("DELETE", "/models", 405),
     ):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ceiling import IMAGE_TOKENS, LEAST_OUTPUT, ceiling, input_bound
+from gateway.ceiling import LEAST_OUTPUT, ceiling, input_bound
 from gateway.dialects import SURFACES, Exchange
 from metering import tokens
 from metering.pricebook import ModelPrice, PriceBook
@@ -49,7 +49,7 @@ def test_letters_that_normalising_stretches_or_shrinks_are_covered_both_ways(let
 def test_an_image_counts_its_published_maximum_and_not_its_base64() -> None:
     parts = [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 1_000_000}}]
     call = read(parts)
-    assert IMAGE_TOKENS < input_bound(call, body_of(call)) < IMAGE_TOKENS + 1_000
+    assert call.image_tokens < input_bound(call, body_of(call)) < call.image_tokens + 1_000
 
 
 def test_a_ceiling_is_input_and_output_at_their_dearest_rates(price: ModelPrice) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects import SURFACES
-from gateway.forwarding.tap import EVENT_BYTES_MAX, PACK_BYTES, StreamTap
+from gateway.forwarding.tap import PACK_BYTES, StreamTap
 
 CHAT = SURFACES["chat.completions"]
 
@@ -131,7 +131,7 @@ def test_a_packed_stream_still_tells_how_it_ended() -> None:
 
 def test_an_endless_event_is_passed_on_without_being_understood() -> None:
     tap = StreamTap(CHAT, strip_usage=True)
-    data = b"data: " + b"x" * (EVENT_BYTES_MAX + 1)
+    data = b"data: " + b"x" * (CHAT.dialect.event_bytes_max + 1)
     assert tap.feed(data) == data
     assert tap.reading.usage is None
 

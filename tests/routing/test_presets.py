@@ -13,6 +13,8 @@ from metering.pricelist import listed_providers
 from routing import presets
 
 WANTED = {
+    "anthropic",
+    "vertex",
     "openai",
     "azure",
     "azure-deployments",
@@ -104,7 +106,7 @@ def test_a_region_or_an_address_of_the_environment_is_taken(monkeypatch: pytest.
 def test_a_preset_under_another_name_and_a_wrong_one() -> None:
     provider = Settings(providers={"cheap": {"preset": "deepseek"}}).providers["cheap"]  # type: ignore[dict-item]
     assert (provider.base_url, provider.prices) == ("https://api.deepseek.com", "deepseek")
-    with pytest.raises(ValidationError, match="no provider 'nope' is known; known: azure"):
+    with pytest.raises(ValidationError, match="no provider 'nope' is known; known: anthropic, azure"):
         Settings(providers={"cheap": {"preset": "nope"}})  # type: ignore[dict-item]
     with pytest.raises(ValidationError, match="base_url is missing"):
         Settings(providers={"unheard-of": {}})  # type: ignore[dict-item]
