@@ -53,6 +53,7 @@ class ResponseAnswer:
     fails_after: int | None
     fault_code: str
     echo: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def hidden(self) -> int:
@@ -113,7 +114,16 @@ class ResponseAnswer:
         """The `response` object at that status; output and usage are there when it is over."""
         over = status in ("completed", "incomplete")
         failed = {"code": self.fault_code, "message": FAULT}
-        begins = {
+        rest = {
+            **self.echo,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "model": self.model.snapshot,
+            "output": list(self.items()) if over else [],
+            "service_tier": self.tier if over else "auto",
+            "tool_usage": {"web_search": {"num_requests": self.searches if over else 0}},
+            "usage": self.usage() if over and usage else None,
+        }
+        return {
             "id": self.id,
             "object": "response",
             "created_at": self.created,
@@ -121,13 +131,9 @@ class ResponseAnswer:
             "background": self.background,
             "completed_at": self.created if status == "completed" else None,
             "error": failed if status == "failed" else None,
-            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
-            "model": self.model.snapshot,
-            "output": list(self.items()) if over else [],
-            "service_tier": self.tier if over else "auto",
-            "tool_usage": {"web_search": {"num_requests": self.searches if over else 0}},
+            **dict(sorted(rest.items())),
+            "metadata": self.metadata,
         }
-        return {**begins, **self.echo, "usage": self.usage() if over and usage else None}
 
     def items(self) -> Iterator[dict[str, Any]]:
         """What was thought, searched and said."""
@@ -224,6 +230,7 @@ def compose(
         fails_after=fails_after,
         fault_code=wish.code or "server_error",
         echo=call.echo,
+        metadata=call.metadata,
     )
 
 

@@ -165,7 +165,8 @@ class EventsOf:
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         """The next event."""
-        event = _named({"type": f"response.{kind}", **fields, "sequence_number": self._number})
+        fields["sequence_number"] = self._number
+        event = _named({"type": f"response.{kind}", **dict(sorted(fields.items()))})
         self._number += 1
         return event
 

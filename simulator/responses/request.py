@@ -61,6 +61,7 @@ class ResponseCall:
     json: bool
     schema: Any
     echo: dict[str, Any]
+    metadata: dict[str, Any]
     directive: Directive
 
 
@@ -101,6 +102,7 @@ def read_response(body: dict[str, Any], context: list[dict[str, Any]], *, may_di
         json=shape.get("type") in ("json_object", "json_schema"),
         schema=shape.get("schema"),
         echo=_echo(body, model),
+        metadata=body.get("metadata") or {},
         directive=_directive(body, prompt) if may_direct else NONE,
     )
 
@@ -255,7 +257,6 @@ def _echo(body: dict[str, Any], model: Model) -> dict[str, Any]:
         "top_p": body.get("top_p", 1.0),
         "truncation": body.get("truncation") or "disabled",
         "user": body.get("user"),
-        "metadata": body.get("metadata") or {},
     }
 
 
