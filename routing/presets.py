@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 _SUFFIX = ".toml"
 _OWN = (
@@ -75,9 +76,10 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             base["base_url"] = url
     keyed = bool({"api_key", "api_key_env", "api_keys"} & given.keys()) or _has_its_own({**base, **given})
     if moved and public:
-        base.pop(
-            "api_key_env", None
-        )  # a credential goes to the address it is for, and to no other one unasked
+        # A credential goes to the address it is for, and to no other one unasked.
+        base.pop("api_key_env", None)
+        if _has_its_own(base) and not _stays(str(found["base_url"]), given):
+            base.pop("auth")
     elif not keyed and found.get("env"):
         names = found["env"]
         there = next((each for each in names if os.environ.get(each)), None)
@@ -91,7 +93,17 @@ def filled(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _has_its_own(settings: Mapping[str, Any]) -> bool:
     """Whether requests are made ours by more than a header with a key."""
     auth = settings.get("auth")
-    return (auth.get("kind") if isinstance(auth, Mapping) else auth) in ("sigv4", "google")
+    if isinstance(auth, Mapping) and "kind" not in auth:
+        return bool(auth)  # only those have fields
+    return (auth["kind"] if isinstance(auth, Mapping) else auth) in ("sigv4", "google")
+
+
+def _stays(known: str, given: Mapping[str, Any]) -> bool:
+    """Whether all addresses that are given are of the known one's domain, as those of other regions are."""
+    domain = "." + ".".join((urlsplit(known).hostname or "").split(".")[-2:])
+    regions = [each.get("base_url") for each in given.get("regions") or () if isinstance(each, Mapping)]
+    hosts = [urlsplit(str(url)).hostname or "" for url in regions or [given.get("base_url")]]
+    return all(f".{host}".endswith(domain) for host in hosts)
 
 
 def address(found: Mapping[str, Any]) -> str | None:

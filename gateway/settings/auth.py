@@ -30,7 +30,7 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 
 
 class AuthSettings(Section):
-    """How requests to a provider are made ours. The word of a kind alone is that kind with its defaults."""
+    """How requests to a provider are made ours."""
 
     kind: Literal["bearer", "token", "api-key", "x-api-key", "x-goog-api-key", "none", "sigv4", "google"] = (
         "bearer"
@@ -50,8 +50,15 @@ class AuthSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def a_word_is_a_kind(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
+    def kind_is_told(cls, value: Any) -> Any:
+        """A word is a kind; and fields that one kind alone has name it."""
+        if isinstance(value, str):
+            return {"kind": value}
+        if isinstance(value, dict) and "kind" not in value:
+            kinds = [kind for kind, names in _OF.items() if value.keys() & set(names)]
+            if len(kinds) == 1:
+                return {**value, "kind": kinds[0]}
+        return value
 
     @model_validator(mode="after")
     def fields_are_of_this_kind(self) -> AuthSettings:

@@ -51,7 +51,7 @@ def test_a_kind_that_is_none_is_told_with_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("auth", "said"),
     [
-        ("{profile: work}", "profile: only for kind sigv4, and this one is bearer"),
+        ("{kind: bearer, profile: work}", "profile: only for kind sigv4, and this one is bearer"),
         ("{kind: google, region: eu-west-1}", "region: only for kind sigv4, and this one is google"),
         (
             "{kind: sigv4, credentials_file: f}",
@@ -160,6 +160,38 @@ def test_what_is_named_and_not_there_is_told_before_a_request_fails() -> None:
 
 def test_a_known_provider_s_key_is_not_taken_where_requests_are_signed() -> None:
     assert filled("bedrock", {})["api_key_env"] == "AWS_BEARER_TOKEN_BEDROCK"
-    for auth in ("sigv4", {"kind": "sigv4", "profile": "work"}):
+    for auth in ("sigv4", {"kind": "sigv4", "profile": "work"}, {"profile": "work"}):
         assert "api_key_env" not in filled("bedrock", {"auth": auth})
-    assert loaded("preset: bedrock, auth: {kind: sigv4, profile: work}").providers["p"].auth.profile == "work"
+    auth = loaded("preset: bedrock, auth: {profile: work}").providers["p"].auth
+    assert (auth.kind, auth.profile) == ("sigv4", "work")
+
+
+def test_fields_of_one_kind_name_it() -> None:
+    assert loaded(f"{BEDROCK}, auth: {{region: eu-west-3}}").providers["p"].auth.kind == "sigv4"
+    google = loaded("base_url: https://h.googleapis.com, auth: {credentials_file: f}").providers["p"].auth
+    assert google.kind == "google"
+    (found,) = refused(f"{BEDROCK}, auth: {{credentials_file: f, region: eu-west-3}}")
+    assert "only for kind" in found
+
+
+@pytest.mark.parametrize(
+    ("given", "stays"),
+    [
+        ({}, True),
+        ({"base_url": "https://europe-west4-aiplatform.googleapis.com/v1"}, True),
+        (
+            {"regions": [{"base_url": "https://a.googleapis.com"}, {"base_url": "https://googleapis.com"}]},
+            True,
+        ),
+        ({"base_url": "https://googleapis.com.example.org/v1"}, False),
+        ({"base_url": "https://notgoogleapis.com/v1"}, False),
+        ({"regions": [{"base_url": "https://a.googleapis.com"}, {"base_url": "http://127.0.0.1:1"}]}, False),
+        ({"base_url": "http://127.0.0.1:1", "auth": "google"}, True),
+    ],
+)
+def test_a_token_goes_to_another_domain_only_when_it_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, object], stays: bool
+) -> None:
+    known = {"base_url": "https://aiplatform.googleapis.com/v1", "auth": "google", "key_optional": True}
+    monkeypatch.setattr("routing.presets.preset", lambda _: known)
+    assert (filled("vertex", given).get("auth") == "google") == stays
