@@ -14,11 +14,10 @@ from typing import Any, Literal
 import orjson
 
 from accounts.key import KeyLimit
+from accounts.plan import EACH, PART_SEPARATOR
 from accounts.policy import Policy
 from accounts.subscription import Subscription
 
-EACH = "*"
-PART_SEPARATOR = "\x1f"
 Holder = Literal["account", "customer", "key"]
 _OF_CUSTOMERS = ("customer", "workspace", "customer_feature")
 

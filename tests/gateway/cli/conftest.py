@@ -34,6 +34,13 @@ def run(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+def fault_of(result: Result) -> str:
+    """The one sentence with which a command ended that could not do what it was told."""
+    assert result.exit_code == 1
+    (sentence,) = result.stderr.splitlines()
+    return str(sentence)
+
+
 @pytest.fixture(scope="session")
 def ledger_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = start_server(str(get_binary_path()), tmp_path_factory.mktemp("cli"))

@@ -11,7 +11,7 @@ from accounts.key import KeyRecord, digest, document_name, looks_valid
 from budgets.names import names_of
 from gateway.serve.lock import DirectoryLock
 from tests.budgets.server import Server
-from tests.gateway.cli.conftest import Run, announced
+from tests.gateway.cli.conftest import Run, announced, fault_of
 
 NAMES = names_of("default")
 
@@ -141,15 +141,10 @@ def test_a_revocation_that_a_running_server_cannot_be_told_of_is_a_failure(run: 
 )
 def test_faults_are_told_in_one_sentence(run: Run, arguments: tuple[str, ...], complaint: str) -> None:
     run("keys", "create", "--name", "app")
-    result = run(*arguments)
-    assert result.exit_code == 1
-    assert complaint in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert complaint in fault_of(run(*arguments))
     assert len(orjson.loads(run("keys", "list", "--json").stdout)) == 1
 
 
 def test_a_missing_installation_is_told(run: Run, data_dir: Path) -> None:
-    result = run("keys", "list")
-    assert result.exit_code == 1
-    assert "no such database" in result.stderr
+    assert "no such database" in fault_of(run("keys", "list"))
     assert not data_dir.exists()

@@ -6,11 +6,12 @@ import struct
 from typing import Any
 
 import orjson
+import pytest
 
 from budgets.names import names_of
 from budgets.rowset import place_of
 from tests.budgets.server import Server
-from tests.gateway.cli.conftest import Run
+from tests.gateway.cli.conftest import Run, fault_of
 
 ACCOUNT = "default"
 PRO = ("plans", "set", "pro", "--name", "Pro", "--feature", "notes")
@@ -46,9 +47,7 @@ def test_a_plan_is_made_shown_and_made_anew_where_it_differs(run: Run, serving: 
 
 def test_what_cannot_be_a_plan_is_told(run: Run, serving: Server) -> None:
     def fault(*words: str) -> str:
-        result = run("plans", "set", *words)
-        assert result.exit_code == 1
-        return result.stderr
+        return fault_of(run("plans", "set", *words))
 
     assert "letters, digits" in fault("p@1")
     assert "search/requests/month=1000" in fault("p", "--limit", "search=10")
@@ -160,3 +159,19 @@ def test_without_a_server_a_change_is_recorded_for_the_next_start(run: Run) -> N
     assert "takes effect at the next start" in made.stderr
     assert run("customers", "subscribe", "acme", "pro").exit_code == 0
     assert document(run, "customers", "show", "acme")["limits"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("plans", "show", "pro@two"), "'two' is no version; write a number, such as 2"),
+        (("plans", "show", "pro@2"), "the plan 'pro' has no version 2"),
+        (("plans", "migrate", "pro", "--to", "-1"), "'-1' is no version"),
+        (("customers", "subscribe", "acme", "pro@two"), "'two' is no version"),
+        (("customers", "subscribe", "a b", "pro"), "'a b': the customer must be 1 to 128 visible ASCII"),
+        (("customers", "add", ""), "the customer must be 1 to 128 visible ASCII characters"),
+    ],
+)
+def test_versions_and_customers_are_read_in_one_way(run: Run, words: tuple[str, ...], complaint: str) -> None:
+    assert run("plans", "set", "pro").exit_code == 0
+    assert complaint in fault_of(run(*words))
