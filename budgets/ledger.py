@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
-from struct import pack
+from struct import Struct
 from typing import Any, Literal, Protocol
 
 from hiredis import ReplyError
@@ -21,7 +21,7 @@ from budgets.connection import Argument, LedgerUnavailable
 from budgets.hold import Extra, Hold, Settled, Step
 from budgets.limit import AMOUNT_MAX, Attribution, LimitTerms, check_amount
 from budgets.names import names_of, names_on, shard_of
-from budgets.rowset import RowSet, RowSets, read_record
+from budgets.rowset import RowSet, RowSets, pack_numbers, read_record
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE, Script
 from budgets.wire import ShardMoved
 
@@ -31,6 +31,8 @@ UNCOVERED_MARKER_MS = 7 * 86_400_000
 """The same for requests that ran while the ledger was away: their closes come from journals, perhaps late."""
 HEARTBEAT_BATCH = 256
 """Leases renewed by one script call: about half a millisecond of the server's time."""
+GRANTED = Struct("<2q")
+"""What open.lua answers most of the time: when (ms), and what money is free (-1: no hard limit says)."""
 AGAIN = "again"
 """In the fence's place: this close had been acknowledged before."""
 REFUSED_BEFORE = frozenset(
@@ -187,39 +189,35 @@ class Ledger:
         names = names_of(of.account_id)
         for _ in range(3):  # a wrong clock costs one repetition, a boundary just then another
             rows = self.rows(lists, versions, of, now_ms)
-            asked = versions.customer is not None
             keys = [names.open + request_id, names.leases, names.meta, names.key + of.key_id, names.limits]
             keys += rows.hashes
-            if asked:
+            if versions.customer is not None:
                 keys.append(f"{names.customer}{of.account_id}:{of.customer}")
-            plain = rows.fields == rows.ids
+            run_id = self._connection.run_id_for(names.meta)
             amounts = [hold.of(meter) for meter in rows.meters]
+            fulls = [full for full, _, _ in amounts]
+            numbers = (self._lease_ms, again, hold.ample_factor, *chain.from_iterable(amounts))
             args: list[Argument] = [
                 request_id,
                 self._owner,
-                versions.key,
-                f"ver:{of.account_id}",
-                versions.account,
-                versions.customer if asked else "",  # type: ignore[list-item]
-                self._connection.run_id_for(names.meta),
-                self._lease_ms,
-                rows.times,
-                "1" if again else "0",
                 payload,
+                f"{run_id} {versions.key} {versions.account} {versions.customer or 0}",
+                f"ver:{of.account_id}",
+                rows.opening + pack_numbers(numbers) + rows.expiries,
                 rows.record,
                 rows.meters,
-                rows.shape,
-                _packed(hold.ample_factor, *chain.from_iterable(amounts)),
-                " ".join([str(full) for full, _, _ in amounts]),
-                18 if plain else 18 + len(rows.ids),
-                *rows.ids,
+                " ".join(map(str, fulls)),
+                *rows.opened,
             ]
-            if not plain:
-                args += rows.fields
             try:
                 reply = await self._run(OPEN, keys, args)
             except ShardMoved:
                 continue  # another server serves the shard: it goes by another run id
+            if type(reply) is bytes:  # all in full, and nothing else to tell
+                at_ms, remaining = GRANTED.unpack(reply)
+                held = dict(zip(rows.meters, fulls, strict=True))
+                lease = Lease(request_id, of.account_id, rows, held, at_ms, payload)
+                return Opened(lease, "full", at_ms, None if remaining < 0 else remaining)
             word = reply[0]
             if word == b"OK":
                 return self._opened(of, request_id, rows, hold, payload, reply)
@@ -393,37 +391,21 @@ def close_call(
 ) -> tuple[list[Argument], list[Argument]]:
     """Keys and arguments of close.lua. `fence`: the heartbeat count that a reaper saw, or AGAIN."""
     names = names_on(rows.shard)
-    keys: list[Argument] = [
-        names.open + request_id,
-        names.leases,
-        names.outbox,
-        names.meta,
-        names.limits,
-        names.notices,
-        *rows.hashes,
-    ]
+    keys: list[Argument] = [names.open + request_id, names.leases, names.outbox, names.meta, *rows.hashes]
+    if rows.asks_values:
+        keys += (names.limits, names.notices)
+    amounts = [settled.of(meter) for meter in rows.meters]
     args: list[Argument] = [
         request_id,
         status,
         MARKER_MS if covered else UNCOVERED_MARKER_MS,
         event,
         fence,
-        at_ms,
-        rows.meters,
-        rows.shape,
-        rows.thresholds,
-        _packed(*chain.from_iterable([settled.of(meter) for meter in rows.meters])),
+        rows.closing + pack_numbers((at_ms, *chain.from_iterable(amounts))),
+        rows.layout,
+        *rows.closed,
     ]
-    if rows.fields != rows.ids and (rows.thresholds or "k" in rows.meters):
-        args += (12 + len(rows.ids), *rows.ids, *rows.fields)
-    else:
-        args += (12, *rows.fields)
     return keys, args
-
-
-def _packed(*amounts: int) -> bytes:
-    """int64, little-endian, as the scripts unpack them."""
-    return pack(f"<{len(amounts)}q", *amounts)
 
 
 def _spaced(held: Mapping[str, int], meters: str) -> str:

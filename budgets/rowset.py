@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from struct import pack
 
@@ -47,21 +47,28 @@ class TooManyLimits(Exception):
     """More limits apply to one request than the ledger checks in one step."""
 
 
+def pack_numbers(numbers: Sequence[int]) -> bytes:
+    """int64, little-endian, as the scripts unpack them."""
+    return pack(f"<{len(numbers)}q", *numbers)
+
+
 @dataclass(frozen=True, slots=True)
 class RowSet:
     """Rows in the order of the scripts: sorted by the hash that holds them.
 
     `hashes`: names of those hashes; `ends`: for each, when its window ends (ms; 0 never, -1 it expires 40
-    days after its last use); `times`: that and the bounds below, packed for open.lua. `shape`: three
-    characters a row, as open.lua describes. `ids` and `fields`: names of each row's value and counters.
-    `meters`: the letters in use. `record`: all of it as open records keep it. `start_ms`, `end_ms`: the
-    moments in which every row's window is the current one.
+    days after its last use). `shape`: three characters a row, as open.lua describes. `ids` and `fields`:
+    names of each row's value and counters. `meters`: the letters in use. `record`: all of it as open records
+    keep it. `start_ms`, `end_ms`: the moments in which every row's window is the current one.
+
+    The rest is worked out of these, as the scripts take it: `opening` and `closing`, the numbers that begin
+    theirs; `expiries`, those that end open.lua's; `opened`, `closed`, the names that end their arguments;
+    `layout`, what close.lua reads of the rows; `asks_values`, whether it has to look at the limits again.
     """
 
     shard: str
     hashes: tuple[str, ...]
     ends: tuple[int, ...]
-    times: bytes
     shape: str
     ids: tuple[str, ...]
     fields: tuple[str, ...]
@@ -72,6 +79,33 @@ class RowSet:
     end_ms: int
     limits: tuple[LimitTerms, ...]
     hard_meters: frozenset[str]
+    opening: bytes = field(init=False)
+    expiries: bytes = field(init=False)
+    opened: tuple[str, ...] = field(init=False)
+    closing: bytes = field(init=False)
+    closed: tuple[str, ...] = field(init=False)
+    layout: str = field(init=False)
+    asks_values: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        count, both = len(self.fields), (*self.ids, *self.fields)
+        plain = self.ids == self.fields
+        asks = bool(self.thresholds) or METERS["tokens_per_minute"] in self.meters
+        # All rows of a trace lie in one hash, the only one that expires after its last use.
+        used = self.ends.index(_FROM_LAST_USE) + 1 if _FROM_LAST_USE in self.ends else 0
+        opening = (self.start_ms, self.end_ms, count, 0 if plain else count, used)
+        closing = (count, len(self.meters), 0 if plain or not asks else count)
+        worked_out = {
+            "opening": pack_numbers(opening),
+            "expiries": pack_numbers([max(end, _NEVER) for end in self.ends]),
+            "opened": self.fields if plain else both,
+            "closing": pack_numbers(closing),
+            "closed": self.fields if plain or not asks else both,
+            "layout": self.shape + self.meters + self.thresholds,
+            "asks_values": asks,
+        }
+        for name, value in worked_out.items():
+            object.__setattr__(self, name, value)
 
     @property
     def enforced(self) -> bool:
@@ -151,7 +185,6 @@ def build_row_set(limits: Sequence[LimitTerms], of: Attribution, now_ms: int) ->
         shard=names.shard,
         hashes=hashes,
         ends=ends,
-        times=_pack_times(start_ms, end_ms, ends),
         shape=shape,
         ids=tuple(row.value_field for row in rows),
         fields=fields,
@@ -188,7 +221,6 @@ def read_record(shard: str, rows: str, meters: str) -> RowSet:
         shard=shard,
         hashes=tuple(base + name for name in hashes),
         ends=(_NEVER,) * len(hashes),
-        times=b"",
         shape=shape,
         ids=tuple(field.partition(":")[0] for field in fields),
         fields=tuple(fields),
@@ -217,7 +249,7 @@ def _concern_of(scopes: Iterable[str]) -> Callable[[Attribution], Hashable]:
     return attrgetter(*parts) if parts else lambda of: None
 
 
-NO_ROWS = RowSet("00", (), (), b"", "", (), (), "", "", "", 0, FOREVER_MS, (), frozenset())
+NO_ROWS = RowSet("00", (), (), "", (), (), "", "", "", 0, FOREVER_MS, (), frozenset())
 
 
 class RowSets:
@@ -251,13 +283,6 @@ class RowSets:
         if len(self._known) > self._sets_max:
             self._known.popitem(last=False)
         return made
-
-
-def _pack_times(start_ms: int, end_ms: int, ends: Sequence[int]) -> bytes:
-    # All rows of a trace lie in one hash, the only one that expires after its last use.
-    used = ends.index(_FROM_LAST_USE) + 1 if _FROM_LAST_USE in ends else 0
-    numbers = (start_ms, end_ms, used, *(max(end, _NEVER) for end in ends))
-    return pack(f"<{len(numbers)}q", *numbers)
 
 
 def _end_of(row: Row) -> int:

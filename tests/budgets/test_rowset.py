@@ -116,7 +116,6 @@ def test_what_a_record_says_is_what_was_held_on_whatever_things_are_called(
     assert read == replace(
         made,
         ends=(0,) * len(made.hashes),
-        times=b"",
         thresholds="",
         start_ms=0,
         end_ms=FOREVER_MS,

