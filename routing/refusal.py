@@ -13,8 +13,8 @@ import orjson
 
 from routing.outcome import Outcome, of_status
 
-READ = frozenset({400, 403, 404, 413, 422, 451})
-"""Statuses whose body can say more than the status does."""
+READ = frozenset({400, 403, 404, 413, 422, 429, 451})
+"""Statuses whose body can say more than the status does; of 429 only the codes."""
 
 _CODES = {
     "context_length_exceeded": Outcome.CONTEXT_TOO_LONG,  # OpenAI, Azure, Groq, Cerebras, xAI
@@ -27,6 +27,7 @@ _CODES = {
     "DeploymentNotFound": Outcome.NO_SUCH_MODEL,  # Azure
     "model_not_found": Outcome.NO_SUCH_MODEL,  # OpenAI, Groq, Together, Fireworks
     "model_decommissioned": Outcome.NO_SUCH_MODEL,  # Groq
+    "enforced_spend_limit_reached": Outcome.CREDENTIAL,  # Anthropic's 429 until the next month
 }
 
 _TOO_LONG = re.compile(
@@ -35,6 +36,7 @@ _TOO_LONG = re.compile(
     r"|exceeds? the (?:model'?s? )?(?:maximum |max )?context"
     r"|maximum prompt length"  # xAI
     r"|prompt is too long"  # Anthropic, Fireworks
+    r"|exceed context limit"  # Anthropic, where the prompt fits and the maximum beside it does not
     r"|input is too long"  # Bedrock
     r"|input token count .{0,40} exceeds"  # Gemini
     r"|too large for model .{0,80} maximum context"  # Mistral
@@ -53,6 +55,12 @@ _NO_MODEL = re.compile(
     r"(?:invalid model|model .{0,120}(?:does not exist|not found|decommissioned|not supported))",
     re.IGNORECASE,
 )
+_NO_MONEY = re.compile(
+    r"credit balance is too low"  # Anthropic
+    r"|reached your specified (?:\w+ ){0,2}API usage limits",  # Anthropic: of its account or workspace
+    re.IGNORECASE,
+)
+"""Of our account at the provider, told with 400: the caller cannot mend it."""
 _LONGEST = 4_000
 """Characters of a message that are looked at: enough for its first sentences, a bound for the expressions."""
 
@@ -66,11 +74,15 @@ def read(status: int, body: bytes) -> Outcome:
     for code in codes:
         if code in _CODES:
             return _CODES[code]
+    if status == 429:
+        return found
     message = message[:_LONGEST]
     if _TOO_LONG.search(message):
         return Outcome.CONTEXT_TOO_LONG
     if _POLICY.search(message):
         return Outcome.CONTENT_POLICY
+    if status == 400 and _NO_MONEY.search(message):
+        return Outcome.CREDENTIAL
     if status in (400, 404) and _NO_MODEL.search(message):
         return Outcome.NO_SUCH_MODEL
     return found
@@ -106,8 +118,10 @@ def _words(body: bytes) -> tuple[list[str], str]:
 
 
 def _of(error: dict[str, Any]) -> tuple[list[str], str]:
-    inner = error.get("innererror") or error.get("inner_error")
+    inner, details = error.get("innererror") or error.get("inner_error"), error.get("details")
     found = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
+    if isinstance(details, dict):
+        found.append(details.get("error_code"))  # Anthropic
     message = error.get("message") or error.get("detail") or ""
     return [code for code in found if isinstance(code, str)], message if isinstance(message, str) else str(
         message

@@ -8,6 +8,13 @@ import pytest
 from routing.outcome import Outcome
 from routing.refusal import first_words, read
 
+
+def claude(kind: str, message: str, code: str | None = None) -> dict[str, object]:
+    """An error in Anthropic's shape."""
+    error = {"type": kind, "message": message} | ({"details": {"error_code": code}} if code else {})
+    return {"type": "error", "error": error, "request_id": "req_1"}
+
+
 TOO_LONG = [
     # OpenAI; Azure and Groq use the same code
     (
@@ -71,6 +78,16 @@ TOO_LONG = [
         {"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097"}},
     ),
     (413, {"error": {"message": "Please reduce the length of the messages.", "code": None}}),
+    # Anthropic: the prompt alone, and the prompt with its maximum
+    (400, claude("invalid_request_error", "prompt is too long: 212345 tokens > 200000 maximum")),
+    (
+        400,
+        claude(
+            "invalid_request_error",
+            "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input "
+            "length or `max_tokens` and try again",
+        ),
+    ),
 ]
 
 
@@ -147,3 +164,81 @@ def test_an_error_event_without_a_known_word_may_have_cost_something() -> None:
     assert first_words({"message": "Overloaded", "code": "overloaded"}) is Outcome.ERROR_IN_STREAM
     assert first_words({"message": "x", "code": "context_length_exceeded"}) is Outcome.CONTEXT_TOO_LONG
     assert first_words({"message": "x", "code": "content_filter"}) is Outcome.CONTENT_POLICY
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "code", "outcome"),
+    [
+        (529, "overloaded_error", "Overloaded", None, Outcome.SERVER_ERROR),
+        (500, "api_error", "Internal server error", None, Outcome.SERVER_ERROR),
+        (504, "timeout_error", "Request timed out", None, Outcome.SERVER_ERROR),
+        (409, "conflict_error", "Busy", None, Outcome.SERVER_ERROR),
+        (401, "authentication_error", "invalid x-api-key", None, Outcome.CREDENTIAL),
+        (402, "billing_error", "Your credit balance is too low.", None, Outcome.CREDENTIAL),
+        (403, "permission_error", "Your API key may not.", None, Outcome.CREDENTIAL),
+        (404, "not_found_error", "model: claude-9", None, Outcome.NO_SUCH_MODEL),
+        (413, "request_too_large", "Request exceeds the maximum size", None, Outcome.CALLERS_FAULT),
+        (400, "invalid_request_error", "max_tokens: Field required", None, Outcome.CALLERS_FAULT),
+        (
+            400,
+            "invalid_request_error",
+            "max_tokens: 70000 > 64000, which is the maximum allowed number of output tokens",
+            None,
+            Outcome.CALLERS_FAULT,
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+            None,
+            Outcome.CREDENTIAL,
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+            None,
+            Outcome.CREDENTIAL,
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "You have reached your specified workspace API usage limits.",
+            None,
+            Outcome.CREDENTIAL,
+        ),
+        (
+            400,
+            "invalid_request_error",
+            "Output blocked by content filtering policy",
+            None,
+            Outcome.CONTENT_POLICY,
+        ),
+        (
+            429,
+            "rate_limit_error",
+            "This request would exceed your organization's rate limit of 30,000 input tokens per minute. "
+            "Please reduce the length of the prompt or try again later.",
+            None,
+            Outcome.RATE_LIMITED,
+        ),
+        (
+            429,
+            "rate_limit_error",
+            "Your organization has reached its spend limit.",
+            "enforced_spend_limit_reached",
+            Outcome.CREDENTIAL,
+        ),
+    ],
+)
+def test_anthropics_refusals(
+    status: int, kind: str, message: str, code: str | None, outcome: Outcome
+) -> None:
+    assert read(status, orjson.dumps(claude(kind, message, code))) is outcome
+
+
+def test_an_error_at_the_beginning_of_anthropics_stream() -> None:
+    overloaded = {"type": "overloaded_error", "message": "Overloaded"}
+    assert first_words(overloaded) is Outcome.ERROR_IN_STREAM
+    too_long = {"type": "invalid_request_error", "message": "prompt is too long: 3 tokens > 2 maximum"}
+    assert first_words(too_long) is Outcome.CONTEXT_TOO_LONG
