@@ -32,11 +32,10 @@ def events(answer: Answer, wish: Directive, fault: bytes) -> Iterator[Event]:
     if not wish.no_usage:
         start["usage"] = answer.first_usage()
     yield _event("message_start", {"message": start}), 0
-    content = list(_content(answer))
     delta = {"stop_reason": answer.stop, "stop_sequence": None, "stop_details": None}
     yield from told(
-        iter(content),
-        sum(size > 0 for _, size in content),
+        _content(answer),
+        _sized(answer),
         wish,
         broken=_delta(0, {"type": "text_delta", "text": " broken"}),
         closing=[(_event("message_delta", {"delta": delta}), 0)] if wish.no_usage else [],
@@ -44,6 +43,12 @@ def events(answer: Answer, wish: Directive, fault: bytes) -> Iterator[Event]:
         fault=b"event: error\ndata: " + fault + b"\n\n",
         done=_event("message_stop", {}),
     )
+
+
+def _sized(answer: Answer) -> int:
+    """How many events of the content carry tokens."""
+    thoughts = len(answer.shown) or -(-answer.reasoning // TOKENS_PER_PING)
+    return thoughts + answer.searches * len(SEARCH_PIECES) + (answer.tool is not None) + len(answer.pieces)
 
 
 def _content(answer: Answer) -> Iterator[Event]:

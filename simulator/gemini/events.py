@@ -22,13 +22,12 @@ TOKENS_PER_EVENT = 4
 def events(answer: Answer, wish: Directive, fault: bytes) -> Iterator[Event]:
     """Every document of the stream, not yet framed."""
     usage = not wish.no_usage
-    content = list(_content(answer, usage))
     parts = [{"text": ""}] if answer.pieces or answer.tool else []
     last = _document(answer, answer.candidate(parts, answer.finish), answer.candidate_tokens, usage)
     ends = not wish.no_done
     yield from told(
-        iter(content),
-        sum(size > 0 for _, size in content),
+        _content(answer, usage),
+        1 if answer.tool is not None else -(-len(answer.pieces) // TOKENS_PER_EVENT),
         wish,
         broken=_document(answer, answer.candidate([{"text": " broken"}]), 0, usage),
         closing=[(last, 0)] if ends and not usage else [],

@@ -124,3 +124,26 @@ def test_max_tokens_must_be_said(http: httpx2.Client) -> None:
     assert answer.json()["error"] == {
         "type": "invalid_request_error", "message": "max_tokens: Field required",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "half"),
+    [
+        ({}, 20),
+        ({"thinking": {"type": "adaptive"}}, 4 * 52),  # 64 events of thinking, 4 tokens each, and 40 of text
+        ({"tools": [WEATHER]}, None),
+    ],
+)
+def test_an_error_comes_halfway_when_it_is_not_said_where(
+    claude: anthropic.Anthropic, simulator: Simulator, more: Any, half: int | None
+) -> None:
+    stream = ask(claude, stream=True, messages=user("Hi [[simulate: error_in_stream]]"), **more)
+    with pytest.raises(anthropic.APIStatusError):
+        list(stream)
+    (entry,) = simulator.bill()["requests"]
+    if half is None:
+        # The tool's name is one event of as many tokens as it has, each piece of its arguments another.
+        asked = ask(claude, **more).usage.output_tokens
+        assert 0 < entry["completion_tokens"] < asked
+    else:
+        assert entry["completion_tokens"] == half
