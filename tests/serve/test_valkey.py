@@ -65,6 +65,22 @@ def supervisor_of(code: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's, and read from /proc")
+@pytest.mark.parametrize("own", [None, "glibc.malloc.tcache_count=9"])
+async def test_the_servers_malloc_keeps_what_scripts_need_at_hand_unless_the_operator_says_otherwise(
+    server: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", own)
+    await server.start()
+    environment = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+    chosen = own or "glibc.malloc.tcache_count=256:glibc.malloc.tcache_max=2048"
+    assert [each for each in environment if each.startswith("GLIBC_TUNABLES=")] == [
+        f"GLIBC_TUNABLES={chosen}"
+    ]
+
+
 async def test_server_runs_with_our_configuration_on_a_private_socket_only(server: EmbeddedValkey) -> None:
     await server.start()
     with Redis.from_url(server.url) as redis:
