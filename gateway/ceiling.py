@@ -123,7 +123,7 @@ def ceiling(
         if price.context_window is None:
             return None
         given = call.context(price.context_window)
-    rates = price.ceiling_rates(input_tokens_max=given, media=call.has_media)
+    rates = price.ceiling_rates(input_tokens_max=given, media=call.has_media or price.makes_images)
     if _unbounded_rate(call, price, rates):
         return None
     fixed = given * rates.input_pico + rates.request_pico

@@ -166,6 +166,7 @@ class ModelPrice:
     known; `reasoning` says that the model may spend output on reasoning unasked. `by_report`: what the
     provider reports as an answer's cost is its bill. `later`: the prices that attempts of a request which
     starts now may meet, when it is still tried after the price has changed; only ceilings ask for them.
+    `makes_images`: pictures in its answers have a price, so that it may answer with them unasked.
     """
 
     provider: str
@@ -178,6 +179,7 @@ class ModelPrice:
     uplifts: Uplifts = field(default=NO_UPLIFTS, repr=False)
     by_report: bool = False
     later: tuple[ModelPrice, ...] = field(default=(), repr=False)
+    makes_images: bool = field(default=False, init=False, repr=False, compare=False)
     _thresholds: tuple[int, ...] = field(default=(), init=False, repr=False, compare=False)
     _ceilings: dict[tuple[int, bool, int | None], CeilingRates] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -187,6 +189,7 @@ class ModelPrice:
     def __post_init__(self) -> None:
         thresholds = {threshold for sheet in self._sheets("all", None) for threshold in sheet.thresholds}
         object.__setattr__(self, "_thresholds", tuple(sorted(thresholds)))
+        object.__setattr__(self, "makes_images", self.prices("output_image_tokens"))
 
     def cost_of(self, usage: Usage, *, service_tier: str | None = None, region: str | None = None) -> Cost:
         """What `usage` costs in the tier that served it (`default`, `flex`, `priority`, `batch`, ...).

@@ -175,7 +175,10 @@ class TokenExchange(Exchange):
 
 
 _NOT_TEXT = frozenset(
-    ("role", "type", "data", "bytes", "signature", "thoughtSignature", "encrypted_content", "cache_control")
+    (
+        *("role", "type", "data", "bytes", "signature", "thoughtSignature", "thought_signature"),
+        *("encrypted_content", "cache_control"),
+    )
 )
 """What names a message or a part (it stands in the frame around it, which is counted for itself), and what
 is encoded: media, and signatures of thoughts."""

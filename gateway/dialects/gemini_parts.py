@@ -1,6 +1,6 @@
 """What a prompt in Google's format holds beside its texts, and how many tokens that can be at most.
 
-    pictures            a published maximum, as everywhere (`ceiling.IMAGE_TOKENS`): Google's own figures,
+    pictures            a published maximum, as everywhere (`Exchange.image_tokens`): Google's own figures,
                         258 for each tile of one or at most 2,240, are far below it
     sound in itself     its bytes: 32 tokens a second, and the leanest second of wav, mp3 or adts has more
     texts in base64     the bytes of the text, as it is or as a tokenizer may normalise it
