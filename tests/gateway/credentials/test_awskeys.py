@@ -136,6 +136,52 @@ async def test_a_container_s_role_is_asked_again_before_its_keys_end(monkeypatch
         one.close()
 
 
+def assumed(ends: datetime) -> bytes:
+    return f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+      <AssumeRoleWithWebIdentityResult><Credentials>
+        <AccessKeyId>WEB</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+        <Expiration>{ends.strftime("%Y-%m-%dT%H:%M:%SZ")}</Expiration>
+      </Credentials></AssumeRoleWithWebIdentityResult>
+    </AssumeRoleWithWebIdentityResponse>""".encode()
+
+
+DENIED = b"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>
+  <Type>Sender</Type><Code>AccessDenied</Code><Message>Not authorized to perform this</Message>
+</Error></ErrorResponse>"""
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize(
+    ("status", "body", "refused"),
+    [
+        (200, None, None),
+        (403, DENIED, True),
+        (500, DENIED.replace(b"AccessDenied", b"InternalFailure"), False),
+    ],
+)
+def test_a_pod_s_web_identity_is_exchanged_at_amazon_s_token_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, body: bytes | None, refused: bool | None
+) -> None:
+    ends = datetime.now(UTC) + timedelta(seconds=3_000)
+    (tmp_path / "token").write_text("pod-token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/gateway")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with answering(lambda _: (status, body or assumed(ends))) as asked:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", asked.url)
+        if refused is None:
+            found = find()
+            assert found.value == AwsKeys("WEB", "s", "t")
+            assert found.ends_at is not None
+            assert abs(found.ends_at - ends.timestamp()) < 30
+        else:
+            with pytest.raises(CredentialFault) as caught:
+                find()
+            assert caught.value.refused == refused
+            assert "pod-token" not in str(caught.value)
+    assert b"WebIdentityToken=pod-token" in asked.questions[0].body
+
+
 async def test_a_role_s_server_in_trouble_may_get_better(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     with answering(lambda _: (500, b"{}")) as asked:

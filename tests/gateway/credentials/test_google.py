@@ -123,6 +123,7 @@ async def test_a_service_account_s_token_is_fetched_once_and_sent(account: Path,
     one.close()
 
 
+@pytest.mark.wide
 async def test_the_next_token_is_fetched_before_the_first_one_ends(
     monkeypatch: pytest.MonkeyPatch, account: Path, tokens: TokenServer
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_key_that_was_revoked_is_the_operator_s_to_mend(account: Path, t
     assert caught.value.refused
 
 
+@pytest.mark.wide
 async def test_a_token_server_in_trouble_is_not_the_operator_s_fault(
     monkeypatch: pytest.MonkeyPatch, account: Path, tokens: TokenServer, server: Asked
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import asyncio
@@ -33,6 +35,7 @@ asyncio.run(begin())
 """
 
 
+@pytest.mark.wide
 def test_libraries_of_the_clouds_are_loaded_when_they_are_needed() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     before, built, started, built_signing, signed = ran.stdout.splitlines()
