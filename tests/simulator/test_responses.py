@@ -14,6 +14,7 @@ import pytest
 from simulator.process import Simulator
 from tests.simulator.conftest import Raw
 
+pytestmark = pytest.mark.wide  # the client takes its time to build its types
 MEXICO = "What is the capital of Mexico?"
 WEATHER: Any = {
     "type": "function",

@@ -14,6 +14,7 @@ import pytest
 from simulator.process import Simulator, start_simulator
 from tests.simulator.conftest import until_quiet
 
+pytestmark = pytest.mark.wide  # some run for as long as their tokens take
 SLOW = "Hi [[simulate: tokens=16000 pace_ms=5]]"
 
 
