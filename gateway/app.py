@@ -175,7 +175,12 @@ def build_routes(settings: Settings, prices: PriceBook) -> RouteTable:
         else:
             models = list(provider.models)
         offered[name] = (price_lists[name], models)
-    return RouteTable(routes, offered)
+
+    def priced(provider: str, price_list: str, model: str) -> bool:
+        offers = settings.providers[provider].models == "priced"
+        return offers and prices.find(price_list, model, int(time() * 1_000)) is not None
+
+    return RouteTable(routes, offered, priced)
 
 
 async def _count_tokens(text: str, model: str) -> int:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from gateway.dialects.exchange import Exchange
 from metering.money import pico_to_nano_up
 from metering.price import CeilingRates, ModelPrice
+from metering.units import unit_of
 
 ASSUMED_OUTPUT = 4_096
 ASSUMED_OUTPUT_REASONING = 16_384
@@ -123,6 +124,8 @@ def ceiling(
         if price.context_window is None:
             return None
         given = call.context(price.context_window)
+    if call.units and (fees_pico := _fees(call, price)) is not None:
+        return Ceiling(fees_pico, 0, 0, 0, 0, TokenBound(given, 0, 0))
     rates = price.ceiling_rates(input_tokens_max=given, media=call.has_media or price.makes_images)
     if _unbounded_rate(call, price, rates):
         return None
@@ -160,6 +163,17 @@ def without_price(
         return Ceiling(0, 0, call.maximum, call.maximum, call.maximum, tokens)
     assumed = assumed_output or call.usual_maximum or ASSUMED_OUTPUT
     return Ceiling(0, 0, UNKNOWN_MAXIMUM, assumed, min(least_output or LEAST_OUTPUT, assumed), tokens)
+
+
+def _fees(call: Exchange, price: ModelPrice) -> int | None:
+    """What is billed by other units than tokens can come to, pico-USD; None where the price knows one not."""
+    total = 0
+    for name, most in call.units:
+        unit, pico = unit_of(name), price.ceiling_of(name)
+        if unit is None or pico is None:
+            return None
+        total += -(-most * pico // unit.per)
+    return total
 
 
 def _unbounded_rate(call: Exchange, price: ModelPrice, rates: CeilingRates) -> bool:

@@ -2,12 +2,12 @@
 
 A name is looked up in this order: a configured route; a model that a provider offers by its own name (the
 provider configured first wins); `provider/model`, which reaches any model of a configured provider, priced
-or not.
+or not; a name that a provider's price list has a price for, though not as a model's own (a dated one, say).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from routing.order import By, Policy
@@ -49,9 +49,16 @@ class RouteTable:
     """All routes of one configuration.
 
     `routes`: the configured ones. `offered`: provider name -> (price list id, models it offers by name).
+    `priced`: (provider, price list id, model) -> whether the provider offers that name for its price.
     """
 
-    def __init__(self, routes: Sequence[Route], offered: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        offered: Mapping[str, tuple[str, Sequence[str]]],
+        priced: Callable[[str, str, str], bool] = lambda *_: False,
+    ) -> None:
+        self._priced = priced
         self._configured = {route.alias: route for route in routes}
         self._prices = {provider: prices for provider, (prices, _) in offered.items()}
         self._offered: dict[str, Route] = {}
@@ -66,9 +73,12 @@ class RouteTable:
             return route
         provider, slash, model = name.partition("/")
         prices = self._prices.get(provider)
-        if not slash or not model or prices is None:
-            return None
-        return Route(name, (target_of(provider, model, prices, listed=False),))
+        if slash and model and prices is not None:
+            return Route(name, (target_of(provider, model, prices, listed=False),))
+        for provider, prices in self._prices.items():
+            if self._priced(provider, prices, name):
+                return Route(name, (target_of(provider, name, prices, listed=False),))
+        return None
 
     def known(self, name: str) -> bool:
         """True for a configured or offered name."""

@@ -69,6 +69,8 @@ class Exchange:
     added_tokens: int = 0
     """What its provider adds to the prompt for it, beyond what it adds for every tool."""
     unbounded: str | None = None
+    units: tuple[tuple[str, int], ...] = ()
+    """(unit, the most of it) that is billed instead of tokens, where the model's price knows that unit."""
     fills_context: bool = False
     """Its input has no better bound than the model's context: pages of a document, say."""
     uncounted: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.dialects import (
     anthropic_messages,
+    cohere_calls,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -16,6 +17,7 @@ from gateway.dialects import (
     openai_responses,
 )
 from gateway.dialects.anthropic import ANTHROPIC
+from gateway.dialects.cohere import COHERE
 from gateway.dialects.gemini_surfaces import GEMINI_SURFACES
 from gateway.dialects.openai import OPENAI
 from gateway.dialects.responses import RESPONSES
@@ -64,6 +66,15 @@ _ALL = (
         ("/v1/messages/count_tokens",),
         anthropic_messages.read_count,
         READERS["anthropic.messages"],
+    ),
+    Surface("cohere.chat", COHERE, ("/v2/chat",), cohere_calls.read_chat, READERS["cohere.chat"]),
+    Surface("cohere.embed", COHERE, ("/v2/embed",), cohere_calls.read_embed, READERS["cohere.embed"]),
+    Surface(
+        "rerank",
+        COHERE,
+        ("/v1/rerank", "/v2/rerank", "/rerank"),
+        cohere_calls.read_rerank,
+        READERS["rerank"],
     ),
     Surface(
         "responses",

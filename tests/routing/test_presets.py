@@ -14,6 +14,7 @@ from routing import presets
 
 WANTED = {
     "anthropic",
+    "cohere",
     "vertex",
     "openai",
     "azure",
