@@ -11,7 +11,7 @@ import botocore.exceptions
 import pytest
 
 from simulator.process import Simulator
-from tests.simulator.test_bedrock import MICRO, SONNET, amazon
+from tests.simulator.amazon import MICRO, SONNET, amazon
 
 COUNTS = "x-amzn-bedrock-"
 
