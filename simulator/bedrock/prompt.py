@@ -19,6 +19,8 @@ from simulator.errors import Refusal
 from simulator.models import Model
 from simulator.prompt import PER_ANSWER, PER_MESSAGE, Prompt
 
+POINTS_MAX = 4
+
 
 @dataclass(slots=True)
 class Conversation:
@@ -99,6 +101,10 @@ class _Reader:
         ttl = point.get("ttl") or TTLS[0]
         if point.get("type") != "default" or ttl not in TTLS:
             raise Refusal(400, "The cachePoint must have the type 'default' and a ttl of '5m' or '1h'.")
+        if ttl == "1h" and any(before == "5m" for _, before in self.found.points):
+            raise Refusal(400, "A cachePoint with a ttl of '1h' must not come after one with a ttl of '5m'.")
+        if len(self.found.points) == POINTS_MAX:
+            raise Refusal(400, f"A maximum of {POINTS_MAX} cachePoint blocks may be provided.")
         self.found.points.append((len(self.found.prompt.segments), ttl))
 
     def unsupported(self, name: str) -> Refusal:

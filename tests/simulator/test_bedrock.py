@@ -220,6 +220,14 @@ def test_short_prefixes_are_not_cached_and_some_models_have_no_cache(bedrock: An
         bedrock.converse(modelId=OSS, system=[{"text": "word"}, point], messages=user("Hi"))
 
 
+def test_cache_points_are_four_at_most_and_the_longest_kept_come_first(bedrock: Any) -> None:
+    short, long = ({"cachePoint": {"type": "default", "ttl": ttl}} for ttl in ("5m", "1h"))
+    for blocks, said in (([short, long], "must not come after"), ([short] * 5, "A maximum of 4")):
+        content = [{"text": "Hi"}, *blocks]
+        with pytest.raises(bedrock.exceptions.ValidationException, match=said):
+            bedrock.converse(modelId=SONNET, messages=[{"role": "user", "content": content}])
+
+
 def test_the_maximum_holds_for_thoughts_too(bedrock: Any) -> None:
     answer = bedrock.converse(
         modelId=SONNET,
