@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from budgets.hold import Settled
 from budgets.journal import Journal, JournalUnavailable
 from budgets.ledger import Closed, Lease, Ledger, LedgerUnavailable, Opened, Refused
+from gateway.background import Background, waits
 from gateway.healing.recent_closes import RecentCloses
 from gateway.metrics import Metrics
 from gateway.request import Request
 from gateway.uncovered import Uncovered
 from metering.event import CostEvent, encode
 
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 2.0
 FINISH_S = 3.0
 """At the worker's end: how long closes are still tried. What remains is in the journal."""
 
@@ -48,8 +46,8 @@ class Closer:
         self._metrics = metrics
         self._recent = recent
         self._patience_s = patience_s
-        self._background: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("gateway.closer")
+        self._background = Background(self._log)
 
     async def close(self, request: Request, settled: Settled) -> bool:
         """Close until acknowledged or journalled; False when neither could be had or it had ended before."""
@@ -63,7 +61,7 @@ class Closer:
         else:
             return self._acknowledged(lease, settled, event.status, document, answer)
         if self._journalled(lease, settled, event.status, document):
-            self._spawn(self._repeat(lease, settled, event.status, document, patience_s=None))
+            self._background.start(self._repeat(lease, settled, event.status, document, patience_s=None))
             return True
         return await self._repeat(lease, settled, event.status, document, patience_s=self._patience_s)
 
@@ -81,12 +79,8 @@ class Closer:
     async def _repeat(
         self, lease: Lease, settled: Settled, status: str, event: bytes, *, patience_s: float | None
     ) -> bool:
-        loop = asyncio.get_running_loop()
-        deadline = None if patience_s is None else loop.time() + patience_s
-        pause = FIRST_PAUSE_S
-        while deadline is None or loop.time() + pause < deadline:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        for wait_s in waits(patience_s):
+            await asyncio.sleep(wait_s)
             try:
                 answer = await self._ledger.close(lease, settled, status=status, event=event)
             except LedgerUnavailable:
@@ -113,14 +107,11 @@ class Closer:
         The client has been refused. If the ledger did grant it, the request was accepted, and so gets its
         one event: failed, at no cost. `again` repeats the open and says what had become of it.
         """
-        self._spawn(self._abandon(event, again))
+        self._background.start(self._abandon(event, again))
 
     async def _abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._patience_s
-        pause = FIRST_PAUSE_S
-        while asyncio.get_running_loop().time() + pause < deadline:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        for wait_s in waits(self._patience_s):
+            await asyncio.sleep(wait_s)
             try:
                 answer = await again()
                 if isinstance(answer, Opened):
@@ -135,14 +126,6 @@ class Closer:
                 continue
             return
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     async def finish(self) -> None:
         """Wait a moment for what is still being ended; the journal keeps the rest."""
-        if self._background:
-            _, late = await asyncio.wait(self._background, timeout=FINISH_S)
-            for task in late:
-                task.cancel()
+        await self._background.finish(FINISH_S)
