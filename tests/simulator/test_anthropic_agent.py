@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import anthropic
+import pytest
 
 from simulator.process import Simulator
 from tests.simulator.claude import user
@@ -79,6 +80,7 @@ async def work(claude: anthropic.AsyncAnthropic, number: int) -> list[Any]:
     return usages
 
 
+@pytest.mark.wide
 async def test_agents_side_by_side_pay_what_their_usages_say(simulator: Simulator) -> None:
     async with anthropic.AsyncAnthropic(
         base_url=simulator.root, api_key="sk-ant-agents", max_retries=0, timeout=20
