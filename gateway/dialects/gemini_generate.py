@@ -96,14 +96,14 @@ def read_model(model: str) -> str:
     return model
 
 
-def read_call(body: dict[str, Any], *, model: str, stream: bool = False, alt: str = "", **_: str) -> Exchange:
+def read_call(body: dict[str, Any], *, model: str, stream: bool = False, **place: str) -> Exchange:
     """Understand one request; BadRequest names the field that is wrong.
 
-    `alt`: how the client wants a stream, `sse` or else as an array. What else its path says (a project and a
-    location at Vertex AI) is the client's idea: the provider's settings have their own.
+    `alt` or `$alt` says how the client wants a stream: `sse`, or else as an array. What else its path says (a
+    project and a location at Vertex AI) is the client's idea: the provider's settings have their own.
     """
     call: GeminiExchange
-    if stream and alt.lower() != "sse":
+    if stream and (place.get("alt") or place.get("$alt")) != "sse":
         call = GeminiArrayExchange("generateContent.array", body, read_model(model), stream=True)
     else:
         call = GeminiExchange("generateContent", body, read_model(model), stream=stream)

@@ -32,7 +32,7 @@ GEMINI_SURFACES = (
         READERS["gemini.generate"],
         stream_operation="generateContent.stream",
         stream_paths=_paths("streamGenerateContent"),
-        query=("alt",),
+        query=("alt", "$alt"),
         key_in_query=True,
     ),
     # Streams of the surface above whose client does not ask for events.

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from simulator.process import Simulator, start_simulator
-from tests.clients.world import World, built_world
+from tests.clients.world import World
 
 
 @pytest.fixture(scope="module")
@@ -14,5 +14,5 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def world(simulator: Simulator) -> Iterator[World]:
-    with built_world(simulator) as built:
+    with World.built(simulator) as built:
         yield built

@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
 from accounts.key import mint
 from accounts.policy import Policy
 from accounts.terms import NewLimit
-from gateway.settings import LedgerSettings, ServerSettings, TimeoutSettings
+from gateway.settings import LedgerSettings, ServerSettings, Settings, TimeoutSettings
 from simulator.process import Simulator
 from tests.clients.wire import Wire, wire_to
 from tests.gateway.conftest import simulated_settings
@@ -141,13 +141,30 @@ class World:
         self._places: dict[str, Place] = {}
         self.stacks: list[Stack] = []
 
+    @classmethod
+    @contextmanager
+    def built(cls, simulator: Simulator) -> Iterator[Self]:
+        """The world, for the length of a `with`."""
+        with ExitStack() as open_with:
+            world = cls(simulator, open_with)
+            world.build()
+            yield world
+
     def tries(self, row: Row, client: str) -> int:
         """Requests that the wire has seen of this client's row."""
-        return self._places.get(row.name, self._places["well"]).wire.tries[f"{client} {row.name}"]
+        return self.tries_of(row.name, client)
+
+    def tries_of(self, name: str, client: str) -> int:
+        """The same by the row's name."""
+        return self.place_of(name).wire.tries[f"{client} {name}"]
 
     def place(self, row: Row) -> Place:
         """Where `row` is tried."""
-        return self._places.get(row.name, self._places["well"])
+        return self.place_of(row.name)
+
+    def place_of(self, name: str) -> Place:
+        """The same by the row's name."""
+        return self._places.get(name, self._places["well"])
 
     def build(self) -> None:
         """Bring every gateway into its state."""
@@ -175,14 +192,17 @@ class World:
         self._draining()
         self._without_ledger()
 
-    def _stack(self, **options: Any) -> tuple[Stack, Wire]:
-        settings = simulated_settings(
+    def settings(self) -> Settings:
+        """Of every gateway here: bodies, leases and patience are small."""
+        return simulated_settings(
             self._simulator,
             server=ServerSettings(body_bytes_max=BODY_BYTES_MAX),
             ledger=LedgerSettings(lease_ms=LEASE_MS, heartbeat_ms=HEARTBEAT_MS),
             timeouts=TimeoutSettings(connect_s=20, first_byte_s=5, idle_s=60, total_s=600),
         )
-        stack = self._open.enter_context(running_stack(settings, **options))
+
+    def _stack(self, **options: Any) -> tuple[Stack, Wire]:
+        stack = self._open.enter_context(running_stack(self.settings(), **options))
         self.stacks.append(stack)
         port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
         return stack, self._open.enter_context(wire_to("127.0.0.1", port))
@@ -275,12 +295,3 @@ def _streaming(stack: Stack, secret: str, repeat: str = "") -> Iterator[None]:
     finally:
         over.set()
         thread.join(10)
-
-
-@contextmanager
-def built_world(simulator: Simulator) -> Iterator[World]:
-    """The world, for the length of a `with`."""
-    with ExitStack() as open_with:
-        world = World(simulator, open_with)
-        world.build()
-        yield world
