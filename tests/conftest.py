@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -12,7 +14,9 @@ WIDE = (
     "tests/budgets/test_race.py",
     "tests/clients/test_error_table.py",
     "tests/clients/test_node_sdk.py",
+    "tests/gateway/anthropic/test_requests.py",
     "tests/gateway/frontdoor/test_deadlines.py",
+    "tests/gateway/gemini/test_sdk.py",
     "tests/gateway/metrics/test_bounds.py",
     "tests/gateway/test_entitlement_api.py",
     "tests/gateway/test_provider_trouble.py",
@@ -22,8 +26,11 @@ WIDE = (
     "tests/gateway/test_surfaces_fuzz.py",
     "tests/gateway/test_uncovered.py",
     "tests/gateway/test_upkeep.py",
+    "tests/simulator/test_anthropic",
+    "tests/simulator/test_cohere.py",
+    "tests/simulator/test_gemini",
 )
-"""Files whose tests are of the wide ring at least."""
+"""Files whose tests are of the wide ring at least; also those that import a provider's SDK, for seconds."""
 SLOW = (
     "tests/torture/test_demand.py",
     "tests/torture/test_full_redis.py",
@@ -32,6 +39,37 @@ SLOW = (
     "tests/torture/test_redis_away.py",
 )
 """Files whose tests only scripts/full runs, the small variants as well."""
+LONG = (
+    "tests/budgets/test_model.py",
+    "tests/budgets/test_race.py",
+    "tests/clients/test_error_table.py",
+    "tests/clients/test_node_sdk.py",
+    "tests/gateway/frontdoor/test_deadlines.py",
+    "tests/gateway/test_entitlements.py",
+    "tests/gateway/test_provider_trouble.py",
+    "tests/gateway/test_recorder",
+    "tests/gateway/test_uncovered.py",
+    "tests/gateway/test_upkeep.py",
+    "tests/serve/",
+    "tests/simulation/",
+)
+"""Files that take long for the number of their tests."""
+SHARES = (
+    "tests/budgets/",
+    "tests/clients/",
+    "tests/gateway/metrics/test_bounds.py",
+    "tests/gateway/test_recorder_several.py",
+    "tests/gateway/test_recorder_spill.py",
+    "tests/gateway/test_surfaces_fuzz.py",
+    "tests/simulation/",
+)
+"""Files whose slow tests compute and measure no time: others may run beside them."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of a ring that is not asked for are not read: each process of the tests would import them all."""
+    place = collection_path.relative_to(config.rootpath).as_posix()
+    return True if "not wide" in config.option.markexpr and place.startswith(WIDE) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,3 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.wide)
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.nodeid.startswith(SHARES) and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.shares)
+    # With --no-loadscope-reorder what takes long begins first: no process is left alone with it at the end.
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/acceptance/", "tests/torture/", *LONG)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import Engine, text
 
@@ -34,6 +35,7 @@ def set_many(engine: Engine, count: int) -> None:
         connection.execute(sa.insert(CUSTOMER_TERMS), terms)
 
 
+@pytest.mark.wide
 def test_thousands_of_customers_are_published_in_a_few_steps(engine: Engine, redis: Any) -> None:
     set_many(engine, 5_000)
     redis.config_resetstat()

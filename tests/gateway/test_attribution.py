@@ -233,7 +233,12 @@ def test_no_baggage_breaks_the_reading(value: bytes) -> None:
         assert error.code in ("invalid_value", "attribution_conflict")  # noqa: PT017
 
 
-@given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.text(), st.lists), max_size=8))
+NESTED = st.recursive(
+    st.none() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), NESTED, max_size=8))
 def test_no_json_header_breaks_the_reading(document: dict[str, Any]) -> None:
     try:
         TABLE.read([(b"x-portkey-metadata", orjson.dumps(document))])

@@ -259,6 +259,7 @@ def scripts_run(stack: Stack) -> int:
     return int(stack.redis.info("commandstats")["cmdstat_evalsha"]["calls"])
 
 
+@pytest.mark.wide
 def test_upgrade_and_downgrade_under_load_on_two_workers_hold_at_once(simulator: Simulator) -> None:
     """Eight clients on two workers: what is admitted never passes the limit of the plan that was in force,
     and after each change has returned no worker goes by the former plan."""

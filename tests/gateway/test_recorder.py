@@ -110,6 +110,7 @@ def test_recorder_killed_between_commit_and_acknowledgement_counts_nothing_twice
     assert_each_is_recorded_once(store, made)
 
 
+@pytest.mark.wide
 def test_recorder_killed_again_and_again_loses_nothing(server: Server, path: Path, store: EventStore) -> None:
     made: list[CostEvent] = []
     for _ in range(4):

@@ -113,7 +113,8 @@ def test_a_hundred_at_once_run_once(stack: Stack, secret: str, simulator: Simula
     ready = threading.Barrier(50)
 
     def ask() -> None:
-        with httpx2.Client(base_url=stack.base_url, headers={"authorization": f"Bearer {secret}"}) as own:
+        headers = {"authorization": f"Bearer {secret}"}
+        with httpx2.Client(base_url=stack.base_url, headers=headers, timeout=60) as own:
             ready.wait()
             answer = post(own, "k-storm", chat("[[simulate: tokens=5 first_ms=200]]"))
             codes.append(200 if answer.status_code == 200 else error_of(answer)["code"])

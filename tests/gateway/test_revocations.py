@@ -279,8 +279,9 @@ def test_the_tables_headers_never_go_upstream_and_the_bodys_metadata_does() -> N
             f"{own.base_url}/chat/completions",
             json=body,
             headers={"authorization": f"Bearer {secret}", **headers},
+            timeout=60,
         )
-    thread.join(5)
+    thread.join(60)
     listener.close()
     assert answer.status_code == 200, answer.text
     head, _, sent = seen[0].partition(b"\r\n\r\n")

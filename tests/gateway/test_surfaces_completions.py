@@ -256,6 +256,7 @@ def test_the_formats_own_maximum_is_written_where_a_budget_is_short(
             f"{stack.base_url}/completions",
             json={"model": MODEL, "prompt": "Go on"},
             headers={"Authorization": f"Bearer {key}"},
+            timeout=60,
         )
         assert answer.status_code == 200
         assert answer.headers.get("observe-max-tokens") == header

@@ -94,6 +94,7 @@ async def test_printed_curl_line_answers_as_pasted_and_sigterm_lets_a_stream_end
     assert (event.status, event.stream) == ("succeeded", True)
 
 
+@pytest.mark.wide
 async def test_no_event_is_lost_when_everything_is_killed_and_started_again(make_real: Make) -> None:
     one = await make_real(workers=2).start(until="events tail")
     key = first_key(one)

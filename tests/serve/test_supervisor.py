@@ -19,6 +19,7 @@ from .conftest import Make, alive, answer_of, gone, holders
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and relies on death signals")
 
 
+@pytest.mark.wide
 async def test_second_start_on_the_directory_or_the_port_is_refused_naming_it(make: Make) -> None:
     first = await make().start()
     same_directory = await make().start(until=None)
@@ -49,6 +50,7 @@ async def test_sigterm_lets_a_running_request_end_and_leaves_nothing(make: Make)
     assert "obs_first" not in again.banner + one.log + again.log
 
 
+@pytest.mark.wide
 async def test_second_signal_does_not_wait_for_running_requests(make: Make) -> None:
     one = await make().start()
     reading, writing = await asyncio.open_connection("127.0.0.1", one.port)
@@ -61,6 +63,7 @@ async def test_second_signal_does_not_wait_for_running_requests(make: Make) -> N
     writing.close()
 
 
+@pytest.mark.wide
 async def test_kill_9_of_serve_takes_its_children_along_and_the_next_start_works(make: Make) -> None:
     first = await make(workers=2).start()
     children = holders(first.data_dir)
@@ -117,6 +120,7 @@ async def test_killed_worker_is_replaced_and_queued_connections_are_answered(mak
     assert await one.ask()
 
 
+@pytest.mark.wide
 async def test_hang_up_signal_puts_new_workers_in_place_without_refusing_anybody(make: Make) -> None:
     one = await make(workers=2).start()
     former = {(await one.ask())[0] for _ in range(20)}
@@ -135,6 +139,7 @@ async def test_hang_up_signal_puts_new_workers_in_place_without_refusing_anybody
     assert await one.end() == 0
 
 
+@pytest.mark.wide
 async def test_reload_of_a_faulty_configuration_changes_nothing(make: Make) -> None:
     one = await make().start()
     former = await one.ask()
@@ -166,6 +171,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
+@pytest.mark.wide
 async def test_closing_the_terminal_ends_the_installation_in_order(make: Make) -> None:
     one = make()
     one.command = [sys.executable, "-c", CLOSED_WINDOW, *one.command]

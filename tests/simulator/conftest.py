@@ -6,14 +6,16 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
 import openai
 import pytest
 
 from simulator.process import Simulator, start_simulator
+
+if TYPE_CHECKING:
+    import anthropic
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +44,8 @@ def client(simulator: Simulator, official_client: openai.OpenAI) -> openai.OpenA
 
 @pytest.fixture(scope="session")
 def official_claude(running_simulator: Simulator) -> Iterator[anthropic.Anthropic]:
+    import anthropic  # takes seconds, which only those who use it shall pay
+
     address = running_simulator.root
     with anthropic.Anthropic(base_url=address, api_key="sk-ant-test", max_retries=0, timeout=10) as made:
         yield made

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from gateway.settings import Settings
@@ -13,7 +14,7 @@ from tests.gateway.conftest import PATIENT
 from tests.stack import Stack, running_stack
 
 HAIKU = "claude-haiku-4-5"
-SONNET = "claude-sonnet-4-5"
+SONNET = "claude-sonnet-5"
 DOLLAR = 10**9
 
 if TYPE_CHECKING:
@@ -55,3 +56,14 @@ def client(stack: Stack) -> Iterator[Client]:
 def said(text: str, directive: str = "") -> list[dict[str, Any]]:
     """One message of a user, with a wish to the simulated provider."""
     return [{"role": "user", "content": f"{text} [[simulate: {directive}]]" if directive else text}]
+
+
+def received(simulator: Simulator, request_id: str) -> tuple[dict[str, list[str]], Any]:
+    """(headers, body) of the one call by which the provider was asked for a request."""
+    headers: dict[str, list[str]] = {}
+    found = [call for call in simulator.received() if ["x-client-request-id", request_id] in call["headers"]]
+    (call,) = found
+    for name, value in call["headers"]:
+        headers.setdefault(name, []).append(value)
+    body = call["body"]
+    return headers, orjson.loads(body) if isinstance(body, str) else body

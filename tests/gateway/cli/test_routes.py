@@ -61,7 +61,7 @@ def test_the_cheapest_comes_first_and_what_has_no_price_last(explain: Any) -> No
 
 
 def test_a_sticky_route_gives_a_customer_the_same_order_each_time(explain: Any) -> None:
-    orders = {tuple(order_of(explain("sticky", "--customer", "acme"))) for _ in range(5)}
+    orders = {tuple(order_of(explain("sticky", "--customer", "acme"))) for _ in range(2)}
     assert len(orders) == 1
     found = explain("sticky", "--customer", "acme")
     assert found["targets"][0]["reasons"][0].startswith("by the hash of customer 'acme'")
