@@ -146,6 +146,11 @@ async def test_the_environment_s_own_identity_serves_where_no_file_is_named(
     one = credential(None)
     assert await authorization(one) == b"Bearer token-1"
     one.close()
+    monkeypatch.setenv("GOOGLE_CLOUD_QUOTA_PROJECT", "billing")
+    two = credential(None)
+    made = await two.headers(b"POST", "aiplatform.googleapis.com", b"/v1/x", [], b"{}")
+    assert made == [(b"authorization", b"Bearer token-2"), (b"x-goog-user-project", b"billing")]
+    two.close()
 
 
 async def test_a_key_that_was_revoked_is_the_operator_s_to_mend(account: Path, tokens: TokenServer) -> None:
