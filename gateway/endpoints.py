@@ -23,6 +23,10 @@ from gateway.admission import credential, may_ask_for, may_be_served, require_ro
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
 from gateway.api.responses import ResponseEndpoints
+from gateway.dialects import anthropic_lists
+from gateway.dialects.anthropic import ANTHROPIC
+from gateway.dialects.anthropic import VERSION as ANTHROPIC_VERSION
+from gateway.dialects.openai import OPENAI
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.parts import Parts
 from metering.ids import new_id
@@ -90,16 +94,15 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
 
 
 def _json(document: Any, status: int = 200) -> Response:
-    return Response(
-        orjson.dumps(document),
-        status,
-        {"x-request-id": new_id(), "content-type": "application/json"},
-    )
+    request_id = new_id()
+    headers = {"x-request-id": request_id, "request-id": request_id, "content-type": "application/json"}
+    return Response(orjson.dumps(document), status, headers)
 
 
 def _told(fault: Callable[[HttpRequest, Any], GatewayError]) -> Callable[[HttpRequest, Exception], Response]:
     def answer(request: HttpRequest, error: Exception) -> Response:
-        status, headers, body = refusal(fault(request, error), new_id())
+        dialect = ANTHROPIC if _speaks_anthropic(request) else OPENAI
+        status, headers, body = refusal(fault(request, error), new_id(), dialect)
         response = Response(body, status)
         response.raw_headers = headers
         return response
@@ -112,8 +115,8 @@ def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
         return WrongMethod(f"{_wrong_method(request)} Use POST.")
     return NotFound(
         f"Unknown request URL: {request.method} {request.url.path}. Tollkeeper serves POST to "
-        f"{', '.join(sorted(path for path in proxied if '{' not in path))}, to Google's paths below /v1beta and "
-        "/v1, and GET /v1/models.",
+        f"{', '.join(sorted(path for path in proxied if '{' not in path))}, to Google's paths below /v1beta "
+        "and /v1, and GET /v1/models.",
         code="unknown_url",
     )
 
@@ -142,15 +145,17 @@ class _Answers:
             raise Unavailable(f"The ledger cannot be reached: {error}.") from None
         return _json({"status": "ready"})
 
-    async def models(self, _request: HttpRequest, key: KeyRecord) -> Response:
+    async def models(self, request: HttpRequest, key: KeyRecord) -> Response:
         """What this key may ask for."""
         routes = self._parts.routes
         listed = [
-            _model(name, owner)
+            (name, owner)
             for name, owner in routes.names()
             if may_ask_for(key, name) and may_be_served(key, routes.find(name))
         ]
-        return _json({"object": "list", "data": listed})
+        if _speaks_anthropic(request):
+            return _json(anthropic_lists.page([name for name, _ in listed], request.query_params))
+        return _json({"object": "list", "data": [_model(name, owner) for name, owner in listed]})
 
     async def model(self, request: HttpRequest, key: KeyRecord) -> Response:
         """One model by name."""
@@ -159,6 +164,8 @@ class _Answers:
         route = self._parts.routes.find(name)
         if route is None:
             raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
+        if _speaks_anthropic(request):
+            return _json(anthropic_lists.one_model(name))
         return _json(_model(name, route.targets[0].provider))
 
     async def metrics(self, _request: HttpRequest, _key: KeyRecord) -> Response:
@@ -183,6 +190,11 @@ class _Answers:
             raise BadKey("Incorrect API key provided: no such Tollkeeper key.")
         require_scope(record, scope)
         return record
+
+
+def _speaks_anthropic(request: HttpRequest) -> bool:
+    """Two dialects have a list of models at one address; Anthropic's clients always name their version."""
+    return ANTHROPIC_VERSION.decode() in request.headers
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _CODES = {
     "model_not_found": Outcome.NO_SUCH_MODEL,  # OpenAI, Groq, Together, Fireworks
     "model_decommissioned": Outcome.NO_SUCH_MODEL,  # Groq
     "enforced_spend_limit_reached": Outcome.CREDENTIAL,  # Anthropic's 429 until the next month
+    "contract_spend_limit_reached": Outcome.CREDENTIAL,  # Anthropic's 429
+    "organization_on_hold": Outcome.CREDENTIAL,  # Anthropic's 400
 }
 
 _TOO_LONG = re.compile(

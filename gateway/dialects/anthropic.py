@@ -20,7 +20,8 @@ from gateway.errors import GatewayError
 
 VERSION = b"anthropic-version"
 DEFAULT_VERSION = b"2023-06-01"
-"""Anthropic refuses a request without one; there is no newer one."""
+"""For a client that names none, which Anthropic would refuse. The newer one (2026-10-21) takes fewer fields,
+and answers alike: https://platform.claude.com/docs/en/api/versioning"""
 
 _TYPES = {
     401: "authentication_error",

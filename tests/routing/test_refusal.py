@@ -229,6 +229,9 @@ def test_an_error_event_without_a_known_word_may_have_cost_something() -> None:
             "enforced_spend_limit_reached",
             Outcome.CREDENTIAL,
         ),
+        (429, "rate_limit_error", "Spent.", "contract_spend_limit_reached", Outcome.CREDENTIAL),
+        (429, "rate_limit_error", "Too fast.", "ramp_limit_exceeded", Outcome.RATE_LIMITED),
+        (400, "invalid_request_error", "On hold.", "organization_on_hold", Outcome.CREDENTIAL),
     ],
 )
 def test_anthropics_refusals(
