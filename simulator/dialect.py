@@ -177,9 +177,9 @@ class Dialect:
 class Row(Generic[C]):
     """One path and its two functions. `{name}` in a path stands for any text; see `table`.
 
-    With `header` the row serves only requests that have it, and goes before a row without. Rows that are not
-    `billed` leave no line on the bill. Methods without a body (GET, DELETE) are not asked for
-    one, and what is not billed may come without.
+    With `header`, or with `query` (such as "alt=sse"), the row serves only requests that have it, and goes
+    before a row without. Rows that are not `billed` leave no line on the bill. Methods without a body (GET,
+    DELETE) are not asked for one, and what is not billed may come without.
     """
 
     method: str
@@ -188,4 +188,18 @@ class Row(Generic[C]):
     read: Callable[[Asked], C]
     say: Callable[[Asked, C, Directive], Said]
     header: bytes | None = None
+    query: str | None = None
     billed: bool = True
+
+    @property
+    def particular(self) -> bool:
+        """Whether it serves only some of the requests to its path."""
+        return self.header is not None or self.query is not None
+
+    def serves(self, request: Request, method: str) -> bool:
+        """Whether the row answers a request that came to its path."""
+        return (
+            self.method == method
+            and (self.header is None or request.header(self.header) is not None)
+            and (self.query is None or self.query in request.query.split("&"))
+        )

@@ -51,7 +51,7 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 _BY_PATH: dict[str, list[Row[Any]]] = {}
 _TEMPLATES: list[tuple[re.Pattern[str], Row[Any]]] = []
-for _row in sorted(ROWS, key=lambda row: row.header is None):
+for _row in sorted(ROWS, key=lambda row: not row.particular):
     if "{" in _row.path:
         _TEMPLATES.append((_pattern(_row.path), _row))
     else:
@@ -63,7 +63,7 @@ def find(request: Request) -> tuple[Row[Any] | None, dict[str, str], bool]:
     method = "GET" if request.method == "HEAD" else request.method
     other_method = False
     for row in _BY_PATH.get(request.path, ()):
-        if row.method == method and (row.header is None or request.header(row.header) is not None):
+        if row.serves(request, method):
             return row, {}, False
         other_method = True
     if other_method:
@@ -71,7 +71,7 @@ def find(request: Request) -> tuple[Row[Any] | None, dict[str, str], bool]:
     for pattern, row in _TEMPLATES:
         if (match := pattern.fullmatch(request.path)) is None:
             continue
-        if row.method == method and (row.header is None or request.header(row.header) is not None):
+        if row.serves(request, method):
             return row, {name: unquote(value) for name, value in match.groupdict().items()}, False
         other_method = True
     return None, {}, other_method

@@ -9,11 +9,11 @@ Paths, of `v1beta` and `v1`
            :batchEmbedContents
     GET    /v1beta/models, /v1beta/models/{model}    (of `v1` when `x-goog-api-key` is sent)
     POST   /{version}/projects/{project}/locations/{location}/publishers/google/models/{model}:... and, for
-           express mode, /{version}/publishers/google/models/{model}:...
+           express mode, /{version}/publishers/google/models/{model}:..., with :predict for embeddings
 
 `x-goog-api-key`, `?key=` or a bearer token; at Vertex AI a bearer token, or the key in the header. The id on
-the bill is `responseId` when the client sends none. Streams are events with `?alt=sse`, else one JSON array.
-Their errors before the first byte are one object in both.
+the bill is `responseId` when the client sends none. Streams are events with `?alt=sse`, else one JSON array,
+and then their errors are in one too.
 
 How it counts
     Only the pieces of texts, and of functions as JSON; an image or a page of a document counts 258. Prefixes
@@ -24,7 +24,7 @@ How it counts
     of a stream has the usage until then; each carries 4 tokens, the last none.
     A request that searches (`googleSearch`; one query, or `searches=N`) costs $0.035 up to Gemini 2.5, $0.014
     for each query from Gemini 3 on. Prompts of Pro models above 200,000 tokens cost more as a whole.
-    Embeddings report no usage. Counting tokens costs nothing but has its line on the bill.
+    Embeddings report no usage, but for `predict`. Counting tokens costs nothing but has its line on the bill.
 
 What it does not do: audio, video, files, explicit caches (`cachedContent` is refused), code execution,
 several candidates; `stopSequences` and safety settings are read and change nothing. From Gemini 3 on a

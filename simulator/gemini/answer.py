@@ -13,7 +13,7 @@ from simulator import schema, tokens
 from simulator.cache import PromptCache
 from simulator.dialect import Asked, Said, Stream, Whole
 from simulator.directive import Directive
-from simulator.gemini.dialect import JSON
+from simulator.gemini.dialect import JSON, Google
 from simulator.gemini.events import events, framed
 from simulator.gemini.generate import CountCall, GenerateCall
 from simulator.gemini.models import GEMINIS, KNOWN, Gemini
@@ -235,7 +235,8 @@ def say_stream(asked: Asked, call: GenerateCall, wish: Directive) -> Said:
     """The answer as a stream of events or, without `alt=sse`, as a growing array."""
     answer = _answered(asked, call, wish)
     told = events(answer, wish, asked.dialect.fault(asked.request_id))
-    return Stream(framed(told, sse=call.sse), answer, SSE if call.sse else JSON)
+    array = isinstance(asked.dialect, Google) and asked.dialect.array
+    return Stream(framed(told, array=array), answer, JSON if array else SSE)
 
 
 def say_count(asked: Asked, call: CountCall, wish: Directive) -> Whole:

@@ -70,6 +70,10 @@ class Google(Dialect):
 
     vertex = False
 
+    def __init__(self, *, array: bool = False) -> None:
+        """With `array` an error is the only member of an array: streams that are arrays have it so."""
+        self.array = array
+
     def claims(self, request: Request) -> bool:
         return request.path.startswith("/v1beta") or request.header(b"x-goog-api-key") is not None
 
@@ -99,7 +103,10 @@ class Google(Dialect):
         )
 
     def refused(self, refusal: Refusal, request_id: str) -> Reply:
-        return Reply(refusal.status, _document(refusal), content_type=JSON, headers=refusal.headers)
+        body = _document(refusal)
+        if self.array:
+            body = b"[%b]" % body
+        return Reply(refusal.status, body, content_type=JSON, headers=refusal.headers)
 
     def wanted(self, status: int, *, code: str | None, headers: tuple[tuple[str, str], ...]) -> Refusal:
         _, message = STATUSES.get(status, STATUSES[500 if status >= 500 else 400])
@@ -154,4 +161,6 @@ def _document(refusal: Refusal) -> bytes:
 
 
 GOOGLE = Google()
+GOOGLE_ARRAY = Google(array=True)
 VERTEX = Vertex()
+VERTEX_ARRAY = Vertex(array=True)

@@ -1,4 +1,7 @@
-"""Gemini's embeddings, of one text or of many. Their answers say nothing of usage, as Google's do."""
+"""Gemini's embeddings, of one text or of many, and Vertex AI's `predict` for them.
+
+Only `predict` says how many tokens there were, as at Google.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from simulator.models import Model
 from simulator.wire import Reply
 
 BATCH_MAX = 100
+PREDICT_MAX = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,48 @@ def _text(request: Any, model: Model) -> tuple[str, int]:
             "output_dimensionality",
         )
     return text, dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class PredictCall:
+    """One checked request to Vertex AI's `predict`: as `EmbedCall`, with the tokens of each text."""
+
+    embed: EmbedCall
+    sizes: list[int]
+
+    @property
+    def directive(self) -> Directive:
+        """The directive in the last text."""
+        return self.embed.directive
+
+
+def read_predict(asked: Asked) -> PredictCall:
+    """Read a request for vectors as Vertex AI takes it: `{instances: [{content}], parameters}`."""
+    instances = part(asked.body, "instances")
+    if not isinstance(instances, list) or not 1 <= len(instances) <= PREDICT_MAX:
+        raise wrong(f"{PREDICT_MAX} instance(s) is allowed per prediction, and at least one.", "instances")
+    size = part(part(asked.body, "parameters") or {}, "outputDimensionality")
+    requests = [
+        {"content": {"parts": [{"text": part(each, "content")}]}, "outputDimensionality": size}
+        for each in instances
+    ]
+    call = _read(asked, requests, batch=True)
+    return PredictCall(call, [tokens.count(text) for text, _ in call.texts])
+
+
+def say_predict(asked: Asked, call: PredictCall, wish: Directive) -> Whole:
+    """The vectors, each with the tokens of its text."""
+    model = call.embed.model
+    asked.charge.begin(model.id, model.tiers["standard"], call.embed.prompt_tokens, tier="standard")
+    predictions = []
+    for (text, dimensions), size in zip(call.embed.texts, call.sizes, strict=True):
+        counted = b"" if wish.no_usage else b'"statistics":{"truncated":false,"token_count":%d},' % size
+        values = vector(text.encode(), dimensions, False)
+        predictions.append(b'{"embeddings":{%b"values":%b}}' % (counted, values))
+    characters = sum(len("".join(text.split())) for text, _ in call.embed.texts)
+    metadata = b'"metadata":{"billableCharacterCount":%d}' % characters
+    body = b'{"predictions":[%b],%b}' % (b",".join(predictions), metadata)
+    return Whole(Reply(200, body, content_type=JSON))
 
 
 def say_embed(asked: Asked, call: EmbedCall, wish: Directive) -> Whole:

@@ -37,9 +37,9 @@ def events(answer: Answer, wish: Directive, fault: bytes) -> Iterator[Event]:
     )
 
 
-def framed(documents: Iterator[Event], *, sse: bool) -> Iterator[Event]:
+def framed(documents: Iterator[Event], *, array: bool) -> Iterator[Event]:
     """The documents as server-sent events, or as the members of one array."""
-    if sse:
+    if not array:
         for document, size in documents:
             yield b"data: %b\r\n\r\n" % document, size
         return

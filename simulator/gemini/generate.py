@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
 
 from simulator import directive as directives
 from simulator.chat import Tool
@@ -40,7 +39,6 @@ class GenerateCall:
     json: bool
     schema: Any
     may_search: bool
-    sse: bool
     directive: Directive
 
 
@@ -83,7 +81,6 @@ def read_generate(asked: Asked) -> GenerateCall:
         json=mime == "application/json",
         schema=None if schema is None else lowered(schema),
         may_search=any(part(tool, "googleSearch") is not None for tool in tools),
-        sse="sse" in parse_qs(asked.request.query).get("alt", ()),
         directive=wished(said.prompt.last_user) if asked.may_direct else NONE,
     )
 

@@ -236,6 +236,21 @@ def test_embeddings_are_one_or_many_and_cost_their_input(
     assert simulator.total_nano() == 600
 
 
+def test_embeddings_at_vertex_tell_their_tokens(http: httpx2.Client, simulator: Simulator) -> None:
+    path = "/v1/projects/p/locations/l/publishers/google/models/gemini-embedding-001:predict"
+    body = {
+        "instances": [{"content": "one"}, {"content": "two words"}],
+        "parameters": {"outputDimensionality": 8},
+    }
+    answer = http.post(path, json=body).json()
+    found = [each["embeddings"] for each in answer["predictions"]]
+    assert [each["statistics"]["token_count"] for each in found] == [1, 2]
+    assert [len(each["values"]) for each in found] == [8, 8]
+    assert answer["metadata"] == {"billableCharacterCount": 11}
+    # 3 x $0.15/M
+    assert simulator.total_nano() == 450
+
+
 def test_models_are_listed(gemini: genai.Client, http: httpx2.Client) -> None:
     names = [model.name for model in gemini.models.list(config={"page_size": 3})]
     assert "models/gemini-2.5-pro" in names

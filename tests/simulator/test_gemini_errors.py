@@ -128,6 +128,15 @@ def test_credentials_are_checked(
     assert answer.json().get("error", {}).get("status") == status
 
 
+@pytest.mark.parametrize("words", ["status=503", "statsu=503"])
+def test_an_array_has_its_errors_in_an_array(http: httpx2.Client, simulator: Simulator, words: str) -> None:
+    body = {"contents": [{"parts": [{"text": f"[[simulate: {words}]]"}]}]}
+    path = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+    (member,) = http.post(path, json=body).json()
+    assert member == http.post(f"{path}?alt=sse", json=body).json()
+    assert member["error"]["code"] == (503 if words == "status=503" else 400)
+
+
 def test_a_key_in_the_query_is_not_shown(http: httpx2.Client, simulator: Simulator) -> None:
     http.post("/v1beta/models/gemini-2.5-flash:generateContent?alt=sse&key=AIza-secret", json={})
     (received,) = simulator.received()
