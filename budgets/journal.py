@@ -23,8 +23,8 @@ from zlib import crc32
 
 import orjson
 
+from budgets.answers import Lease
 from budgets.hold import Settled
-from budgets.ledger import Lease
 from budgets.rowset import read_record
 
 FOLDER = "journal"

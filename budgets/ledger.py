@@ -8,33 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import chain
-from struct import Struct
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hiredis import ReplyError
 
 from budgets.accrual import accrue, accrues
+from budgets.answers import Closed, Lease, Opened, Pulse, Refused, Versions
+from budgets.closing import AGAIN, close_call_of
 from budgets.connection import Argument, LedgerUnavailable
-from budgets.hold import Extra, Hold, Settled, Step
+from budgets.hold import Extra, Hold, Settled
 from budgets.limit import AMOUNT_MAX, Attribution, LimitTerms, check_amount
 from budgets.names import names_of, names_on, shard_of
-from budgets.rowset import RowSet, RowSets, pack_numbers, read_record
+from budgets.opening import open_call, read_opened, read_refused
+from budgets.rowset import RowSet, RowSets
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE, Script
 from budgets.wire import ShardMoved
 
-MARKER_MS = 600_000
-"""How long a closed request is remembered, so that a repeated close is told apart from an unknown one."""
-UNCOVERED_MARKER_MS = 7 * 86_400_000
-"""The same for requests that ran while the ledger was away: their closes come from journals, perhaps late."""
 HEARTBEAT_BATCH = 256
 """Leases renewed by one script call: about half a millisecond of the server's time."""
-GRANTED = Struct("<2q")
-"""What open.lua answers most of the time: when (ms), and what money is free (-1: no hard limit says)."""
-AGAIN = "again"
-"""In the fence's place: this close had been acknowledged before."""
 REFUSED_BEFORE = frozenset(
     (
         *("OOM", "LOADING", "READONLY", "MISCONF", "NOPERM", "NOAUTH"),
@@ -42,8 +33,6 @@ REFUSED_BEFORE = frozenset(
     )
 )
 """Redis' first words when a script was refused before it began, so that nothing was written."""
-
-Reason = Literal["EXHAUSTED", "BUSY", "RATE", "REVOKED", "EXPIRED", "STALE", "COLD", "EXISTS"]
 
 
 class LedgerConnection(Protocol):
@@ -54,100 +43,6 @@ class LedgerConnection(Protocol):
     ) -> asyncio.Future[Any]: ...
 
     def run_id_for(self, key: str) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Versions:
-    """Which copies a caller decides by: of its key, of the account's limits, and of the customer's own.
-
-    `customer`: None when no customer of the account has limits of its own, or none is named; 0: this one
-    has none.
-    """
-
-    key: int
-    account: int = 0
-    customer: int | None = None
-
-
-@dataclass(slots=True)
-class Lease:
-    """A worker's right to an open request.
-
-    `held`: the amount on rows of each meter, which grows when `extend` succeeds. `at_ms`: when it was
-    opened, by Redis' clock. `covered`: the ledger holds it; False while the ledger has been away ever since
-    its opening. `payload`: its event in the open form, to put it back if the server loses its memory.
-    """
-
-    request_id: str
-    account_id: str
-    rows: RowSet
-    held: dict[str, int]
-    at_ms: int
-    payload: bytes = b""
-    covered: bool = True
-
-    @property
-    def shard(self) -> str:
-        """The shard on which it is open."""
-        return self.rows.shard
-
-    @property
-    def held_nano(self) -> int:
-        """The money that is held on every limit of money; 0 without one."""
-        return self.held.get("m", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The request may run. `remaining_nano`: what money is free after this hold; None without a hard limit.
-
-    `over`: limits that would have refused it if they were hard.
-    """
-
-    lease: Lease
-    step: Step
-    at_ms: int
-    remaining_nano: int | None
-    over: tuple[LimitTerms, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The request may not run, and nothing was written.
-
-    EXHAUSTED: what is spent and doubted leaves too little. BUSY: only others' holds are in the way. RATE: too
-    many in too short a time. REVOKED, EXPIRED: the key. STALE: one of the caller's copies is old. COLD: the
-    ledger does not know all that was spent. EXISTS: the request id was used. The amounts describe the
-    refusing limit, in its own unit; `row` names its row; `retry_ms` is when it may be worth trying again.
-    """
-
-    reason: Reason
-    limit: LimitTerms | None = None
-    row: str | None = None
-    value: int | None = None
-    spent: int | None = None
-    free: int | None = None
-    retry_ms: int | None = None
-
-
-class Closed(StrEnum):
-    """How a close ended. OK: this call ended the request. CLOSED: it had ended before, nothing changed.
-
-    MISSING: the server had lost the open record, or never had it; the event was kept, and the money where
-    it was not counted otherwise.
-    """
-
-    OK = "ok"
-    CLOSED = "closed"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """What a heartbeat found. `lost`: requests that have ended or are another's. `missing`: unknown ones."""
-
-    lost: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
 
 
 class Ledger:
@@ -178,66 +73,41 @@ class Ledger:
         hold: Hold,
         payload: bytes,
         now_ms: int,
+        rows: RowSet | None = None,
         again: bool = False,
     ) -> Opened | Refused:
         """Check the key and every limit of `lists` that applies, and hold on all of them or on none.
 
+        `rows`: those of these lists, where the caller has looked them up for this moment already.
         `payload` is the cost event in its open form; the reaper completes it if this worker vanishes.
         `again` repeats an open whose answer was lost (`LedgerUnavailable.sent`): if it had been granted to
         this owner, that grant is answered. Raises LedgerUnavailable, TooManyLimits.
         """
-        names = names_of(of.account_id)
+        meta = names_of(of.account_id).meta
         for _ in range(3):  # a wrong clock costs one repetition, a boundary just then another
-            rows = self.rows(lists, versions, of, now_ms)
-            keys = [names.open + request_id, names.leases, names.meta, names.key + of.key_id, names.limits]
-            keys += rows.hashes
-            if versions.customer is not None:
-                keys.append(f"{names.customer}{of.account_id}:{of.customer}")
-            run_id = self._connection.run_id_for(names.meta)
-            amounts = [hold.of(meter) for meter in rows.meters]
-            fulls = [full for full, _, _ in amounts]
-            numbers = (self._lease_ms, again, hold.ample_factor, *chain.from_iterable(amounts))
-            args: list[Argument] = [
-                request_id,
-                self._owner,
-                payload,
-                f"{run_id} {versions.key} {versions.account} {versions.customer or 0}",
-                f"ver:{of.account_id}",
-                rows.opening + pack_numbers(numbers) + rows.expiries,
-                rows.record,
-                rows.meters,
-                " ".join(map(str, fulls)),
-                *rows.opened,
-            ]
+            rows = rows or self.rows(lists, versions, of, now_ms)
+            keys, args = open_call(
+                rows,
+                of=of,
+                request_id=request_id,
+                owner=self._owner,
+                run_id=self._connection.run_id_for(meta),
+                versions=versions,
+                hold=hold,
+                payload=payload,
+                lease_ms=self._lease_ms,
+                again=again,
+            )
             try:
                 reply = await self._run(OPEN, keys, args)
             except ShardMoved:
                 continue  # another server serves the shard: it goes by another run id
-            if type(reply) is bytes:  # all in full, and nothing else to tell
-                at_ms, remaining = GRANTED.unpack(reply)
-                held = dict(zip(rows.meters, fulls, strict=True))
-                lease = Lease(request_id, of.account_id, rows, held, at_ms, payload)
-                return Opened(lease, "full", at_ms, None if remaining < 0 else remaining)
-            word = reply[0]
-            if word == b"OK":
-                return self._opened(of, request_id, rows, hold, payload, reply)
-            if word != b"PERIOD":
-                return _refusal(reply, rows)
-            self._clock_lead_ms = int(reply[1]) - now_ms
+            if type(reply) is bytes or reply[0] == b"OK":
+                return read_opened(reply, rows, of=of, request_id=request_id, hold=hold, payload=payload)
+            if reply[0] != b"PERIOD":
+                return read_refused(reply, rows)
+            self._clock_lead_ms, rows = int(reply[1]) - now_ms, None
         raise LedgerUnavailable("the shard's server or clock changes faster than it can be asked", sent=False)
-
-    def _opened(
-        self, of: Attribution, request_id: str, rows: RowSet, hold: Hold, payload: bytes, reply: list[bytes]
-    ) -> Opened:
-        at_ms = int(reply[2])
-        if len(reply) > 5 and reply[5].decode() != rows.record:
-            # Granted before, in windows that have ended since.
-            rows = read_record(rows.shard, reply[5].decode(), reply[6].decode())
-        held = dict(zip(rows.meters, map(int, reply[1].split()), strict=True))
-        lease = Lease(request_id, of.account_id, rows, held, at_ms, payload)
-        over = tuple(rows.limits[int(place) - 1] for place in reply[4].split()) if reply[4] else ()
-        remaining = None if reply[3] == b"" else int(reply[3])
-        return Opened(lease, hold.step_of(held), at_ms, remaining, over)
 
     def uncovered(
         self, of: Attribution, request_id: str, rows: RowSet, hold: Hold, payload: bytes, now_ms: int
@@ -358,16 +228,8 @@ class Ledger:
         `again`: its end had been told, and the server may have forgotten that. Where it has, the event is
         brought back, and the money left to who makes the ledger whole: it may be counted from the record.
         """
-        keys, args = close_call(
-            lease.request_id,
-            lease.rows,
-            settled,
-            status=status,
-            event=event,
-            at_ms=lease.at_ms,
-            covered=lease.covered,
-            fence=AGAIN if again else "",
-        )
+        fence = AGAIN if again else ""
+        keys, args = close_call_of(lease, settled, status=status, event=event, fence=fence)
         return Closed((await self._run(CLOSE, keys, args)).decode())
 
     async def _run(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Any:
@@ -378,54 +240,8 @@ class Ledger:
             raise LedgerUnavailable(f"Redis refused {script.name}: {error}", sent=began) from error
 
 
-def close_call(
-    request_id: str,
-    rows: RowSet,
-    settled: Settled,
-    *,
-    status: str,
-    event: bytes,
-    at_ms: int,
-    covered: bool = True,
-    fence: str = "",
-) -> tuple[list[Argument], list[Argument]]:
-    """Keys and arguments of close.lua. `fence`: the heartbeat count that a reaper saw, or AGAIN."""
-    names = names_on(rows.shard)
-    keys: list[Argument] = [names.open + request_id, names.leases, names.outbox, names.meta, *rows.hashes]
-    if rows.asks_values:
-        keys += (names.limits, names.notices)
-    amounts = [settled.of(meter) for meter in rows.meters]
-    args: list[Argument] = [
-        request_id,
-        status,
-        MARKER_MS if covered else UNCOVERED_MARKER_MS,
-        event,
-        fence,
-        rows.closing + pack_numbers((at_ms, *chain.from_iterable(amounts))),
-        rows.layout,
-        *rows.closed,
-    ]
-    return keys, args
-
-
 def _spaced(held: Mapping[str, int], meters: str) -> str:
     return " ".join(str(held[meter]) for meter in meters)
-
-
-def _refusal(reply: list[bytes], rows: RowSet) -> Refused:
-    reason: Any = reply[0].decode()
-    if len(reply) == 1:
-        return Refused(reason)
-    place, value, spent, free = (int(part) for part in reply[1:5])
-    return Refused(
-        reason=reason,
-        limit=rows.limits[place - 1],
-        row=rows.fields[place - 1],
-        value=value,
-        spent=spent,
-        free=free,
-        retry_ms=None if reply[5] == b"" else int(reply[5]),
-    )
 
 
 __all__ = [

@@ -15,9 +15,10 @@ from typing import Any
 import structlog
 from redis.exceptions import ResponseError
 
+from budgets.answers import Lease
 from budgets.client import SyncClient, clock_us
+from budgets.closing import close_call
 from budgets.hold import Settled
-from budgets.ledger import Lease, close_call
 from budgets.limit import AMOUNT_MAX
 from budgets.names import ShardNames, all_shards, names_on
 from budgets.rowset import RowSet, read_record

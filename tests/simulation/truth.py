@@ -12,9 +12,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from budgets.answers import Lease
+from budgets.closing import AGAIN
 from budgets.hold import Settled
-from budgets.ledger import AGAIN, GRANTED, Lease
 from budgets.names import names_of
+from budgets.opening import GRANTED
 from budgets.scripts import CLOSE, EXTEND, HEARTBEAT, OPEN, RESTORE
 from gateway.healing.recent_closes import KEEP_S
 from metering.event import CostEvent, decode
