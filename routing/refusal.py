@@ -27,6 +27,7 @@ _CODES = {
     "DeploymentNotFound": Outcome.NO_SUCH_MODEL,  # Azure
     "model_not_found": Outcome.NO_SUCH_MODEL,  # OpenAI, Groq, Together, Fireworks
     "model_decommissioned": Outcome.NO_SUCH_MODEL,  # Groq
+    "API_KEY_INVALID": Outcome.CREDENTIAL,  # Google, with 400
     "enforced_spend_limit_reached": Outcome.CREDENTIAL,  # Anthropic's 429 until the next month
     "contract_spend_limit_reached": Outcome.CREDENTIAL,  # Anthropic's 429
     "organization_on_hold": Outcome.CREDENTIAL,  # Anthropic's 400
@@ -54,15 +55,25 @@ _POLICY = re.compile(
     re.IGNORECASE,
 )
 _NO_MODEL = re.compile(
-    r"(?:invalid model|model .{0,120}(?:does not exist|not found|decommissioned|not supported))",
+    r"(?:invalid model|model .{0,120}(?:does not exist|not found|decommissioned|not supported))"
+    r"|models/\S{1,200} (?:is|was) not found",  # Gemini, Vertex AI
     re.IGNORECASE,
 )
+_NOT_OURS_TO_SHOW = re.compile(
+    r"permission to access the .{1,200} or it may not exist"  # Gemini: a file
+    r"|CachedContent not found",  # Gemini, Vertex AI
+    re.IGNORECASE,
+)
+"""What the caller named, told with 403: no fault of our credential."""
 _NO_MONEY = re.compile(
     r"credit balance is too low"  # Anthropic
-    r"|reached your specified (?:\w+ ){0,2}API usage limits",  # Anthropic: of its account or workspace
+    r"|reached your specified (?:\w+ ){0,2}API usage limits"  # Anthropic: of its account or workspace
+    r"|user location is not supported",  # Gemini: where we are
     re.IGNORECASE,
 )
 """Of our account at the provider, told with 400: the caller cannot mend it."""
+_MAY_WAIT = frozenset({429, 503})
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _LONGEST = 4_000
 """Characters of a message that are looked at: enough for its first sentences, a bound for the expressions."""
 
@@ -85,6 +96,8 @@ def read(status: int, body: bytes) -> Outcome:
         return Outcome.CONTENT_POLICY
     if status == 400 and _NO_MONEY.search(message):
         return Outcome.CREDENTIAL
+    if status == 403 and _NOT_OURS_TO_SHOW.search(message):
+        return Outcome.CALLERS_FAULT
     if status in (400, 404) and _NO_MODEL.search(message):
         return Outcome.NO_SUCH_MODEL
     return found
@@ -105,18 +118,43 @@ def first_words(error: dict[str, Any]) -> Outcome:
     return Outcome.ERROR_IN_STREAM
 
 
-def _words(body: bytes) -> tuple[list[str], str]:
-    """(codes, message) of an error body; a body that is none is its own message."""
+def wait_s(status: int, body: bytes) -> float | None:
+    """Seconds that the body of a refusal asks its caller to wait (Google's RetryInfo); None where it does
+    not."""
+    if status not in _MAY_WAIT or b"retryDelay" not in body:
+        return None
+    error = _error_in(body)
+    for detail in _details(error) if isinstance(error, dict) else ():
+        told = detail.get("retryDelay")
+        found = _DURATION.fullmatch(told) if isinstance(told, str) else None
+        if found is not None:
+            return float(found[1])
+    return None
+
+
+def _error_in(body: bytes) -> Any:
+    """The error that a body tells; None where it is no JSON."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return [], body[:_LONGEST].decode("utf-8", "replace")
-    if isinstance(document, list):  # Gemini's compatible endpoint wraps its error in an array
+        return None
+    if isinstance(document, list):  # Google's OpenAI-compatible endpoint and its arrays wrap the error in one
         document = document[0] if document else {}
-    if not isinstance(document, dict):
-        return [], ""
-    error = document.get("error", document)
+    return document.get("error", document) if isinstance(document, dict) else {}
+
+
+def _words(body: bytes) -> tuple[list[str], str]:
+    """(codes, message) of an error body; a body that is none is its own message."""
+    error = _error_in(body)
+    if error is None:
+        return [], body[:_LONGEST].decode("utf-8", "replace")
     return _of(error) if isinstance(error, dict) else ([], str(error))
+
+
+def _details(error: dict[str, Any]) -> list[dict[str, Any]]:
+    """The details that Google adds to an error: who says why, and when to come back."""
+    details = error.get("details")
+    return [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
 
 
 def _of(error: dict[str, Any]) -> tuple[list[str], str]:
@@ -124,6 +162,7 @@ def _of(error: dict[str, Any]) -> tuple[list[str], str]:
     found = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
     if isinstance(details, dict):
         found.append(details.get("error_code"))  # Anthropic
+    found += [detail.get("reason") for detail in _details(error)]
     message = error.get("message") or error.get("detail") or ""
     return [code for code in found if isinstance(code, str)], message if isinstance(message, str) else str(
         message

@@ -150,6 +150,8 @@ class Walk:
                 tried.passed_on = RULES[outcome].passed_on
                 self._refused, self._fault = tried, None
                 wait_s = retry_after_s(tried.answer.header)
+                if wait_s is None:
+                    wait_s = refusal.wait_s(tried.answer.status, tried.refusal or b"")
             else:
                 self._outcome = outcome = _outcome_of(tried)
                 self._fault = _as_fault(tried, candidate)
