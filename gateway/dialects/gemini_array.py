@@ -44,7 +44,7 @@ def last_boundary(data: bytes) -> int:
             pass
         else:  # one whole element, as most reads bring it: several times as fast as looking for its end
             return len(data)
-    if b"}" not in data:
+    if b"}" not in data and not data.endswith(b"]"):
         return 0  # a picture that is still coming
     end = 0
     for found in _ends(data):
