@@ -19,7 +19,7 @@ _JSON = (b"content-type", b"application/json")
 _PASSED = frozenset(
     {b"content-type", b"openai-processing-ms", b"openai-version", b"retry-after", b"retry-after-ms"}
 )
-_PASSED_FAMILIES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_PASSED_FAMILIES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"x-amzn-bedrock-", b"x-amzn-errortype")
 UPSTREAM_IDS = (b"x-request-id", b"request-id", b"x-amzn-requestid")
 """Where providers say which of their requests this was."""
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{8,}}")

@@ -54,6 +54,8 @@ async def appraise_whole(
     else:
         event.outcome = "success"
     reading = request.surface.read(answer)
+    if reading.usage is None:
+        reading = dialect.read_headers(reached.answer.headers, reading)
     judge(
         request, set(dialect.reasons(answer)), dialect.answer_text(answer) if request.call.wants_json else ""
     )

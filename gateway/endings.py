@@ -219,7 +219,9 @@ async def _appraise_streamed(
 ) -> None:
     """What a stream said that has ended, whole or not."""
     surface, told = request.surface, tap.reading
-    known = told.usage is not None and (complete or not surface.dialect.interim_usage)
+    dialect = surface.dialect
+    final = complete or not dialect.interim_usage or (dialect.final_with_reason and bool(tap.reasons))
+    known = told.usage is not None and final
     text = "" if known else await asyncio.to_thread(tap.text)
     wanted = request.call.wants_json and request.event.outcome == "success"
     judge(request, tap.reasons, await asyncio.to_thread(_answer_text, surface, tap) if wanted else "")

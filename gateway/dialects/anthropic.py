@@ -53,6 +53,7 @@ class Anthropic(Dialect):
     usage_mark: ClassVar[re.Pattern[bytes]] = re.compile(rb'"usage"\s*:\s*\{')
     # A stream begins with the input and a few output tokens, and tells the whole output at its end.
     interim_usage: ClassVar[bool] = True
+    final_with_reason: ClassVar[bool] = True
     passes: ClassVar[frozenset[bytes]] = frozenset({VERSION, b"anthropic-beta"})
     id_header: ClassVar[bytes | None] = b"request-id"
 

@@ -15,6 +15,7 @@ import orjson
 from gateway.dialects import sse
 from gateway.dialects.exchange import RawHeaders
 from gateway.errors import GatewayError
+from metering.usage.reading import Reading
 
 LENGTH = "length"
 """The reason of an answer that reached its output maximum, by whatever name a dialect calls it."""
@@ -31,10 +32,10 @@ class Dialect:
     Streams: `last_boundary` finds where the last whole event of some bytes ends, `events` divides them,
     `event_data` gives what an event carries; `in_lines` where empty lines divide them. Events longer than
     `event_bytes_max` pass without being understood. `takes_comments`: its SDKs pass over comments between
-    events. `usage_mark` stands in every event that may tell usage.
-    `last_usage`: what stands in the many events that repeat cumulative figures, of which only the last one is
-    read. `interim_usage`: figures before the end are not the final ones. `error_mark` stands in every event
-    that tells an error.
+    events. `usage_mark` stands in every event that may tell usage. `last_usage`: what stands in the many
+    events that repeat cumulative figures, of which only the last one is read. `interim_usage`: figures before
+    the end are not the final ones; `final_with_reason`: those beside the reason to stop are. `error_mark`
+    stands in every event that tells an error.
 
     Heads: `passes` are the headers of a client's request that go to the provider; `id_header` is where this
     dialect's SDKs look for the request's id; `stream_type` what a streamed answer's content-type is.
@@ -44,6 +45,7 @@ class Dialect:
     usage_mark: ClassVar[re.Pattern[bytes]]
     last_usage: ClassVar[bytes | None] = None
     interim_usage: ClassVar[bool] = False
+    final_with_reason: ClassVar[bool] = False
     error_mark: ClassVar[bytes] = b'"error"'
     passes: ClassVar[frozenset[bytes]] = frozenset()
     id_header: ClassVar[bytes | None] = None
@@ -99,6 +101,10 @@ class Dialect:
     def only_usage(self, document: dict[str, Any]) -> bool:
         """Whether an event is there for its usage alone, so that who did not ask for it need not see it."""
         return False
+
+    def read_headers(self, headers: RawHeaders, before: Reading) -> Reading:
+        """What a whole answer's headers tell of its usage, where its body told nothing."""
+        return before
 
     def answer_id(self, document: dict[str, Any]) -> str | None:
         """The name under which the provider keeps the answer; None where it keeps none."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from gateway.dialects import (
     anthropic_messages,
+    bedrock_converse,
+    bedrock_invoke,
     cohere_calls,
     openai_chat,
     openai_completions,
@@ -17,6 +19,7 @@ from gateway.dialects import (
     openai_responses,
 )
 from gateway.dialects.anthropic import ANTHROPIC
+from gateway.dialects.bedrock import CONVERSE, INVOKE
 from gateway.dialects.cohere import COHERE
 from gateway.dialects.gemini_surfaces import GEMINI_SURFACES
 from gateway.dialects.openai import OPENAI
@@ -66,6 +69,24 @@ _ALL = (
         ("/v1/messages/count_tokens",),
         anthropic_messages.read_count,
         READERS["anthropic.messages"],
+    ),
+    Surface(
+        "bedrock.converse",
+        CONVERSE,
+        ("/model/{model}/converse",),
+        bedrock_converse.read_call,
+        READERS["bedrock.converse"],
+        stream_operation="bedrock.converse.stream",
+        stream_paths=("/model/{model}/converse-stream",),
+    ),
+    Surface(
+        "bedrock.invoke",
+        INVOKE,
+        ("/model/{model}/invoke",),
+        bedrock_invoke.read_call,
+        READERS["bedrock.invoke"],
+        stream_operation="bedrock.invoke.stream",
+        stream_paths=("/model/{model}/invoke-with-response-stream",),
     ),
     Surface("cohere.chat", COHERE, ("/v2/chat",), cohere_calls.read_chat, READERS["cohere.chat"]),
     Surface("cohere.embed", COHERE, ("/v2/embed",), cohere_calls.read_embed, READERS["cohere.embed"]),

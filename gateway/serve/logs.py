@@ -40,7 +40,10 @@ def configure_logs(level: str) -> None:
     )
     render: Processor = structlog.processors.JSONRenderer(default=str)
     if sys.stderr.isatty():
-        render = structlog.dev.ConsoleRenderer(pad_event_to=0)
+        # Plain: the usual formatter shows the values of variables, prompts among them.
+        render = structlog.dev.ConsoleRenderer(
+            pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
         shared = shared[:-1]  # the console renderer shows exceptions in its own way
     lines = cast(TextIO, _Lines())
     structlog.configure(

@@ -12,7 +12,7 @@ import pytest
 from gateway.credentials.awskeys import given_keys
 from gateway.credentials.lease import Leased
 from gateway.credentials.sigv4 import THREAD_BYTES, SigV4Credential
-from gateway.forwarding.eventstream import CONTENT_TYPE, EventStreamDecoder
+from gateway.dialects.eventstream import CONTENT_TYPE, EventStreamDecoder
 from gateway.transport import Origin, Timeouts, Transport, TransportOptions, build_transport
 from gateway.transport.port import Answer
 from simulator.bedrock.signature import ACCESS_KEY, SECRET_KEY
