@@ -12,7 +12,7 @@ import pytest
 from gateway.credentials.awskeys import given_keys
 from gateway.credentials.lease import Leased
 from gateway.credentials.sigv4 import THREAD_BYTES, SigV4Credential
-from gateway.dialects.eventstream import CONTENT_TYPE, EventStreamDecoder
+from gateway.dialects.eventstream import CONTENT_TYPE, events, read_message
 from gateway.transport import Origin, Timeouts, Transport, TransportOptions, build_transport
 from gateway.transport.port import Answer
 from simulator.bedrock.signature import ACCESS_KEY, SECRET_KEY
@@ -54,15 +54,13 @@ async def asked(
 async def test_a_stream_is_let_in_and_read_to_its_usage(transport: Transport, bedrock: Simulator) -> None:
     answer = await asked(transport, bedrock, "converse-stream", "Hi [[simulate: tokens=3]]")
     assert (answer.status, answer.header(b"content-type")) == (200, CONTENT_TYPE)
-    decoder, events = EventStreamDecoder(), []
-    while data := await answer.chunk():
-        events += decoder.feed(data)
-    decoder.end()
-    assert decoder.fault is None
-    assert [each.head.name for each in events] == [
+    told = [read_message(event) for event in events(await answer.read(1 << 20))]
+    messages = [each for each in told if each is not None]
+    assert len(messages) == len(told)
+    assert [each.head.name for each in messages] == [
         "messageStart", *["contentBlockDelta"] * 3, "contentBlockStop", "messageStop", "metadata"
     ]  # fmt: skip
-    assert json.loads(events[-1].payload)["usage"]["outputTokens"] > 0
+    assert json.loads(messages[-1].payload)["usage"]["outputTokens"] > 0
 
 
 async def test_a_long_body_is_let_in(transport: Transport, bedrock: Simulator) -> None:
