@@ -10,11 +10,13 @@ import pytest
 from google import genai
 from google.genai import types
 
+from gateway.settings import Settings
+from gateway.simulated import with_simulated
 from metering.event import CostEvent
 from simulator.process import Simulator
 from tests.gateway.gemini.conftest import FLASH, Client, header, said
 from tests.simulator.gemini import WEATHER, ask, stream
-from tests.stack import Stack
+from tests.stack import Stack, running_stack
 
 pytestmark = pytest.mark.wide
 PLACES = pytest.mark.parametrize("vertex", [False, True], ids=["gemini", "vertex"])
@@ -174,3 +176,11 @@ async def test_the_asynchronous_client(client: Client, stack: Stack, simulator: 
     pieces = [piece async for piece in streamed]
     settled(stack, simulator, pieces[0])
     await official.aio.aclose()
+
+
+def test_without_any_provider_the_simulated_one_speaks_googles_dialect(simulator: Simulator) -> None:
+    with running_stack(with_simulated(Settings(), simulator.root)) as bare:
+        options = types.HttpOptions(base_url=bare.base_url.removesuffix("/v1"), timeout=60_000)
+        with genai.Client(api_key=bare.key(), http_options=options) as official:
+            answer = ask(official, "Hello")
+            assert settled(bare, simulator, answer).provider == "simulated-google"
