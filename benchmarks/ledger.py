@@ -83,6 +83,8 @@ class Lane:
 
     async def measure(self, requests: int, in_flight: int) -> Cost:
         """The cost of one of so many requests, with so many under way at a time."""
+        # Each lane's list of limits is a version of its own, and a caller's copy is usually the one in force.
+        self._server.hset(names_of(ACCOUNT).meta, f"ver:{ACCOUNT}", self.rows)
         self._server.config_resetstat()
         server_ns, own_ns = cpu_ns(self._pid), time.thread_time_ns()
         for _ in range(requests // in_flight):

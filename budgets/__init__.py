@@ -14,6 +14,7 @@ What is counted, and where (pure)
   names, slots, rowset         names in Redis, shards, and the rows that one request counts on
 What requests do
   ledger, scripts              open, extend, heartbeat, restore, close: each one script of lua/
+  opening, closing, answers    what the first and the last of these ask, and what is answered
   claims                       requests that may come a second time
   accrual                      values of limits that carry over what was not used
   journal                      ends that the ledger has not acknowledged
