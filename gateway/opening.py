@@ -206,7 +206,7 @@ def _accepted(
     chosen = bound.maximum if bound else 0
     if bound and opened.step != "full" and call.produces_tokens:
         chosen = maximum_within(bound, held)
-        write_maximum(call, first, chosen)
+        write_maximum(first, chosen)
     event.held_nano = opened.lease.held_nano
     if not opened.lease.rows.covers(event.started_ms):
         # It came in one window and was opened in the next, or our clock is not Redis': it counts where it was

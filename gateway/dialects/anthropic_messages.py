@@ -7,6 +7,7 @@ at the provider ask it again, with what they found, as often as it likes, and ea
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,6 +43,15 @@ class MessagesCall(Exchange):
     # Images are looked at in at most 4,784 patches (2,576 pixels wide), earlier models' in 1,568:
     # https://platform.claude.com/docs/en/build-with-claude/vision
     image_tokens: ClassVar[int] = 5_000
+
+    def fitted(self, operations: Collection[str]) -> Exchange | None:
+        """As it is, or as Vertex AI takes it."""
+        if self.operation in operations:
+            return self
+        from gateway.dialects.anthropic_vertex import at_vertex  # which builds upon this file
+
+        placed = at_vertex(self)
+        return placed if placed.operation in operations else None
 
     def context(self, window: int) -> int:
         """A beta lets some models read more than their list says."""

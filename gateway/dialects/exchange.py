@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -97,6 +97,10 @@ class Exchange:
         """What it is sent to, among the paths of a provider: its surface, unless its streams have a path
         of their own."""
         return self.surface
+
+    def fitted(self, operations: Collection[str]) -> Exchange | None:
+        """This request as a provider takes it that can be asked these operations; None where it cannot."""
+        return self if self.operation in operations else None
 
     def forwarded(
         self,

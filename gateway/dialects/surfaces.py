@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.dialects import (
     anthropic_messages,
+    anthropic_vertex,
     bedrock_converse,
     bedrock_invoke,
     cohere_calls,
@@ -27,6 +28,7 @@ from gateway.dialects.responses import RESPONSES
 from gateway.dialects.surface import Surface
 from metering.usage.readers import READERS
 
+_VERTEX = "/v1/projects/{project}/locations/{location}/publishers/anthropic/models"
 _ALL = (
     Surface(
         "chat.completions",
@@ -69,6 +71,22 @@ _ALL = (
         ("/v1/messages/count_tokens",),
         anthropic_messages.read_count,
         READERS["anthropic.messages"],
+    ),
+    Surface(
+        "rawPredict.count_tokens",
+        ANTHROPIC,
+        (f"{_VERTEX}/count-tokens:rawPredict",),
+        anthropic_vertex.read_count,
+        READERS["anthropic.messages"],
+    ),
+    Surface(
+        "rawPredict",
+        ANTHROPIC,
+        (f"{_VERTEX}/{{model}}:rawPredict",),
+        anthropic_vertex.read_call,
+        READERS["anthropic.messages"],
+        stream_operation="rawPredict.stream",
+        stream_paths=(f"{_VERTEX}/{{model}}:streamRawPredict",),
     ),
     Surface(
         "bedrock.converse",

@@ -309,7 +309,7 @@ class Walk:
         else:
             return False
         if free_to_choose and (request.step != "full" or maximum != wanted):
-            write_maximum(call, candidate, maximum_within(bound, request.room.held()))
+            write_maximum(candidate, maximum_within(bound, request.room.held()))
         return True
 
     # One attempt
@@ -330,7 +330,7 @@ class Walk:
                 answer = await request.begin_of(
                     candidate.upstream.send(
                         endpoint,
-                        request.call,
+                        candidate.call,
                         candidate.target.model,
                         candidate.body,
                         request.id,

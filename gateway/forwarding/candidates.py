@@ -27,10 +27,12 @@ LIKELY_OUTPUT = 512
 
 @dataclass(slots=True)
 class Candidate:
-    """One target for one request. `ceiling` is None where no price is known."""
+    """One target for one request. `call`: the request as its provider takes it. `ceiling` is None where no
+    price is known."""
 
     target: Target
     upstream: Upstream
+    call: Exchange
     body: bytes
     ask_usage: bool
     price: ModelPrice | None
@@ -79,10 +81,10 @@ def candidates(
 
 def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> Route:
     """The route with those of its targets whose providers speak the caller's dialect; BadRequest without."""
-    operation, targets = call.operation, route.targets
-    if all(operation in upstreams[target.provider].operations for target in targets):
+    targets = route.targets
+    found = tuple(each for each in targets if call.fitted(upstreams[each.provider].operations) is not None)
+    if len(found) == len(targets):
         return route
-    found = tuple(each for each in targets if operation in upstreams[each.provider].operations)
     if not found:
         names = ", ".join(sorted({target.provider for target in targets}))
         raise BadRequest(
@@ -103,6 +105,7 @@ def _candidate(
     at_ms: int,
     account: str | None,
 ) -> Candidate:
+    call = call.fitted(upstream.operations) or call
     ask_usage = call.stream and call.asks_usage and not call.include_usage and upstream.include_usage
     adapts = upstream.adapts and call.has_habits
     changes = upstream.habits.changes(call, target.priced_as) if adapts else None
@@ -117,7 +120,7 @@ def _candidate(
             assumed_output=route.assumed_max_output,
             least_output=route.minimum_output,
         )
-    return Candidate(target, upstream, body, ask_usage, price, bound, call.stream, route.timed)
+    return Candidate(target, upstream, call, body, ask_usage, price, bound, call.stream, route.timed)
 
 
 def facts_of(
@@ -297,9 +300,9 @@ def maximum_within(bound: Ceiling, held: Mapping[str, int]) -> int:
     return min(fitting)
 
 
-def write_maximum(call: Exchange, candidate: Candidate, output: int) -> None:
+def write_maximum(candidate: Candidate, output: int) -> None:
     """Make the candidate's body ask for at most this many output tokens."""
-    habits, target = candidate.upstream.habits, candidate.target
+    habits, target, call = candidate.upstream.habits, candidate.target, candidate.call
     candidate.maximum = (call.only_maximum_field or habits.writes(target.priced_as), output)
     adapts = candidate.upstream.adapts and call.has_habits
     changes = habits.changes(call, target.priced_as) if adapts else None
