@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -37,6 +36,7 @@ async def estimate_unknown(parts: Parts, request: Request) -> None:
                 most_nano=request.most_nano(attempt),
                 account=request.event.account_id,
                 service_tier=request.call.service_tier,
+                region=candidate.upstream.price_region,
             )
 
 
@@ -106,7 +106,7 @@ async def price(
         usage = (
             Usage(input_tokens=call.likely_input(given), output_tokens=likely)
             if so_far is None
-            else replace(so_far, output_tokens=max(so_far.output_tokens, likely))
+            else so_far._replace(output_tokens=max(so_far.output_tokens, likely))
         )
         reading = reading._replace(usage=usage)
     price_attempt(
@@ -118,6 +118,7 @@ async def price(
         most_nano=request.most_nano(reached.attempt),
         account=request.event.account_id,
         service_tier=request.call.service_tier,
+        region=reached.endpoint.price_region,
     )
 
 

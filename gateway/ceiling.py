@@ -112,21 +112,24 @@ def ceiling(
     input_tokens: int | None = None,
     assumed_output: int | None = None,
     least_output: int | None = None,
+    region: str | None = None,
 ) -> Ceiling | None:
     """The ceiling of `call` at one target's price; None where some of its tokens have no price there, or its
     input has no other bound than a context window that is not known.
 
     `input_tokens`: an exact or better input bound, where it was counted. `assumed_output` and
-    `least_output`: what the route configures in place of the shipped figures.
+    `least_output`: what the route configures in place of the shipped figures. `region`: where it is sent, if
+    that may have prices of its own.
     """
     given = input_bound(call, body) if input_tokens is None else input_tokens
     if call.fills_context:
         if price.context_window is None:
             return None
         given = call.context(price.context_window)
-    if call.units and (fees_pico := _fees(call, price)) is not None:
+    if call.units and (fees_pico := _fees(call, price, region)) is not None:
         return Ceiling(fees_pico, 0, 0, 0, 0, TokenBound(given, 0, 0))
-    rates = price.ceiling_rates(input_tokens_max=given, media=call.has_media or price.makes_images)
+    media = call.has_media or price.makes_images
+    rates = price.ceiling_rates(input_tokens_max=given, media=media, region=region)
     if _unbounded_rate(call, price, rates):
         return None
     fixed = given * rates.input_pico + rates.request_pico
@@ -165,11 +168,11 @@ def without_price(
     return Ceiling(0, 0, UNKNOWN_MAXIMUM, assumed, min(least_output or LEAST_OUTPUT, assumed), tokens)
 
 
-def _fees(call: Exchange, price: ModelPrice) -> int | None:
+def _fees(call: Exchange, price: ModelPrice, region: str | None) -> int | None:
     """What is billed by other units than tokens can come to, pico-USD; None where the price knows one not."""
     total = 0
     for name, most in call.units:
-        unit, pico = unit_of(name), price.ceiling_of(name)
+        unit, pico = unit_of(name), price.ceiling_of(name, region)
         if unit is None or pico is None:
             return None
         total += -(-most * pico // unit.per)

@@ -30,11 +30,12 @@ def price_attempt(
     most_nano: int,
     account: str | None = None,
     service_tier: str | None = None,
+    region: str | None = None,
 ) -> None:
     """Put what was read of an answer on its attempt, and what that cost.
 
-    `account`: whose own prices apply. `service_tier`: the one asked for, where the answer names none.
-    `most_nano`: what it can have cost where its price names no upper figure, such as its hold.
+    `account`: whose own prices apply. `service_tier`, `region`: what was asked for, where the answer names
+    none. `most_nano`: what it can have cost where its price names no upper figure, such as its hold.
     """
     target = candidate.target
     attempt.usage = (reading.usage or Usage()).document()
@@ -52,6 +53,7 @@ def price_attempt(
         attempt.started_ms,
         account=account,
         service_tier=service_tier,
+        region=region,
     )
     _note_cost(attempt, cost, source)
     if cost.nano is not None and cost.upper_nano != cost.nano:

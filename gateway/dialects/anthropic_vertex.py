@@ -1,8 +1,8 @@
 """Anthropic's models at Google's Vertex AI: the Messages format, with the model and the stream in the path.
 
 https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude. The body names the
-version of the format beside that, and answers are Anthropic's own. A request that came in at `/v1/messages` fits a
-provider of this kind too, once it is put so.
+version of the format beside that, and answers are Anthropic's own. A request that came in at `/v1/messages`
+fits a provider of this kind too, once it is put so.
 """
 
 from __future__ import annotations

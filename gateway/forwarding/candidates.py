@@ -119,6 +119,7 @@ def _candidate(
             price,
             assumed_output=route.assumed_max_output,
             least_output=route.minimum_output,
+            region=upstream.price_region,
         )
     return Candidate(target, upstream, call, body, ask_usage, price, bound, call.stream, route.timed)
 
@@ -216,6 +217,7 @@ def recount(call: Exchange, route: Route, found: list[Candidate], input_tokens: 
                 input_tokens=input_tokens,
                 assumed_output=route.assumed_max_output,
                 least_output=route.minimum_output,
+                region=candidate.upstream.price_region,
             )
 
 

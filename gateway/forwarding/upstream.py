@@ -31,6 +31,7 @@ class Endpoint:
     `label`: tells it from the provider's other endpoints; "" where there is only one. `credential`: the place
     of its key on the health board, shared by all addresses that take this key. `identity`: what makes
     requests ours; `signs`: it must be asked for each, because it is not simply among `headers`.
+    `price_region`: the region whose prices apply here, where it may have its own.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Endpoint:
     authority: str
     identity: Credential
     signs: bool
+    price_region: str | None = None
     places: dict[str, int] = field(default_factory=dict, compare=False)
 
     def redacted(self, words: bytes) -> bytes:
@@ -66,7 +68,8 @@ class Upstream:
     """A provider.
 
     `operations`: what it can be asked, and so the dialects that it speaks. `habits`: which fields of a
-    request it takes and obeys; `adapts`: some requests must be fitted to them.
+    request it takes and obeys; `adapts`: some requests must be fitted to them. `price_region`: one whose
+    prices may apply; of several any, since they are alike.
     `only`: its endpoint, where there is one alone.
     """
 
@@ -75,6 +78,7 @@ class Upstream:
     endpoints: tuple[Endpoint, ...]
     only: Endpoint | None
     operations: frozenset[str]
+    price_region: str | None
     timeouts: Timeouts
     habits: Habits
     adapts: bool
@@ -225,6 +229,7 @@ def build_upstream(name: str, settings: ProviderSettings, *, version: str, board
         endpoints=endpoints,
         only=endpoints[0] if len(endpoints) == 1 else None,
         operations=frozenset(endpoints[0].paths),
+        price_region=next((each.price_region for each in endpoints if each.price_region), None),
         timeouts=Timeouts(
             connect_s=times.connect_s,
             first_byte_s=times.first_byte_s,
@@ -275,7 +280,9 @@ def _endpoints(
     shared: Sequence[KeySettings] = settings.api_keys or [
         KeySettings(api_key=settings.api_key, api_key_env=settings.api_key_env)
     ]
-    regions: Sequence[RegionSettings] = settings.regions or [RegionSettings(base_url=settings.base_url)]
+    regions: Sequence[RegionSettings] = settings.regions or [
+        RegionSettings(base_url=settings.base_url, price_region=settings.price_region)
+    ]
     several = len(regions) * len(shared) > 1 or any(region.secret for region in regions)
     credential_of = credential_maker(name, settings)
     found: list[Endpoint] = []
@@ -311,6 +318,7 @@ def _endpoints(
                     authority=Origin.parse(origin).authority,
                     identity=identity,
                     signs=identity.fixed is None,
+                    price_region=region.priced_in,
                 )
             )
     return tuple(found)

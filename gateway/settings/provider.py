@@ -15,6 +15,10 @@ from gateway.settings.section import Section
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^?#]*)?")
 _MODEL_PLACE = "{model}"
+_PRICE_REGION = re.compile(
+    r"//([a-z]{2})\.api\.openai\.com|//([a-z]{2})-[a-z]+-\d\.api\.x\.ai|/locations/([a-z0-9\-]+)"
+)
+"""Where an address tells a region that may have prices of its own: OpenAI's residency, xAI, Vertex AI."""
 _PATH = re.compile(r"(\.\./)*/?[A-Za-z0-9._~{}:/\-]+(\?[A-Za-z0-9._~=&\-]*)?")
 DEFAULT_PATHS = {
     "chat.completions": "/chat/completions",
@@ -65,11 +69,21 @@ class RegionSettings(KeySettings):
     others."""
 
     base_url: str
+    price_region: str | None = Field(None, description="as the provider's")
 
     @field_validator("base_url")
     @classmethod
     def base_url_is_usable(cls, value: str) -> str:
         return _usable(value)
+
+    @property
+    def priced_in(self) -> str | None:
+        """The region whose prices apply at this address; None where those of the list do."""
+        if self.price_region is not None:
+            return self.price_region
+        found = _PRICE_REGION.search(self.base_url)
+        region = next(filter(None, found.groups())) if found else "global"
+        return None if region == "global" else region
 
 
 class RetrySettings(Section):
@@ -117,6 +131,9 @@ class ProviderSettings(Section):
     api_version: str | None = Field(None, pattern=r"^[0-9A-Za-z.\-]+$", description="Azure's api-version")
     prices: str | None = Field(
         None, description="provider id in the price book; default: this provider's name"
+    )
+    price_region: str | None = Field(
+        None, description="the region its prices are for, where that has its own; default: base_url tells it"
     )
     models: Literal["priced"] | list[str] = Field(
         "priced", description="models offered without a route: all that the price book knows, or a list"
