@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from rich.table import Table
 
 from gateway.cli.options import common_options
 from gateway.cli.output import config_faults_told, fail, show_json, wide_console
-from gateway.forwarding.probing import Probed, probe_provider
+from gateway.forwarding.probing import Probe, Probed, probe_provider
+from gateway.forwarding.questions import ASKABLE
 from gateway.prices import price_book
 from gateway.settings import Settings, load_settings
 from metering.money import nano_to_usd
@@ -70,18 +72,20 @@ def _known_row(name: str, settings: Settings) -> dict[str, Any]:
 @providers.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--model", help="Ask for this model; default: a cheap one of each provider.")
+@click.option("--surface", type=click.Choice(ASKABLE), help="Ask as this; default: the first that it speaks.")
 @click.option("--prompt", default="Say OK.", show_default=True)
 @common_options
 def probe(
     names: tuple[str, ...],
     model: str | None,
+    surface: str | None,
     prompt: str,
     config: Path | None,
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Send each configured provider (or NAME) a short prompt, plain and streamed, and a request that it
-    refuses.
+    refuses, in a dialect that it speaks.
 
     These are real requests: they cost what a few tokens cost. Exits with 1 where one did not work.
     """
@@ -93,7 +97,7 @@ def probe(
         configured = ", ".join(settings.providers) or "none"
         fail(f"not configured: {', '.join(unknown) or 'any provider'}; configured: {configured}")
     chosen = names or tuple(settings.providers)
-    found = asyncio.run(_probe_all(settings, book, chosen, model, prompt))
+    found = asyncio.run(_probe_all(settings, book, chosen, model=model, surface=surface, prompt=prompt))
     if as_json:
         show_json([_document(each) for each in found])
     else:
@@ -103,25 +107,26 @@ def probe(
 
 
 async def _probe_all(
-    settings: Settings, book: PriceBook, names: tuple[str, ...], model: str | None, prompt: str
+    settings: Settings,
+    book: PriceBook,
+    names: tuple[str, ...],
+    *,
+    model: str | None,
+    surface: str | None,
+    prompt: str,
 ) -> list[Probed]:
-    release = version("tollkeeper")
-    return list(
-        await asyncio.gather(
-            *(
-                probe_provider(
-                    name, settings.providers[name], book, model=model, prompt=prompt, version=release
-                )
-                for name in names
-            )
-        )
+    ask = partial(
+        probe_provider, book=book, model=model, surface=surface, prompt=prompt, version=version("tollkeeper")
     )
+    asked = (ask(name, settings.providers[name]) for name in names)
+    return list(await asyncio.gather(*asked))
 
 
 def _document(found: Probed) -> dict[str, Any]:
     return {
         "provider": found.provider,
         "model": found.model,
+        "surface": found.surface,
         "works": found.works,
         "plain": _answer_document(found.plain),
         "streamed": _answer_document(found.streamed),
@@ -129,7 +134,7 @@ def _document(found: Probed) -> dict[str, Any]:
     }
 
 
-def _answer_document(answer: Any) -> dict[str, Any] | None:
+def _answer_document(answer: Probe | None) -> dict[str, Any] | None:
     if answer is None:
         return None
     return {
@@ -147,36 +152,40 @@ def _answer_document(answer: Any) -> dict[str, Any] | None:
 
 
 def _print(found: list[Probed]) -> None:
-    table = Table("provider", "model", "request", "status", "first byte", "total", show_edge=False)
+    table = Table("provider", "asked as", "model", "request", "status", show_edge=False)
+    for column in ("first byte", "total"):
+        table.add_column(column)
     for column in ("usage", "cost", "says"):
         table.add_column(column, overflow="fold")
     for each in found:
         for kind, answer in (("plain", each.plain), ("streamed", each.streamed)):
-            if answer is None:
-                continue
-            says = answer.fault or repr(answer.text[:40])
-            if kind == "streamed" and not answer.fault:
-                says = f"{answer.events} events, {'[DONE]' if answer.done else 'no [DONE]'}"
-            table.add_row(
-                each.provider,
-                each.model,
-                kind,
-                str(answer.status or "-"),
-                _ms(answer.first_byte_ms),
-                _ms(answer.total_ms),
-                " ".join(f"{name} {number}" for name, number in (answer.usage or {}).items()) or "none",
-                f"${nano_to_usd(answer.cost_nano)} ({answer.cost_from})"
-                if answer.cost_nano is not None
-                else "unknown",
-                says,
-            )
+            if answer is not None:
+                table.add_row(each.provider, each.surface, each.model, kind, *_cells(kind, answer))
         if each.refusal is not None:
-            table.add_row(each.provider, "(unknown model)", "refused", *[""] * 5, each.refusal)
+            row = (each.provider, each.surface, "(unknown model)", "refused")
+            table.add_row(*row, *[""] * 5, each.refusal)
         elif each.plain is None:
-            table.add_row(
-                each.provider, each.model, "none", *[""] * 5, "no model to ask for: name one with --model"
-            )
+            row = (each.provider, each.surface or "-", each.model, "none")
+            table.add_row(*row, *[""] * 5, _why_not(each))
     wide_console().print(table)
+
+
+def _cells(kind: str, answer: Probe) -> list[str]:
+    says = answer.fault or repr(answer.text[:40])
+    if kind == "streamed" and not answer.fault:
+        says = f"{says}, {answer.events} events, complete"
+    cost = "unknown"
+    if answer.cost_nano is not None:
+        cost = f"${nano_to_usd(answer.cost_nano)} ({answer.cost_from})"
+    usage = " ".join(f"{name} {number}" for name, number in (answer.usage or {}).items())
+    times = (_ms(answer.first_byte_ms), _ms(answer.total_ms))
+    return [str(answer.status or "-"), *times, usage or "none", cost, says]
+
+
+def _why_not(found: Probed) -> str:
+    if not found.surface:
+        return "it has no path to be asked for a word"
+    return "no model to ask for: name one with --model"
 
 
 def _ms(figure: int | None) -> str:

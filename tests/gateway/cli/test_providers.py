@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -87,7 +88,106 @@ def test_a_probe_shows_both_answers_their_cost_and_the_shape_of_errors(simulator
     assert found["refusal"].startswith("404 no_such_model, OpenAI's shape")
     shown = run(text, "probe", "openai", "--model", "gpt-4o-mini")
     assert shown.exit_code == 0
-    assert "[DONE]" in shown.stdout
+    assert "complete" in shown.stdout
+
+
+BELOW = {
+    "openai": "/v1",
+    "anthropic": "/v1",
+    "gemini": "/v1beta/openai",
+    "vertex": "/v1beta1/projects/ours/locations/here",
+    "cohere": "",
+    "bedrock": "/openai/v1",
+}
+"""Known provider -> where the simulated one has what it has, below its address."""
+NOVA = "amazon.nova-micro-v1:0"
+MESSAGE = "a message alone, as Cohere's and Amazon's"
+ASKED = [
+    ("openai", "responses", "gpt-4o-mini", "OpenAI's shape"),
+    ("openai", "completions", "gpt-3.5-turbo-instruct", "OpenAI's shape"),
+    ("anthropic", None, None, "Anthropic's shape"),
+    ("gemini", "generateContent", None, "Google's shape"),
+    ("vertex", None, None, "Google's shape"),
+    ("cohere", "cohere.chat", None, MESSAGE),
+    ("bedrock", "bedrock.converse", NOVA, MESSAGE),
+]
+
+
+def probe(simulator: Simulator, provider: str, *words: str, auth: str = "") -> tuple[int, dict[str, Any]]:
+    """The probe of one provider of the simulated ones: how it exited, and what it found."""
+    url = simulator.root + BELOW[provider]
+    text = f"providers: {{{provider}: {{base_url: '{url}', api_key: k-1{auth}}}}}"
+    done = run(text, "probe", *words, "--json")
+    (found,) = orjson.loads(done.stdout)
+    return done.exit_code, found
+
+
+@pytest.mark.parametrize(("provider", "surface", "model", "shape"), ASKED)
+def test_each_provider_is_probed_in_a_dialect_that_it_speaks(
+    simulator: Simulator, provider: str, surface: str | None, model: str | None, shape: str
+) -> None:
+    simulator.reset()
+    words = [*(["--surface", surface] if surface else []), *(["--model", model] if model else [])]
+    code, found = probe(simulator, provider, *words, auth=", auth: bearer" if provider == "vertex" else "")
+    assert (code, found["works"]) == (0, True), found
+    assert found["surface"] == (surface or {"anthropic": "messages", "vertex": "generateContent"}[provider])
+    for kind in ("plain", "streamed"):
+        assert found[kind]["text"]
+        assert found[kind]["usage"]["output_tokens"] > 0
+        assert found[kind]["cost_from"] == "the price list"
+    assert found["streamed"]["events"] > 2
+    costs = [round(float(found[kind]["cost_usd"]) * 10**9) for kind in ("plain", "streamed")]
+    assert sum(costs) == simulator.total_nano() > 0
+    assert f", {shape}: " in found["refusal"]
+
+
+CUT, TOLD = "the stream was cut: ", "an error event: "
+
+
+@pytest.mark.parametrize(
+    ("provider", "wish", "fault"),
+    [
+        ("anthropic", "no_done", CUT),
+        ("anthropic", "error_in_stream=2", TOLD),
+        ("anthropic", "close_after_chunks=2", "FramingFault: "),
+        ("cohere", "error_in_stream=2", TOLD),
+        ("bedrock", "error_in_stream=2", TOLD),
+        ("bedrock", "malformed=sse", "an event that cannot be read: "),
+    ],
+)
+def test_a_stream_that_does_not_end_as_those_of_its_dialect_is_told(
+    simulator: Simulator, provider: str, wish: str, fault: str
+) -> None:
+    surface = {"cohere": "cohere.chat", "bedrock": "bedrock.converse", "anthropic": "messages"}[provider]
+    model = ["--model", NOVA] if provider == "bedrock" else []
+    words = ["--surface", surface, *model, "--prompt", f"[[simulate: tokens=20 {wish}]]"]
+    code, found = probe(simulator, provider, *words)
+    assert (code, found["works"]) == (1, False)
+    assert found["streamed"]["fault"].startswith(fault)
+
+
+def test_an_event_that_cannot_be_read_is_told(simulator: Simulator) -> None:
+    code, found = probe(simulator, "anthropic", "--prompt", "[[simulate: malformed=sse]]")
+    assert code == 1
+    assert found["streamed"]["fault"].startswith("an event that cannot be read: ")
+
+
+def test_an_answer_of_another_dialect_is_none(simulator: Simulator) -> None:
+    paths = ", paths: {messages: /chat/completions}"
+    code, found = probe(simulator, "anthropic", "--model", "gpt-4o-mini", auth=f", auth: bearer{paths}")
+    assert code == 1
+    assert found["plain"]["fault"].startswith("not an answer of messages: ")
+
+
+def test_who_cannot_be_asked_for_a_word_is_said_so(simulator: Simulator) -> None:
+    text = (
+        f"providers: {{cohere: {{base_url: '{simulator.root}', api_key: k, paths: {{rerank: /v2/rerank}}}}}}"
+    )
+    done = run(text, "probe", "--json")
+    assert (done.exit_code, orjson.loads(done.stdout)[0]["surface"]) == (1, "")
+    assert "it has no path to be asked for a word" in run(text, "probe").stdout
+    _, found = probe(simulator, "anthropic", "--surface", "generateContent")
+    assert (found["works"], found["plain"]) == (False, None)
 
 
 def test_a_probe_of_a_provider_that_fails_says_how_and_ends_with_1(simulator: Simulator) -> None:
