@@ -23,9 +23,12 @@ from gateway.admission import credential, may_ask_for, may_be_served, require_ro
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
 from gateway.api.responses import ResponseEndpoints
-from gateway.dialects import anthropic_lists
+from gateway.attribution import note_query_key
+from gateway.dialects import anthropic_lists, gemini_lists
 from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.anthropic import VERSION as ANTHROPIC_VERSION
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.gemini import GEMINI
 from gateway.dialects.openai import OPENAI
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.parts import Parts
@@ -68,6 +71,8 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     with_a_key: dict[Endpoint, ForKey] = {
         Endpoint("GET", "/v1/models", MODELS_READ): answers.models,
         Endpoint("GET", "/v1/models/{model:path}", MODELS_READ): answers.model,
+        Endpoint("GET", "/v1beta/models", MODELS_READ): answers.models,
+        Endpoint("GET", "/v1beta/models/{model:path}", MODELS_READ): answers.model,
         Endpoint("GET", "/v1/responses/{answer}", PROXY): responses.retrieve,
         Endpoint("GET", "/v1/responses/{answer}/input_items", PROXY): responses.input_items,
         Endpoint("POST", "/v1/responses/{answer}/cancel", PROXY): responses.cancel,
@@ -101,8 +106,7 @@ def _json(document: Any, status: int = 200) -> Response:
 
 def _told(fault: Callable[[HttpRequest, Any], GatewayError]) -> Callable[[HttpRequest, Exception], Response]:
     def answer(request: HttpRequest, error: Exception) -> Response:
-        dialect = ANTHROPIC if _speaks_anthropic(request) else OPENAI
-        status, headers, body = refusal(fault(request, error), new_id(), dialect)
+        status, headers, body = refusal(fault(request, error), new_id(), _spoken(request))
         response = Response(body, status)
         response.raw_headers = headers
         return response
@@ -153,8 +157,12 @@ class _Answers:
             for name, owner in routes.names()
             if may_ask_for(key, name) and may_be_served(key, routes.find(name))
         ]
-        if _speaks_anthropic(request):
+        spoken = _spoken(request)
+        if spoken is ANTHROPIC:
             return _json(anthropic_lists.page([name for name, _ in listed], request.query_params))
+        if spoken is GEMINI:
+            models = [(name, self._operations(name)) for name, _ in listed]
+            return _json(gemini_lists.page(models, request.query_params))
         return _json({"object": "list", "data": [_model(name, owner) for name, owner in listed]})
 
     async def model(self, request: HttpRequest, key: KeyRecord) -> Response:
@@ -164,9 +172,18 @@ class _Answers:
         route = self._parts.routes.find(name)
         if route is None:
             raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
-        if _speaks_anthropic(request):
+        spoken = _spoken(request)
+        if spoken is ANTHROPIC:
             return _json(anthropic_lists.one_model(name))
+        if spoken is GEMINI:
+            return _json(gemini_lists.one_model((name, self._operations(name))))
         return _json(_model(name, route.targets[0].provider))
+
+    def _operations(self, name: str) -> frozenset[str]:
+        """What a route's targets can be asked."""
+        route, upstreams = self._parts.routes.find(name), self._parts.upstreams
+        targets = () if route is None else route.targets
+        return frozenset().union(*(upstreams[target.provider].operations for target in targets))
 
     async def metrics(self, _request: HttpRequest, _key: KeyRecord) -> Response:
         """What all workers and the recorder count, in Prometheus' text format."""
@@ -182,6 +199,8 @@ class _Answers:
 
     async def _authenticate(self, request: HttpRequest, scope: str) -> KeyRecord:
         found = self._parts.headers.read(request.headers.raw)
+        if _spoken(request) is GEMINI:
+            note_query_key(found, request.scope["query_string"])
         try:
             record = await self._parts.keys.find_fresh(credential(found))
         except LedgerUnavailable:
@@ -192,9 +211,15 @@ class _Answers:
         return record
 
 
-def _speaks_anthropic(request: HttpRequest) -> bool:
-    """Two dialects have a list of models at one address; Anthropic's clients always name their version."""
-    return ANTHROPIC_VERSION.decode() in request.headers
+def _spoken(request: HttpRequest) -> Dialect:
+    """Three dialects have a list of models, two of them at one address.
+
+    Anthropic's clients always name their version, and Google's send their key in a header of their own.
+    """
+    if ANTHROPIC_VERSION.decode() in request.headers:
+        return ANTHROPIC
+    google = request.url.path.startswith("/v1beta") or "x-goog-api-key" in request.headers
+    return GEMINI if google else OPENAI
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:
