@@ -18,6 +18,7 @@ from simulator.process import Simulator
 from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, Client, said, settings
 from tests.stack import Stack, running_stack, wait_until
 
+pytestmark = pytest.mark.wide
 BODY_BYTES_MAX = 65_536
 
 
@@ -140,29 +141,39 @@ def test_the_client_raises_its_own_class(row: Row, keys: dict[str, str], client:
         assert float(error.response.headers["retry-after"]) >= 0
 
 
-def test_a_customer_without_a_plan(simulator: Simulator) -> None:
+def test_a_customer_without_a_plan_and_a_gateway_that_shuts_down(simulator: Simulator) -> None:
     with running_stack(settings(simulator.root)) as stack:
         stack.plans.set_policy(Policy(unknown="deny"))
+        tries: list[int] = []
+        watching = httpx2.Client(event_hooks={"response": [lambda answer: tries.append(answer.status_code)]})
         root = stack.base_url.removesuffix("/v1")
-        with (
-            anthropic.Anthropic(base_url=root, api_key=stack.key(), max_retries=2) as claude,
-            pytest.raises(anthropic.PermissionDeniedError) as told,
-        ):
-            claude.messages.create(
-                model=HAIKU,
-                max_tokens=5,
-                messages=said("Hello"),  # type: ignore[arg-type]
-                extra_headers={"Observe-Customer": "unknown"},
-            )
+        asked: dict[str, Any] = {"model": HAIKU, "max_tokens": 5, "messages": said("Hello")}
+        claude = anthropic.Anthropic(base_url=root, api_key=stack.key(), max_retries=2, http_client=watching)
+        with pytest.raises(anthropic.PermissionDeniedError) as told:
+            claude.messages.create(**asked, extra_headers={"Observe-Customer": "unknown"})
         assert told.value.error_code == "entitlement_denied"
         stack.loop.call_soon_threadsafe(stack.gateway.drain)
         wait_until(lambda: stack.gateway.parts.draining)
-        answer = ask(stack, stack.key())
-        told_in = answer.json()
-        assert (answer.status_code, told_in["error"]["type"]) == (503, "overloaded_error")
-        assert answer.headers["x-should-retry"] == "true"
-        assert answer.headers["retry-after"] == "1"
-        assert told_in["request_id"] == answer.headers["request-id"]
+        with claude, pytest.raises(anthropic.ServiceUnavailableError) as away:
+            claude.messages.create(**asked)
+        assert (away.value.type, away.value.error_code) == ("overloaded_error", "draining")
+        assert away.value.response.headers["x-should-retry"] == "true"
+        assert away.value.response.headers["retry-after"] == "1"
+        assert away.value.request_id == away.value.response.headers["x-request-id"]
+        assert tries == [403, 503, 503, 503]
+
+
+def test_what_is_held_by_a_stream_that_runs_is_asked_for_again(stack: Stack, client: Client) -> None:
+    secret = stack.key(limits={"month": 20_000_000})
+    asked: dict[str, Any] = {"model": HAIKU, "max_tokens": 3_000, "messages": said("Hello", "pace_ms=500")}
+    running = client(secret).messages.create(**asked, stream=True)
+    with running:
+        next(iter(running))
+        with pytest.raises(anthropic.RateLimitError) as told:
+            client(secret).messages.create(**asked)
+    assert told.value.error_code == "budget_reserved"
+    assert told.value.response.headers["x-should-retry"] == "true"
+    assert int(told.value.response.headers["retry-after"]) >= 1
 
 
 def test_a_path_that_is_not_there_and_a_wrong_method_are_told_in_the_dialect(stack: Stack) -> None:
