@@ -26,6 +26,7 @@ WIDE = (
     "tests/gateway/test_surfaces_fuzz.py",
     "tests/gateway/test_uncovered.py",
     "tests/gateway/test_upkeep.py",
+    "tests/metering/test_oracle.py",
     "tests/simulator/test_anthropic",
     "tests/simulator/test_cohere.py",
     "tests/simulator/test_gemini",

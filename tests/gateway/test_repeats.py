@@ -16,7 +16,7 @@ from openai import OpenAI
 from budgets.claims import KEPT_MS, OPENING_MS
 from budgets.names import names_of
 from budgets.scripts import CLAIM, CLOSE, OPEN, UNCLAIM
-from gateway.settings import LedgerSettings
+from gateway.settings import LedgerSettings, TimeoutSettings
 from metering.money import nano_to_usd
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
@@ -257,14 +257,21 @@ def test_requests_without_a_key_ask_the_ledger_nothing_more(http: httpx2.Client,
 # Retries of the official SDKs.
 
 
-def test_an_sdks_retry_joins_the_task_of_what_it_repeats(stack: Stack, secret: str) -> None:
+@pytest.mark.wide
+def test_an_sdks_retry_joins_the_task_of_what_it_repeats(simulator: Simulator) -> None:
     """The SDK loses patience with a provider that hangs, and asks again by itself."""
+    brief = TimeoutSettings(connect_s=20, first_byte_s=4, idle_s=20, total_s=60)
+    with running_stack(simulated_settings(simulator, timeouts=brief)) as stack:
+        retry_joins(stack, stack.key(limits={"month": 10**9}))
+
+
+def retry_joins(stack: Stack, secret: str) -> None:
     asked: list[httpx2.Response] = []
     before = {event.id for event in stack.events()}
     words = "[[simulate: hang=before_headers times=1 id=sdk-retry]]"
     with (
         httpx2.Client(event_hooks={"response": [asked.append]}) as own,
-        OpenAI(base_url=stack.base_url, api_key=secret, max_retries=2, timeout=0.5, http_client=own) as sdk,
+        OpenAI(base_url=stack.base_url, api_key=secret, max_retries=2, timeout=2, http_client=own) as sdk,
     ):
         sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": words}])
     (answer,) = asked

@@ -75,7 +75,7 @@ def sums_of(
     MOMENTS,
     st.none() | MOMENTS,
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sums_are_those_of_events_and_adjustments_in_any_order_and_however_often_they_come(
     tmp_path: Path,
     events: list[CostEvent],

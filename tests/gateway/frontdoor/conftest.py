@@ -112,7 +112,8 @@ async def open_hall(**limits: Any) -> AsyncIterator[Hall]:
 
 @pytest.fixture
 async def hall() -> AsyncIterator[Hall]:
-    async with open_hall(head_s=1, body_s=1, keep_alive_s=2, reader_s=1) as opened:
+    """One that has all the time of the world."""
+    async with open_hall(head_s=300, body_s=300, keep_alive_s=300, reader_s=300) as opened:
         yield opened
 
 

@@ -15,6 +15,13 @@ POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
 GRAIN_S = 7.0  # a sweep each second, and a machine that does other things; what dribbles takes ten
 
 
+@pytest.fixture
+async def hall(halls: Open) -> Hall:
+    """One that is in a hurry."""
+    opened: Hall = await halls(head_s=1, body_s=1, keep_alive_s=2, reader_s=1)
+    return opened
+
+
 async def closed_after(hall: Hall, raw: bytes, dribble: bytes = b"") -> tuple[float, bytes]:
     """How long the door bore it, and what it said; `dribble` is sent a byte each tenth of a second."""
     reading, writing = await hall.connect()
