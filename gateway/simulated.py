@@ -6,6 +6,7 @@ several providers, named after the known ones whose paths and habits they have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -32,9 +33,17 @@ class _Stand:
 
 
 _OPENAI_FORMATS = frozenset({"chat.completions", "embeddings"})
+_CLAUDES = "/projects/simulated/locations/global/publishers/anthropic/models"
+_AT_VERTEX = (
+    ("rawPredict", f"{_CLAUDES}/{{model}}:rawPredict"),
+    ("rawPredict.stream", f"{_CLAUDES}/{{model}}:streamRawPredict"),
+    ("rawPredict.count_tokens", f"{_CLAUDES}/count-tokens:rawPredict"),
+)
+"""Where Vertex AI has Anthropic's models, for clients that believe to be there; it wants a bearer token."""
+_DATE = re.compile(r"-(?=\d{8}$)")
 _STANDS: Mapping[str, _Stand] = {
     NAME: _Stand("openai", "/v1"),
-    f"{NAME}-anthropic": _Stand("anthropic", "/v1"),
+    f"{NAME}-anthropic": _Stand("anthropic", "/v1", more=_AT_VERTEX, auth="bearer"),
     f"{NAME}-gemini": _Stand(
         "gemini",
         "/v1beta/openai",
@@ -85,7 +94,8 @@ def _offered() -> dict[str, Iterable[str]]:
 
     return {
         NAME: OPENAI,
-        f"{NAME}-anthropic": ANTHROPIC,
+        # Vertex AI writes a date with an @.
+        f"{NAME}-anthropic": dict.fromkeys((*ANTHROPIC, *(_DATE.sub("@", name) for name in ANTHROPIC))),
         f"{NAME}-gemini": GEMINI,
         f"{NAME}-cohere": COHERE,
         f"{NAME}-bedrock": BEDROCK,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from gateway.dialects import SURFACES, Exchange, Surface
+from gateway.dialects import SURFACES, Exchange, Surface, anthropic_vertex
 
 MAXIMUM_TOKENS = 64
 """Enough for a word, and for the little that reasoning models think before it."""
@@ -38,6 +38,11 @@ def _messages(asked: Asked) -> Body:
     return {"model": asked.model, "messages": asked.messages, "max_tokens": MAXIMUM_TOKENS}
 
 
+def _raw_predict(asked: Asked) -> Body:
+    body = {"anthropic_version": anthropic_vertex.VERSION, "messages": asked.messages}
+    return {**body, "max_tokens": MAXIMUM_TOKENS, "stream": asked.stream}
+
+
 def _contents(asked: Asked) -> Body:
     contents = [{"role": "user", "parts": [{"text": asked.prompt}]}]
     return {"contents": contents, "generationConfig": {"maxOutputTokens": MAXIMUM_TOKENS}}
@@ -63,6 +68,7 @@ _QUESTIONS: Mapping[str, Callable[[Asked], Body]] = MappingProxyType(
         "generateContent": _contents,
         "cohere.chat": _messages,
         "bedrock.converse": _converse,
+        "rawPredict": _raw_predict,
         "responses": _responses,
         "completions": _completions,
     }

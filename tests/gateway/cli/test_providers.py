@@ -96,11 +96,13 @@ BELOW = {
     "anthropic": "/v1",
     "gemini": "/v1beta/openai",
     "vertex": "/v1beta1/projects/ours/locations/here",
+    "claudes": "/v1/projects/ours/locations/here",
     "cohere": "",
     "bedrock": "/openai/v1",
 }
 """Known provider -> where the simulated one has what it has, below its address."""
 NOVA = "amazon.nova-micro-v1:0"
+AUTH = {"vertex": ", auth: bearer", "claudes": ", preset: vertex, auth: bearer"}
 MESSAGE = "a message alone, as Cohere's and Amazon's"
 ASKED = [
     ("openai", "responses", "gpt-4o-mini", "OpenAI's shape"),
@@ -108,6 +110,7 @@ ASKED = [
     ("anthropic", None, None, "Anthropic's shape"),
     ("gemini", "generateContent", None, "Google's shape"),
     ("vertex", None, None, "Google's shape"),
+    ("claudes", "rawPredict", "claude-haiku-4-5", "Anthropic's shape"),
     ("cohere", "cohere.chat", None, MESSAGE),
     ("bedrock", "bedrock.converse", NOVA, MESSAGE),
 ]
@@ -128,7 +131,7 @@ def test_each_provider_is_probed_in_a_dialect_that_it_speaks(
 ) -> None:
     simulator.reset()
     words = [*(["--surface", surface] if surface else []), *(["--model", model] if model else [])]
-    code, found = probe(simulator, provider, *words, auth=", auth: bearer" if provider == "vertex" else "")
+    code, found = probe(simulator, provider, *words, auth=AUTH.get(provider, ""))
     assert (code, found["works"]) == (0, True), found
     assert found["surface"] == (surface or {"anthropic": "messages", "vertex": "generateContent"}[provider])
     for kind in ("plain", "streamed"):
