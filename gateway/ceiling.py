@@ -11,7 +11,6 @@ counts. Images are bounded by the largest figure a provider publishes. What has 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.dialects.exchange import Exchange
@@ -50,8 +49,7 @@ class TokenBound(NamedTuple):
         return output_tokens // max(1, self.choices) - self.predicted
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(NamedTuple):
     """What one request can cost at one target, by its output bound. Nano-USD, rounded up.
 
     `maximum` is the output the answer may have if nothing is written into the request; `assumed` and
