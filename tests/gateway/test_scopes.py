@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import httpx2
 import pytest
 
-from accounts.scope import ADMIN, SCOPES
+from accounts.scope import ADMIN, MODELS_READ, PROXY, SCOPES
 from tests.stack import Stack
 
 BODIES = {
@@ -24,6 +24,7 @@ PARTS = {
     "{location}": "global",
     "{answer}": "resp_1",
 }
+FEW = {PROXY, ADMIN, MODELS_READ}
 PUBLIC = {"/health/live", "/health/ready"}
 
 
