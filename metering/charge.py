@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import lcm
+from operator import truth
 from typing import Literal
 
-from metering.cost import Cost, rounded_lines
+from metering.cost import Cost, Line, rounded_up, row_of
 from metering.money import PICO_PER_NANO, half_even
 from metering.plan import GRADUATED, NO_TERMS, Plan, Terms, overlap_of, shares, with_extra
 from metering.units import depth, unit_of, within
@@ -72,7 +73,7 @@ class Band:
         *,
         apart: _Apart | None,
     ) -> Cost:
-        present = tuple(map(bool, amounts))
+        present = tuple(map(truth, amounts))
         key = present if names is FIELDS else (names, present)
         plan = self._plans.get(key)
         if plan is None:
@@ -82,8 +83,10 @@ class Band:
                 if amounts[part] > amounts[whole]:
                     return self._contradicted(names, amounts, notes, plan, [])
         leaves: list[int] = []
-        charged: list[tuple[str, int, int, int]] = []
-        total = 0
+        lines: list[Line] = []
+        exact: list[int] = []
+        denominator = plan.denominator
+        total = whole = 0
         for index, inner, weight, unit, pico in plan.nodes:
             quantity = amounts[index]
             if inner:
@@ -100,22 +103,30 @@ class Band:
             if quantity and weight >= 0:
                 amount = quantity * weight
                 total += amount
-                charged.append((unit, quantity, pico, amount))
+                exact.append(amount)
+                floor = amount // denominator
+                whole += floor
+                lines.append(row_of(Line, (unit, quantity, pico, floor)))
             elif quantity and weight == GRADUATED:
                 for share, step, price in shares(plan.steps[len(leaves) - 1], quantity):
-                    total += share * step
-                    charged.append((unit, share, price, share * step))
-        nano = half_even(total, plan.denominator)
-        lines = rounded_lines(charged, nano, plan.denominator)
+                    amount = share * step
+                    total += amount
+                    exact.append(amount)
+                    floor = amount // denominator
+                    whole += floor
+                    lines.append(Line(unit, share, price, floor))
+        nano = half_even(total, denominator)
+        rows = tuple(lines) if nano == whole else rounded_up(lines, exact, nano - whole, denominator)
         if plan.gaps:
             gaps = [gap for gap in plan.gaps if leaves[gap[0]]]
             if gaps:
                 unpriced = tuple(unit for _, unit, _, _ in gaps)
                 if any(fatal for _, _, fatal, _ in gaps):
-                    return Cost(None, "unpriced", lines, plan.entry_ids, None, unpriced, notes)
+                    return Cost(None, "unpriced", rows, plan.entry_ids, None, unpriced, notes)
                 upper = nano if all(bounded for _, _, _, bounded in gaps) else None
-                return Cost(nano, "priced", lines, plan.entry_ids, upper, unpriced, notes)
-        return Cost(nano, "free" if self.free else "priced", lines, plan.entry_ids, nano, (), notes)
+                return Cost(nano, "priced", rows, plan.entry_ids, upper, unpriced, notes)
+        status = "free" if self.free else "priced"
+        return row_of(Cost, (nano, status, rows, plan.entry_ids, nano, (), notes))
 
     def _contradicted(
         self,

@@ -7,7 +7,6 @@ subset of usage, one attempt. The comparison passes for the first and must fail 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -88,6 +87,7 @@ def test_the_whole_gateway_agrees_with_the_bill(simulator: Simulator) -> None:
     assert any(entry["reasoning"] for entry in bill)
 
 
+@pytest.mark.wide
 def test_one_wrong_rate_is_found(simulator: Simulator) -> None:
     wrong = PriceOverride(
         provider="openai",
@@ -103,11 +103,12 @@ Reader = Callable[[dict[str, Any]], Usage | None]
 def _without_cached(read: Reader) -> Reader:
     def broken(reported: dict[str, Any]) -> Usage | None:
         usage = read(reported)
-        return None if usage is None else replace(usage, cache_read_input_tokens=0)
+        return None if usage is None else usage._replace(cache_read_input_tokens=0)
 
     return broken
 
 
+@pytest.mark.wide
 def test_one_forgotten_subset_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai, "read_usage", _without_cached(openai.read_usage))
     assert any("costs" in line for line in audit(simulator))
@@ -119,6 +120,7 @@ def _forgetting_the_last_attempt(request: Request, winner: Any) -> Settled:
     return settle(request, winner)
 
 
+@pytest.mark.wide
 def test_one_forgotten_attempt_is_found(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "settle", _forgetting_the_last_attempt)
     assert any("billed" in line for line in audit(simulator))

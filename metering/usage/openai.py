@@ -23,6 +23,8 @@ _CALLS = {
     "code_interpreter_calls": "code_executions",
     "code_execution_calls": "code_executions",
 }
+_CALLS_IN = ("server_tool_use", "server_tool_use_details", "server_side_tool_usage_details")
+_ANY_CALLS = frozenset(_CALLS_IN)
 _TICKS_PER_NANO = 10
 """xAI reports its bill in ticks of 10^-10 dollars."""
 
@@ -116,10 +118,10 @@ def _others(
         figures["citation_output_tokens"] = citations
     if "num_search_queries" in reported:
         figures["web_searches"] = count(reported["num_search_queries"])
-    for holder in ("server_tool_use", "server_tool_use_details", "server_side_tool_usage_details"):
-        if holder in reported:
+    if not _ANY_CALLS.isdisjoint(reported):
+        for holder in _CALLS_IN:
             add_calls(figures, part(reported, holder), _CALLS)
-    return whole(figures)
+    return whole(figures) if figures else ()
 
 
 def add_calls(figures: dict[str, int], reported: Mapping[str, Any], names: Mapping[str, str]) -> None:

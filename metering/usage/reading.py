@@ -56,6 +56,10 @@ class Reader(Protocol):
 
 def count(value: Any) -> int:
     """A count: whole, not negative and not absurd, however it is spelt; else it counts nothing."""
+    if value is None:
+        return 0
+    if type(value) is int and 0 <= value <= COUNT_MAX:
+        return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(min(max(0, value), COUNT_MAX)) if value == value else 0

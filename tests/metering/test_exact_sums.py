@@ -126,7 +126,8 @@ def test_each_cost_is_the_exact_sum_rounded_once() -> None:
         assert cost.nano == half_even(exact, 3_600_000)
 
 
-@pytest.mark.wide
+@pytest.mark.slow
+@pytest.mark.shares
 def test_a_million_events_of_ten_tokens_at_two_cents_a_million_are_twenty_cents() -> None:
     """litellm and bifrost #2370: deltas below $0.0001 were dropped. 10 x $0.02 / 10^6 = 200 nano-dollars."""
     price = PriceBook.load([Override("p", "m", 0, {"input_tokens": 20_000})]).find("p", "m", NOW)
