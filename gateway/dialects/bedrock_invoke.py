@@ -49,6 +49,10 @@ class InvokedMessages(MessagesCall):
         """Streams have a path of their own."""
         return _operation(self)
 
+    def fitted(self, operations: Collection[str]) -> Exchange | None:
+        """As it is alone: elsewhere the same body is answered in other frames."""
+        return Exchange.fitted(self, operations)
+
     def _write_model(self, body: dict[str, Any], model: str) -> None:
         pass
 
