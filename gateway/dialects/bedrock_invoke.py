@@ -7,6 +7,7 @@ its bytes, or by the model's context.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
