@@ -78,7 +78,7 @@ class Repeats:
     async def _task_of(self, event: CostEvent, call: Exchange, running: Mapping[str, Request]) -> str | None:
         wanted = _attribution(event)
         for request in running.values():
-            same = _attribution(request.event) == wanted and request.call.body == call.body
+            same = _attribution(request.event) == wanted and _is_same(request.call, call)
             if same and not self._names_its_task(request.event):
                 return request.event.task_id or request.id
         try:
@@ -174,12 +174,21 @@ def _attribution(event: CostEvent) -> tuple[str | None, ...]:
 
 
 def _fingerprint(event: CostEvent, call: Exchange) -> str:
-    """What a retry has in common with what it repeats: key, attribution, surface and body."""
-    named = "\x1f".join(part or "" for part in _attribution(event))
+    """What a retry has in common with what it repeats: key, attribution, surface, model and body."""
+    named = "\x1f".join(part or "" for part in (*_attribution(event), *_place(call)))
     return sha256(named.encode() + b"\x1e" + orjson.dumps(call.body)).hexdigest()
 
 
 def _body_digest(call: Exchange) -> str:
     # Sorted: a client that builds the same body again may write its fields in another order.
     body = orjson.dumps(call.body, option=orjson.OPT_SORT_KEYS)
-    return sha256(call.surface.encode() + b"\x1e" + body).hexdigest()
+    return sha256("\x1f".join(_place(call)).encode() + b"\x1e" + body).hexdigest()
+
+
+def _place(call: Exchange) -> tuple[str, str]:
+    """What a request's path says in some dialects: the model, and whether it is a stream."""
+    return call.operation, call.model
+
+
+def _is_same(one: Exchange, other: Exchange) -> bool:
+    return one.body == other.body and _place(one) == _place(other)

@@ -12,11 +12,13 @@ import pytest
 from google.genai import errors
 
 from gateway.settings import Settings
+from metering.event import CostEvent
 from simulator.process import Simulator
 from tests.gateway.gemini.conftest import DOLLAR, FLASH, Client, providers, said
 from tests.simulator.gemini import ask, stream
-from tests.stack import Stack, running_stack
+from tests.stack import Stack, running_stack, wait_until
 
+pytestmark = pytest.mark.wide
 STREAM = f"/v1beta/models/gemini/{FLASH}:streamGenerateContent"
 
 
@@ -53,6 +55,14 @@ def hang_up(stack: Stack, secret: str, directive: str, *, after: int) -> str:
         while received.count(b"data:") < after:
             received += raw.recv(65_536)
     return received.split(b"x-request-id: ")[1].split(b"\r\n")[0].decode()
+
+
+def event_of(stack: Stack, secret: str) -> CostEvent:
+    """The one event of a key; its client may be done before the gateway is."""
+    own = stack.records[secret]
+    (event,) = wait_until(lambda: [each for each in stack.events() if each.key_id == own])
+    assert isinstance(event, CostEvent)
+    return event
 
 
 def billed(simulator: Simulator, request_id: str) -> int:
@@ -94,7 +104,7 @@ def test_a_stream_that_breaks_off_ends_in_an_error_of_googles_shape(client: Clie
     with pytest.raises(errors.ServerError) as broken:
         next(came)
     assert (broken.value.code, broken.value.status) == (502, "INTERNAL")
-    (event,) = [each for each in stack.events() if each.key_id == stack.records[secret]]
+    event = event_of(stack, secret)
     assert (event.status, event.outcome, event.usage_source) == ("cut", "failure", "estimated")
     (row,) = stack.counters(secret).values()
     assert row["spent"] == event.cost_nano
@@ -106,7 +116,7 @@ def test_an_error_inside_a_stream_is_the_providers_own(client: Client, stack: St
     with pytest.raises(errors.ServerError) as told:
         stream(client(secret), said("Hello", "tokens=40 error_in_stream=3"))
     assert told.value.code == 503
-    (event,) = [each for each in stack.events() if each.key_id == stack.records[secret]]
+    event = event_of(stack, secret)
     assert (event.status, event.error_code) == ("cut", "error_in_stream")
 
 
@@ -117,7 +127,7 @@ def test_the_maximum_that_the_gateway_writes_holds(
     secret = stack.key(limits={"month": 2_200 * price + 300_000})
     answer = ask(client(secret), said("Hello", "tokens=9000 reasoning=100"))
     assert answer.candidates[0].finish_reason == "MAX_TOKENS"
-    (event,) = [each for each in stack.events() if each.key_id == stack.records[secret]]
+    event = event_of(stack, secret)
     assert event.max_output_written is not None
     assert event.truncated_by == "gateway"
     assert event.usage is not None
@@ -187,3 +197,36 @@ def test_a_key_may_stand_in_the_query_and_goes_nowhere_else(stack: Stack, simula
         assert secret not in refused.text
     elsewhere = httpx2.post(f"{stack.base_url}/chat/completions?key={secret}", json={}, timeout=60)
     assert elsewhere.status_code == 401
+
+
+def test_an_idempotency_key_is_for_one_model_and_one_verb(stack: Stack) -> None:
+    secret = stack.key()
+    headers = {"Idempotency-Key": "once"}
+    path = f"/v1beta/models/{FLASH}"
+    first = post(stack, f"{path}:generateContent", body("Hello"), secret, headers=headers)
+    assert first.status_code == 200
+    again = post(stack, f"{path}:generateContent", body("Hello"), secret, headers=headers)
+    assert (again.status_code, again.json()["error"]["status"]) == (409, "ABORTED")
+    info = again.json()["error"]["details"][0]
+    assert info["reason"] == "request_finished"
+    assert orjson.loads(info["metadata"]["request"])["id"] == first.headers["x-request-id"]
+    for other in (f"{path}-lite:generateContent", f"{path}:streamGenerateContent?alt=sse"):
+        mixed = post(stack, other, body("Hello"), secret, headers=headers)
+        assert (mixed.status_code, mixed.json()["error"]["details"][0]["reason"]) == (
+            422,
+            "idempotency_mismatch",
+        )
+
+
+def test_a_clients_retry_belongs_to_the_task_of_the_same_model(stack: Stack) -> None:
+    secret, slow = stack.key(), body(said("Again", "tokens=40 pace_ms=10"))
+    path, retry = "/v1beta/models/{}:streamGenerateContent?alt=sse", {"x-stainless-retry-count": "1"}
+    root = stack.base_url.removesuffix("/v1")
+    headers = {"x-goog-api-key": secret}
+    with httpx2.stream("POST", root + path.format(FLASH), json=slow, headers=headers, timeout=60) as first:
+        next(first.iter_bytes())
+        same = post(stack, path.format(FLASH), slow, secret, headers=retry)
+        other = post(stack, path.format(f"{FLASH}-lite"), slow, secret, headers=retry)
+        task = first.headers["x-request-id"]
+    assert stack.event(same.headers["x-request-id"]).task_id == task
+    assert stack.event(other.headers["x-request-id"]).task_id is None
