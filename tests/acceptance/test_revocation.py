@@ -27,7 +27,8 @@ def document(tokens: int, pace_ms: float, *, stream: bool) -> dict[str, Any]:
 
 
 async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Install) -> None:
-    one = await install()
+    # No heartbeat falls into the test, and no stream ends before it.
+    one = await install(ledger="{timeout_ms: 20000, heartbeat_ms: 300000, lease_ms: 600000}")
     key, other = one.key(LIMIT_NANO), one.key(LIMIT_NANO)
     port, simulator = one.port, one.simulator
     told: list[tuple[float, Answer]] = []  # when asked, and what was answered
@@ -44,7 +45,7 @@ async def test_no_paid_call_is_forwarded_after_revoke_has_returned(install: Inst
         client.close()
 
     watchers = [Client(port, key.secret) for _ in range(STREAMS)]
-    streaming = [asyncio.create_task(each.ask(document(4_000, 15, stream=True))) for each in watchers]
+    streaming = [asyncio.create_task(each.ask(document(4_000, 60, stream=True))) for each in watchers]
     insisting = [asyncio.create_task(insist()) for _ in range(CLIENTS)]
     await until(lambda: simulator.open()["streams"] >= STREAMS and len(told) >= 5 * CLIENTS)
     code, said = await one.command("keys", "revoke", key.id)
