@@ -27,6 +27,7 @@ from gateway.attribution import note_query_key
 from gateway.dialects import anthropic_lists, gemini_lists
 from gateway.dialects.anthropic import ANTHROPIC
 from gateway.dialects.anthropic import VERSION as ANTHROPIC_VERSION
+from gateway.dialects.anthropic_messages import MessagesCall
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.gemini import GEMINI
 from gateway.dialects.openai import OPENAI
@@ -37,6 +38,7 @@ from metering.ids import new_id
 PUBLISHED = 1_735_689_600
 """`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_A_MESSAGE = MessagesCall("messages", {}, "")
 
 
 Public = Callable[[HttpRequest], Awaitable[Response]]
@@ -159,11 +161,19 @@ class _Answers:
         ]
         spoken = _spoken(request)
         if spoken is ANTHROPIC:
-            return _json(anthropic_lists.page([name for name, _ in listed], request.query_params))
+            names = [name for name, _ in listed if self._answers_messages(name)]
+            return _json(anthropic_lists.page(names, request.query_params))
         if spoken is GEMINI:
             models = [(name, self._operations(name)) for name, _ in listed]
             return _json(gemini_lists.page(models, request.query_params))
         return _json({"object": "list", "data": [_model(name, owner) for name, owner in listed]})
+
+    def _answers_messages(self, name: str) -> bool:
+        """Whether a model is of use to Anthropic's clients, which know only their own format."""
+        route, upstreams = self._parts.routes.find(name), self._parts.upstreams
+        return route is not None and any(
+            _A_MESSAGE.fitted(upstreams[target.provider].operations) for target in route.targets
+        )
 
     async def model(self, request: HttpRequest, key: KeyRecord) -> Response:
         """One model by name."""

@@ -21,6 +21,9 @@ MODEL_CHARACTERS_MAX = 256
 LEAST_BUDGET = 1_024
 LONG_CONTEXT = b"context-1m"
 LONG_CONTEXT_TOKENS = 1_000_000
+LIKELY_IMAGE = 1_600
+LIKELY_TOOLS_PROMPT = 346
+"""What Anthropic puts before the definitions of tools, for the models since Claude 4."""
 PROVIDED_TOOL_TOKENS = 4_096
 """Above what the definition of a tool that Anthropic provides adds to a prompt (bash 245, text editor 700,
 computer 735 and 499 around it: https://platform.claude.com/docs/en/about-claude/pricing). Its schema does not
@@ -52,6 +55,11 @@ class MessagesCall(Exchange):
 
         placed = at_vertex(self)
         return placed if placed.operation in operations else None
+
+    def likely_input(self, counted: int) -> int:
+        """Images and the prompt around tools are no texts."""
+        beside = self.images * LIKELY_IMAGE + (LIKELY_TOOLS_PROMPT if self.tools else 0)
+        return Exchange.likely_input(self, counted) + beside
 
     def context(self, window: int) -> int:
         """A beta lets some models read more than their list says."""

@@ -234,6 +234,12 @@ def test_what_the_provider_adds_is_in_the_bound() -> None:
     assert repeated.repeated_bytes >= 3 * len(orjson.dumps(TOOL))
 
 
+def test_what_is_likely_counts_images_and_the_prompt_around_tools() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://x"}}
+    plain, more = read().likely_input(10), read(messages=content(image, image), tools=[TOOL]).likely_input(10)
+    assert more == plain + 2 * 1_600 + 346
+
+
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [({}, False), ({"output_config": {"effort": "low"}}, False),

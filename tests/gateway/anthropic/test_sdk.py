@@ -10,6 +10,7 @@ from anthropic.types import ToolUseBlock
 from pydantic import BaseModel
 
 from metering.event import CostEvent
+from metering.money import nano_to_usd
 from simulator.process import Simulator
 from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, SONNET, Client, received, said
 from tests.stack import Stack
@@ -81,6 +82,27 @@ def test_a_stream(stack: Stack, simulator: Simulator, client: Client) -> None:
     event = check(stack, simulator, stream.request_id, message.usage)
     assert event.stream
     assert event.first_token_ms is not None
+
+
+def test_the_cost_at_the_end_of_a_stream_does_not_trouble_the_client(stack: Stack, client: Client) -> None:
+    wish = {"Observe-Include-Cost": "true"}
+    with client().messages.stream(
+        model=HAIKU,
+        max_tokens=20,
+        messages=said("Hello"),  # type: ignore[arg-type]
+        extra_headers=wish,
+    ) as stream:
+        stream.until_done()
+    raw = client().messages.with_raw_response.create(
+        model=HAIKU,
+        max_tokens=20,
+        messages=said("Hello"),  # type: ignore[arg-type]
+        extra_headers=wish,
+        stream=True,
+    )
+    text = b"".join(raw.http_response.iter_bytes()).decode()
+    event = stack.event(raw.headers["request-id"])
+    assert text.endswith(f"\n\n: observe-cost-usd {nano_to_usd(event.cost_nano or 0)}\n\n")
 
 
 def test_an_answer_that_reaches_its_maximum(stack: Stack, simulator: Simulator, client: Client) -> None:
