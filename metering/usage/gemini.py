@@ -34,13 +34,14 @@ def read(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:
 
 
 def read_embeddings(document: Mapping[str, Any], before: Reading = NOTHING) -> Reading:
-    """The same for embeddings. Vertex reports characters, and tokens for each text."""
+    """The same for embeddings. Vertex reports tokens for each text, and characters, which are the same texts
+    once more: they count where no tokens do."""
     tokens, characters = 0, count(part(document, "metadata").get("billableCharacterCount"))
     for prediction in objects(document.get("predictions")):
         tokens += count(part(part(prediction, "embeddings"), "statistics").get("token_count"))
     if not tokens and not characters:
         return read(document, before)
-    usage = Usage(input_tokens=tokens, extra=whole({"input_characters": characters}))
+    usage = Usage(input_tokens=tokens, extra=() if tokens else whole({"input_characters": characters}))
     return Reading(usage=usage, model=before.model)
 
 

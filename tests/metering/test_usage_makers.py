@@ -44,7 +44,9 @@ def test_embeddings_that_count_only_a_total_have_an_input() -> None:
         "predictions": [{"embeddings": {"statistics": {"token_count": 4}}}] * 2,
         "metadata": {"billableCharacterCount": 21},
     }
-    assert usage("gemini.embed", vertex) == Usage(input_tokens=8, extra=(("input_characters", 21),))
+    assert usage("gemini.embed", vertex) == Usage(input_tokens=8)
+    characters = {"predictions": [{"embeddings": {}}], "metadata": vertex["metadata"]}
+    assert usage("gemini.embed", characters) == Usage(extra=(("input_characters", 21),))
 
 
 def test_invoke_model_reads_each_makers_own_shape() -> None:
