@@ -189,7 +189,10 @@ class ProviderSettings(Section):
     @model_validator(mode="after")
     def there_is_an_address(self) -> ProviderSettings:
         if not self.base_url and not self.regions:
-            raise ValueError("base_url is missing; only a provider that is known by its name has one already")
+            raise ValueError(
+                "base_url is missing; known providers have one, but some need to be told whose "
+                "(AZURE_OPENAI_ENDPOINT, GOOGLE_CLOUD_PROJECT)"
+            )
         return self
 
     @model_validator(mode="after")

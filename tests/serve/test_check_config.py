@@ -80,10 +80,20 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_every_known_provider_is_a_good_configuration(tmp_path: Path) -> None:
-    names = [name for name in known() if not name.startswith("azure")]
+    placed = {"azure", "azure-deployments", "vertex"}
+    names = [name for name in known() if name not in placed]
     azure = "azure: {base_url: 'https://r.example/openai/v1'}"
-    done = check(tmp_path, f"providers: {{{', '.join(f'{name}: {{}}' for name in names)}, {azure}}}")
+    vertex = "vertex: {base_url: 'https://aiplatform.googleapis.com/v1/projects/ours/locations/global'}"
+    done = check(
+        tmp_path, f"providers: {{{', '.join(f'{name}: {{}}' for name in names)}, {azure}, {vertex}}}"
+    )
     assert (done.exit_code, done.stdout) == (0, "ok\n"), done.stderr
+
+
+def test_a_known_provider_without_an_address_says_what_its_address_is_made_of(tmp_path: Path) -> None:
+    done = check(tmp_path, "providers: {vertex: {}}")
+    assert done.exit_code == 1
+    assert "GOOGLE_CLOUD_PROJECT" in done.stderr
 
 
 def test_a_credential_that_is_missing_among_several_is_a_note(tmp_path: Path) -> None:
