@@ -183,4 +183,4 @@ def test_without_any_provider_the_simulated_one_speaks_googles_dialect(simulator
         options = types.HttpOptions(base_url=bare.base_url.removesuffix("/v1"), timeout=60_000)
         with genai.Client(api_key=bare.key(), http_options=options) as official:
             answer = ask(official, "Hello")
-            assert settled(bare, simulator, answer).provider == "simulated-google"
+            assert settled(bare, simulator, answer).provider == "simulated-gemini"
