@@ -1,14 +1,15 @@
 """RouteTable: from the model a client asks for to the targets that may serve it. Pure.
 
 A name is looked up in this order: a configured route; a model that a provider offers by its own name (the
-provider configured first wins); `provider/model`, which reaches any model of a configured provider, priced
-or not; a name that a provider's price list has a price for, though not as a model's own (a dated one, say).
+provider configured first wins, of those that speak the caller's dialect); `provider/model`, which reaches any
+model of a configured provider, priced or not; a name that a provider's price list has a price for, though not
+as a model's own (a dated one, say).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from routing.order import By, Policy
 from routing.outcome import RULES, Next, Outcome
@@ -23,7 +24,8 @@ class Route:
     """A model alias, its targets, and how one of them is found for a request.
 
     `fallback_on`: the outcomes after which another target is asked. `deadline_ms`: how long after a request's
-    arrival an attempt may still begin.
+    arrival an attempt may still begin. `others`: of a model's own name, the same at providers configured
+    later; one of them serves a caller whose dialect the first does not speak.
     """
 
     alias: str
@@ -34,6 +36,7 @@ class Route:
     sticky_by: By = "customer"
     fallback_on: frozenset[Outcome] = FALLBACKS
     deadline_ms: int = 300_000
+    others: tuple[Target, ...] = ()
     in_order: bool = field(default=True, init=False)
     """The targets stand as priorities say already."""
     timed: bool = field(default=False, init=False)
@@ -64,7 +67,12 @@ class RouteTable:
         self._offered: dict[str, Route] = {}
         for provider, (prices, models) in offered.items():
             for model in models:
-                self._offered.setdefault(model, Route(model, (target_of(provider, model, prices),)))
+                target, first = target_of(provider, model, prices), self._offered.get(model)
+                self._offered[model] = (
+                    Route(model, (target,))
+                    if first is None
+                    else replace(first, others=(*first.others, target))
+                )
 
     def find(self, name: str) -> Route | None:
         """The route for a model name, None when nothing here serves it."""

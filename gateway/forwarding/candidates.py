@@ -82,9 +82,10 @@ def candidates(
 def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> Route:
     """The route with those of its targets whose providers speak the caller's dialect; BadRequest without."""
     targets = route.targets
-    found = tuple(each for each in targets if call.fitted(upstreams[each.provider].operations) is not None)
+    found = _speaking(call, targets, upstreams)
     if len(found) == len(targets):
         return route
+    found = found or _speaking(call, route.others, upstreams)[:1]
     if not found:
         names = ", ".join(sorted({target.provider for target in targets}))
         raise BadRequest(
@@ -94,6 +95,12 @@ def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) ->
             code="surface_not_supported",
         )
     return replace(route, targets=found)
+
+
+def _speaking(
+    call: Exchange, targets: tuple[Target, ...], upstreams: Mapping[str, Upstream]
+) -> tuple[Target, ...]:
+    return tuple(each for each in targets if call.fitted(upstreams[each.provider].operations) is not None)
 
 
 def _candidate(

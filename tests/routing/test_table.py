@@ -57,3 +57,11 @@ def test_a_routers_suffix_names_the_price_list() -> None:
     bare = table.find("hf/openai/gpt-oss-20b")
     assert bare is not None
     assert bare.targets[0].prices == "huggingface_"
+
+
+def test_a_name_that_several_offer_knows_those_after_the_first() -> None:
+    route, alone = TABLE.find("both"), TABLE.find("small")
+    assert route is not None
+    assert route.others == (Target("b", "both", "b"),)
+    assert alone is not None
+    assert alone.others == ()

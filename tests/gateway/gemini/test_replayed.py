@@ -125,3 +125,17 @@ def test_a_picture_of_some_megabytes_passes_in_one_event(stack: Stack, replay: R
     assert (event.status, event.usage_source) == ("succeeded", "provider")
     # 9 tokens at $0.30 and a picture of 1,290 at $30 per million
     assert event.cost_nano == 9 * 300 + 1_290 * 30_000
+
+
+def test_a_models_own_name_is_for_a_provider_that_speaks_the_dialect(stack: Stack, replay: Replay) -> None:
+    told = {"values": VECTOR, "statistics": {"token_count": 4}}
+    answered(replay, {"predictions": [{"embeddings": told}]})
+    root, headers = stack.base_url.removesuffix("/v1"), {"x-goog-api-key": stack.key()}
+    path = "/v1beta1/publishers/google/models/gemini-embedding-001:predict"
+    answer = httpx2.post(root + path, json={"instances": [{"content": "x"}]}, headers=headers, timeout=60)
+    assert (answer.status_code, answer.headers["observe-provider"]) == (200, "vertex")  # gemini has none
+    answered(replay, {"totalTokens": 3})
+    asked = {"contents": [{"parts": [{"text": "x"}]}]}
+    path = f"/v1beta/models/{FLASH}:countTokens"
+    counted = httpx2.post(root + path, json=asked, headers=headers, timeout=60)
+    assert counted.headers["observe-provider"] == "gemini"  # which is configured first
