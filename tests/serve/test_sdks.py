@@ -93,7 +93,14 @@ USES: dict[str, tuple[Callable[[Any], str], ...]] = {
     "boto3": (amazon, amazon),
 }
 """Heading of the page -> what is done with the client of each of its blocks; returns a streamed text."""
-EVENTS = {openai: 4, anthropic: 3, vertex: 2, google: 4, cohere: 3, amazon: 2}
+EVENTS: dict[Callable[[Any], str], int] = {
+    openai: 4,
+    anthropic: 3,
+    vertex: 2,
+    google: 4,
+    cohere: 3,
+    amazon: 2,
+}
 
 
 def blocks() -> Iterator[tuple[str, str]]:
