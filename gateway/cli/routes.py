@@ -15,8 +15,10 @@ from budgets.limit import Attribution, applies
 from gateway.app import build_routes
 from gateway.cli.options import common_options
 from gateway.cli.output import config_faults_told, fail, show_json, wide_console
+from gateway.errors import BadRequest
 from gateway.forwarding.explaining import Explained, Sample, explain
 from gateway.forwarding.healthboard import FILE, HealthBoard
+from gateway.forwarding.questions import ASKABLE
 from gateway.forwarding.upstream import build_upstream
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
@@ -39,6 +41,9 @@ def routes() -> None:
 @click.option("--trace", metavar="ID")
 @click.option("--key", metavar="KEY", help="A key's id, the beginning of one, or its name.")
 @click.option("--stream", is_flag=True, help="As for a streamed answer.")
+@click.option(
+    "--surface", type=click.Choice(ASKABLE), help="Asked as this; default: the first that is spoken."
+)
 @click.option("--prompt-bytes", type=click.IntRange(1, 10_000_000), default=1_000, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(1, 10_000_000), help="As if the client set this maximum.")
 @common_options
@@ -50,6 +55,7 @@ def explain_route(
     trace: str | None,
     key: str | None,
     stream: bool,
+    surface: str | None,
     prompt_bytes: int,
     max_tokens: int | None,
     config: Path | None,
@@ -75,18 +81,16 @@ def explain_route(
         name: build_upstream(name, settings.providers[name], version=release, board=board) for name in names
     }
     sticky = {"customer": customer, "feature": feature, "user": user, "trace": trace}[route.sticky_by]
-    found = explain(
-        route,
-        upstreams,
-        book,
-        Sample(prompt_bytes, max_tokens, stream),
-        sticky=sticky if route.order == "sticky" else None,
-        bounds_money=bool(hard),
-    )
+    sample = Sample(prompt_bytes, max_tokens, stream, surface)
+    recognised = sticky if route.order == "sticky" else None
+    try:
+        spoken, found = explain(route, upstreams, book, sample, sticky=recognised, bounds_money=bool(hard))
+    except BadRequest as error:
+        fail(error.message)
     if as_json:
-        show_json(_document(route, hard, found))
+        show_json({"surface": spoken, **_document(route, hard, found)})
         return
-    _print(route, hard, remark, found)
+    _print(route, spoken, hard, remark, found)
 
 
 def _board(settings: Settings) -> HealthBoard:
@@ -142,10 +146,12 @@ def _document(route: Route, hard: list[str], found: list[Explained]) -> dict[str
     }
 
 
-def _print(route: Route, hard: list[str], remark: str | None, found: list[Explained]) -> None:
+def _print(route: Route, surface: str, hard: list[str], remark: str | None, found: list[Explained]) -> None:
     console = wide_console()
     by = f" by {route.sticky_by}" if route.order == "sticky" else ""
-    console.print(f"{route.alias}: order {route.order}{by}", highlight=False, markup=False)
+    console.print(
+        f"{route.alias}: order {route.order}{by}, asked as {surface}", highlight=False, markup=False
+    )
     table = Table("", "target", "circuit", "cost", "context", show_edge=False)
     table.add_column("why", overflow="fold")
     for each in found:

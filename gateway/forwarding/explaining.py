@@ -6,16 +6,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from time import time
-from typing import Any
 
 from accounts.keyring import ACCOUNT
-from gateway.dialects import SURFACES
-from gateway.forwarding.candidates import Candidate, place, worked_out
+from gateway.dialects import SURFACES, Exchange
+from gateway.forwarding.candidates import Candidate, place, speaking, worked_out
+from gateway.forwarding.questions import ASKABLE, Asked, question
 from gateway.forwarding.upstream import Upstream
 from metering.money import nano_to_usd
 from metering.pricebook import PriceBook
 from routing.circuit import State
 from routing.table import Route
+from routing.target import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,19 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The request that is imagined: its prompt's size in bytes, its maximum, whether it streams."""
+    """The request that is imagined: its prompt's size in bytes, its maximum, whether it streams, and the
+    surface where it is made; None: the first that some target speaks."""
 
     prompt_bytes: int = 1_000
     maximum: int | None = None
     stream: bool = False
+    surface: str | None = None
+
+    def calls(self, model: str) -> list[Exchange]:
+        """The request as each of the surfaces that come into question takes it, in their order."""
+        asked = Asked(model, "x" * self.prompt_bytes, self.maximum, self.stream)
+        names = ASKABLE if self.surface is None else (self.surface,)
+        return [question(SURFACES[name], asked) for name in names]
 
 
 def explain(
@@ -49,20 +58,14 @@ def explain(
     *,
     sticky: str | None,
     bounds_money: bool,
-) -> list[Explained]:
-    """Every target of the route in the order in which a request like the sample would try them.
+) -> tuple[str, list[Explained]]:
+    """The surface, and every target of the route in the order in which such a request would try them.
 
     `bounds_money`: a hard limit on money applies. Nothing is claimed: trials are left to real requests.
+    BadRequest where no target speaks the sample's dialect.
     """
-    body: dict[str, Any] = {
-        "model": route.alias,
-        "messages": [{"role": "user", "content": "x" * sample.prompt_bytes}],
-    }
-    if sample.maximum is not None:
-        body["max_tokens"] = sample.maximum
-    if sample.stream:
-        body["stream"] = True
-    call = SURFACES["chat.completions"].call(body)
+    call = _spoken(sample.calls(route.alias), route, upstreams)
+    whole, route = route, speaking(call, route, upstreams)
     found = worked_out(call, route, upstreams, prices, int(time() * 1_000), ACCOUNT)
     placing = place(call, route, found, sticky, claim=False)
     lines: list[Explained] = []
@@ -87,7 +90,22 @@ def explain(
                 reasons,
             )
         )
-    return lines
+    lines += [_silent(each, call) for each in whole.targets if each not in route.targets]
+    return call.surface, lines
+
+
+def _spoken(calls: list[Exchange], route: Route, upstreams: dict[str, Upstream]) -> Exchange:
+    """The first request that some target's provider takes; else the first."""
+    served = [upstreams[target.provider].operations for target in route.targets]
+    spoken = (call for call in calls if any(call.fitted(each) is not None for each in served))
+    return next(spoken, calls[0])
+
+
+def _silent(target: Target, call: Exchange) -> Explained:
+    """A target whose provider does not speak the dialect."""
+    reason = f"passed over: its provider does not speak {call.operation}"
+    name = f"{target.provider}/{target.model}"
+    return Explained(None, name, target.priority, target.weight, "-", "-", None, [reason])
 
 
 def _rank(route: Route, candidate: Candidate, rank: float, sticky: str | None, *, stream: bool) -> str:

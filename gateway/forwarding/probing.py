@@ -29,6 +29,8 @@ from routing.presets import preset, price_list
 from routing.refusal import read as read_refusal
 
 ANSWER_BYTES_MAX = 1024 * 1024
+MAXIMUM_TOKENS = 64
+"""Enough for a word, and for the little that reasoning models think before it."""
 NO_SUCH_MODEL = "tollkeeper-probe-of-a-model-that-does-not-exist"
 
 
@@ -78,7 +80,7 @@ class _Place:
     async def send(self, model: str, *, stream: bool) -> Answer:
         """Ask; raises TransportError where no answer's head arrives."""
         upstream = self.upstream
-        asked = Asked(model, self.prompt, upstream.habits.writes(model), stream)
+        asked = Asked(model, self.prompt, MAXIMUM_TOKENS, stream, upstream.habits.writes(model))
         call = question(self.surface, asked)
         changes = upstream.habits.changes(call, model) if upstream.adapts and call.has_habits else None
         ask_usage = stream and call.asks_usage and upstream.include_usage

@@ -1,4 +1,5 @@
-"""A short question in each dialect that can be asked for a word: what a probe sends. Pure."""
+"""A short question in each dialect that can be asked for a word: what a probe sends, and what is imagined
+where a route is explained. Pure."""
 
 from __future__ import annotations
 
@@ -9,56 +10,67 @@ from typing import Any
 
 from gateway.dialects import SURFACES, Exchange, Surface, anthropic_vertex
 
-MAXIMUM_TOKENS = 64
-"""Enough for a word, and for the little that reasoning models think before it."""
+REQUIRED_MAXIMUM = 4_096
+"""The maximum of a question that names none, in a dialect that demands one."""
 
 Body = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one probe asks. `field`: where the provider obeys a maximum, in OpenAI's older formats."""
+    """What is asked. `field`: where a provider obeys a maximum, in OpenAI's chat format."""
 
     model: str
     prompt: str
-    field: str
-    stream: bool
+    maximum: int | None = None
+    stream: bool = False
+    field: str = "max_tokens"
 
     @property
     def messages(self) -> list[Body]:
         """One message of a user, in the shape that most have."""
         return [{"role": "user", "content": self.prompt}]
 
+    def bound(self, name: str) -> Body:
+        """The maximum under that name, if there is one."""
+        return {} if self.maximum is None else {name: self.maximum}
+
 
 def _chat(asked: Asked) -> Body:
-    return {"model": asked.model, "messages": asked.messages, asked.field: MAXIMUM_TOKENS}
+    return {"model": asked.model, "messages": asked.messages, **asked.bound(asked.field)}
 
 
 def _messages(asked: Asked) -> Body:
-    return {"model": asked.model, "messages": asked.messages, "max_tokens": MAXIMUM_TOKENS}
-
-
-def _raw_predict(asked: Asked) -> Body:
-    body = {"anthropic_version": anthropic_vertex.VERSION, "messages": asked.messages}
-    return {**body, "max_tokens": MAXIMUM_TOKENS, "stream": asked.stream}
+    maximum = REQUIRED_MAXIMUM if asked.maximum is None else asked.maximum
+    return {"model": asked.model, "messages": asked.messages, "max_tokens": maximum}
 
 
 def _contents(asked: Asked) -> Body:
     contents = [{"role": "user", "parts": [{"text": asked.prompt}]}]
-    return {"contents": contents, "generationConfig": {"maxOutputTokens": MAXIMUM_TOKENS}}
+    return {"contents": contents, "generationConfig": asked.bound("maxOutputTokens")}
+
+
+def _cohere(asked: Asked) -> Body:
+    return {"model": asked.model, "messages": asked.messages, **asked.bound("max_tokens")}
 
 
 def _converse(asked: Asked) -> Body:
     messages = [{"role": "user", "content": [{"text": asked.prompt}]}]
-    return {"messages": messages, "inferenceConfig": {"maxTokens": MAXIMUM_TOKENS}}
+    return {"messages": messages, "inferenceConfig": asked.bound("maxTokens")}
+
+
+def _raw_predict(asked: Asked) -> Body:
+    body = {**_messages(asked), "anthropic_version": anthropic_vertex.VERSION, "stream": asked.stream}
+    del body["model"]  # it stands in the path
+    return body
 
 
 def _responses(asked: Asked) -> Body:
-    return {"model": asked.model, "input": asked.prompt, "max_output_tokens": MAXIMUM_TOKENS, "store": False}
+    return {"model": asked.model, "input": asked.prompt, "store": False, **asked.bound("max_output_tokens")}
 
 
 def _completions(asked: Asked) -> Body:
-    return {"model": asked.model, "prompt": asked.prompt, "max_tokens": MAXIMUM_TOKENS}
+    return {"model": asked.model, "prompt": asked.prompt, **asked.bound("max_tokens")}
 
 
 _QUESTIONS: Mapping[str, Callable[[Asked], Body]] = MappingProxyType(
@@ -66,7 +78,7 @@ _QUESTIONS: Mapping[str, Callable[[Asked], Body]] = MappingProxyType(
         "chat.completions": _chat,
         "messages": _messages,
         "generateContent": _contents,
-        "cohere.chat": _messages,
+        "cohere.chat": _cohere,
         "bedrock.converse": _converse,
         "rawPredict": _raw_predict,
         "responses": _responses,

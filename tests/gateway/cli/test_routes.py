@@ -114,3 +114,61 @@ def test_without_a_provider_the_simulated_one_is_explained(run: Run) -> None:
     done = run("routes", "explain", "gpt-4o-mini", "--customer", "acme")
     assert done.exit_code == 0, done.stderr
     assert "simulated" in done.stdout
+
+
+DIALECTS = """
+providers:
+  one: {base_url: "https://one.example/v1", prices: openai}
+  claude: {preset: anthropic, base_url: "https://claude.example/v1", api_key: x}
+  vertex: {base_url: "https://vertex.example/v1/projects/p/locations/l", auth: bearer, api_key: x}
+routes:
+  mixed:
+    targets:
+      - {provider: claude, model: claude-haiku-4-5}
+      - {provider: one, model: gpt-4o}
+      - {provider: vertex, model: claude-haiku-4-5}
+"""
+
+
+def explained(run: Run, *words: str) -> dict[str, Any]:
+    Path("config.yaml").write_text(DIALECTS)
+    done = run("routes", "explain", *words, "--json")
+    assert done.exit_code == 0, done.stderr
+    found: dict[str, Any] = orjson.loads(done.stdout)
+    return found
+
+
+def test_targets_that_do_not_speak_the_dialect_are_passed_over(run: Run) -> None:
+    chat = explained(run, "mixed")
+    assert (chat["surface"], order_of(chat)[0]) == ("chat.completions", "one/gpt-4o")
+    assert [each["position"] for each in chat["targets"]] == [1, None, None]
+    assert chat["targets"][1]["reasons"] == ["passed over: its provider does not speak chat.completions"]
+    messages = explained(run, "mixed", "--surface", "messages", "--stream")
+    order = ["claude/claude-haiku-4-5", "vertex/claude-haiku-4-5", "one/gpt-4o"]
+    assert order_of(messages) == order
+    assert [each["position"] for each in messages["targets"]] == [1, 2, None]
+
+
+def test_a_model_is_explained_in_a_dialect_that_its_provider_speaks(run: Run) -> None:
+    found = explained(run, "claude/claude-haiku-4-5", "--max-tokens", "100")
+    assert (found["surface"], found["targets"][0]["position"]) == ("messages", 1)
+    assert found["targets"][0]["price"].startswith("$0.00")
+    done = run("routes", "explain", "claude/claude-haiku-4-5", "--surface", "generateContent")
+    assert done.exit_code == 1
+    assert "does not speak this dialect (generateContent)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "surface"),
+    [
+        ("gpt-4o-mini", "chat.completions"),
+        ("claude-haiku-4-5", "messages"),
+        ("gemini-2.5-flash", "generateContent"),
+        ("command-r7b-12-2024", "cohere.chat"),
+        ("amazon.nova-micro-v1:0", "bedrock.converse"),
+    ],
+)
+def test_each_simulated_provider_is_explained_in_its_dialect(run: Run, model: str, surface: str) -> None:
+    found = orjson.loads(run("routes", "explain", model, "--json").stdout)
+    assert (found["surface"], [each["position"] for each in found["targets"]]) == (surface, [1])
+    assert "at most $" in found["targets"][0]["price"]
