@@ -220,7 +220,7 @@ async def _appraise_streamed(
     """What a stream said that has ended, whole or not."""
     surface, told = request.surface, tap.reading
     dialect = surface.dialect
-    final = complete or not dialect.interim_usage or (dialect.final_with_reason and bool(tap.reasons))
+    final = tap.told_with_reason if dialect.final_with_reason else complete or not dialect.interim_usage
     known = told.usage is not None and final
     text = "" if known else await asyncio.to_thread(tap.text)
     wanted = request.call.wants_json and request.event.outcome == "success"

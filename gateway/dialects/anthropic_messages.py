@@ -145,14 +145,13 @@ def _read_prompt(body: dict[str, Any], call: MessagesCall) -> None:
     call.messages = len(messages)
     references = 0
     for number, message in enumerate(messages):
-        path = f"messages.{number}"
         if not isinstance(message, dict):
-            raise wrong(path, "a valid dictionary or object")
+            raise wrong(f"messages.{number}", "a valid dictionary or object")
         if not isinstance(message.get("role"), str):
-            raise wrong(f"{path}.role", "a valid string")
+            raise wrong(f"messages.{number}.role", "a valid string")
         content = message.get("content")
         if not isinstance(content, str):
-            references += read_blocks(content, f"{path}.content", call)
+            references += read_blocks(content, f"messages.{number}.content", call)
     if references and tools:
         # Each may bring a definition into the prompt again that stands in the request once.
         call.repeated_bytes = references * max(len(orjson.dumps(tool)) for tool in tools)

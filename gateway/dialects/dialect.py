@@ -34,8 +34,8 @@ class Dialect:
     `event_bytes_max` pass without being understood. `takes_comments`: its SDKs pass over comments between
     events. `usage_mark` stands in every event that may tell usage. `last_usage`: what stands in the many
     events that repeat cumulative figures, of which only the last one is read. `interim_usage`: figures before
-    the end are not the final ones; `final_with_reason`: those beside the reason to stop are. `error_mark`
-    stands in every event that tells an error.
+    the end are not the final ones; `final_with_reason`: those beside the reason to stop are, and no others.
+    `error_mark` stands in every event that tells an error.
 
     Heads: `passes` are the headers of a client's request that go to the provider; `id_header` is where this
     dialect's SDKs look for the request's id; `stream_type` what a streamed answer's content-type is.

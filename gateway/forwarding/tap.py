@@ -62,6 +62,7 @@ class StreamTap:
         "reading",
         "reasons",
         "text_chunks",
+        "told_with_reason",
     )
 
     def __init__(self, surface: Surface, *, strip_usage: bool) -> None:
@@ -85,6 +86,7 @@ class StreamTap:
         self.error: dict[str, Any] | None = None
         self.reading: Reading = NOTHING
         self.reasons: set[str] = set()
+        self.told_with_reason = False
         self.text_chunks = 0
 
     @property
@@ -225,10 +227,13 @@ class StreamTap:
         return b"".join(passed)
 
     def _note(self, document: dict[str, Any]) -> None:
-        self.reading = reading = self._read_usage(document, self.reading)
+        before = self.reading
+        self.reading = reading = self._read_usage(document, before)
         if reading.model is not None:
             self._looked = LOOKS_MAX
-        self.reasons.update(self._dialect.reasons(document))
+        if reasons := self._dialect.reasons(document):
+            self.reasons.update(reasons)
+            self.told_with_reason = self.told_with_reason or reading is not before
         if self.answer_id is None:
             self.answer_id = self._dialect.answer_id(document)
 
