@@ -32,6 +32,7 @@ from gateway.dialects.surfaces import find_surface
 from gateway.dialects.surfaces import paths as proxied_paths
 from gateway.endpoints import Endpoint, build_endpoints
 from gateway.entitlements import Entitlements
+from gateway.estimates import Estimates
 from gateway.forwarding.healthboard import FILE as BOARD
 from gateway.forwarding.healthboard import HealthBoard
 from gateway.forwarding.metrics import CIRCUIT, STATES
@@ -134,6 +135,7 @@ class Gateway:
         await self.parts.closer.finish()
         await self.parts.repeats.finish()
         await self.parts.stored.finish()
+        await self.parts.estimates.finish()
         for upstream in self.parts.upstreams.values():
             await upstream.aclose()
         if self.journal is not None:
@@ -236,6 +238,7 @@ def build_gateway(
         stored=StoredAnswers(connection.command),
         metrics=metrics,
         count_tokens=_count_tokens,
+        estimates=Estimates(),
         ping=lambda: connection.command("PING"),
         scrape=lambda: asyncio.to_thread(collect, metrics_dir),
         body_bytes_max=settings.server.body_bytes_max,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,8 +26,8 @@ async def estimate_unknown(parts: Parts, request: Request) -> None:
                 close_free(attempt)
                 continue
             candidate = targets[attempt.provider or "", attempt.model or ""]
-            counted = await parts.count_tokens(request.call.prompt_text(), candidate.target.model)
-            usage = Usage(input_tokens=request.call.likely_input(counted))
+            counted = await parts.estimates.given(request.call, candidate)
+            usage = Usage(input_tokens=_within_bound(request.call.likely_input(counted), candidate))
             price_attempt(
                 attempt,
                 candidate,
@@ -61,6 +62,8 @@ async def appraise_whole(
     )
     text = dialect.text(answer) if reading.usage is None else ""
     await price(parts, request, reached, reading, text, known=reading.usage is not None)
+    if reading.usage is not None and event.outcome == "success" and parts.estimates.due(reached.candidate):
+        parts.estimates.learn(request.call, reached.candidate, reading.usage, partial(dialect.text, answer))
 
 
 def judge(request: Request, reasons: set[str], text: str) -> None:
@@ -98,13 +101,16 @@ async def price(
         close_free(reached.attempt)
         return
     if not known:
-        call, model_asked = request.call, reached.candidate.target.model
-        given = await parts.count_tokens(call.prompt_text(), model_asked)
-        made = await parts.count_tokens(text, model_asked) if text else 0
-        likely = _within_maximum(call.likely_output(made, given, chunks), request, reached.candidate)
+        call, candidate = request.call, reached.candidate
+        given = await parts.estimates.given(call, candidate)
+        made = await parts.estimates.made(text, candidate)
+        likely = call.likely_output(made, given, chunks)
+        if text:  # then it has thought before
+            likely += parts.estimates.beyond(candidate)
+        likely = _within_maximum(likely, request, candidate)
         so_far = reading.usage
         usage = (
-            Usage(input_tokens=call.likely_input(given), output_tokens=likely)
+            Usage(input_tokens=_within_bound(call.likely_input(given), candidate), output_tokens=likely)
             if so_far is None
             else so_far._replace(output_tokens=max(so_far.output_tokens, likely))
         )
@@ -122,7 +128,14 @@ async def price(
     )
 
 
+def _within_bound(likely: int, candidate: Candidate) -> int:
+    """An estimate of the input is at most what its ceiling says that it can be."""
+    return likely if candidate.ceiling is None else min(likely, candidate.ceiling.tokens.given)
+
+
 def _within_maximum(likely: int, request: Request, candidate: Candidate) -> int:
     """An estimate is at most what the answer was allowed to have: what is beyond it is not credible."""
     maximum = candidate.maximum[1] if candidate.maximum else request.call.maximum
+    if maximum is None and candidate.price is not None:
+        maximum = candidate.price.max_output_tokens
     return likely if maximum is None else min(likely, maximum * request.call.choices)

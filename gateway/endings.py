@@ -226,6 +226,8 @@ async def _appraise_streamed(
     wanted = request.call.wants_json and request.event.outcome == "success"
     judge(request, tap.reasons, await asyncio.to_thread(_answer_text, surface, tap) if wanted else "")
     await price(parts, request, reached, told, text, known=known, chunks=tap.text_chunks)
+    if known and complete and told.usage and parts.estimates.due(reached.candidate):
+        parts.estimates.learn(request.call, reached.candidate, told.usage, tap.text)
 
 
 async def _appraise_followed(parts: Parts, request: Request, reached: Reached, tap: StreamTap) -> None:

@@ -18,6 +18,7 @@ from routing.table import RouteTable
 
 if TYPE_CHECKING:
     from gateway.closer import Closer
+    from gateway.estimates import Estimates
     from gateway.forwarding.upstream import Upstream
     from gateway.repeats import Repeats
     from gateway.request import Request
@@ -30,8 +31,9 @@ class Parts:
     """The worker's parts.
 
     `headers`: what each header means. `running`: accepted requests by id. `room`: where requests wait for
-    money that others hold. `count_tokens`: (text, model) -> tokens, off the event loop. `ping`: asks whether
-    the ledger's server answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
+    money that others hold. `count_tokens`: (text, model) -> tokens, off the event loop, exact where the
+    model's tokenizer is published; `estimates` where it is not. `ping`: asks whether the ledger's server
+    answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
     """
 
     routes: RouteTable
@@ -48,6 +50,7 @@ class Parts:
     stored: StoredAnswers
     metrics: Metrics
     count_tokens: Callable[[str, str], Awaitable[int]]
+    estimates: Estimates
     ping: Callable[[], Awaitable[object]]
     scrape: Callable[[], Awaitable[bytes]]
     body_bytes_max: int

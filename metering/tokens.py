@@ -15,6 +15,8 @@ from importlib.resources import files
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from metering.calibration import PPM, estimated
+
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
@@ -59,11 +61,11 @@ _FAMILIES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _EXACT_PROVIDERS = frozenset({"openai", "azure"})
-# Percent of the o200k count that other families are taken to need. Rough by declaration: such counts are
-# labelled estimated, and give way to what the provider reports.
+# What other families are taken to need of the o200k count. Rough by declaration: such counts are labelled
+# estimated, and give way to what the provider reports and to what its reports teach (metering.calibration).
 _FACTORS: tuple[tuple[re.Pattern[str], int], ...] = (
-    (re.compile(r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9]|fable|mythos)"), 150),
-    (re.compile(r""), 120),
+    (re.compile(r"claude-(?:opus-4-[7-9]|(?:opus|sonnet|haiku)-[5-9]|fable|mythos)"), 3 * PPM // 2),
+    (re.compile(r""), 6 * PPM // 5),
 )
 
 _encodings: dict[str, Encoding] = {}
@@ -84,17 +86,20 @@ def count(text: str, model: str) -> int:
 
     Exact for models of a known tokenizer (see `exact_for`), elsewhere an estimate that rather exceeds.
     """
-    name = _encoding_name(model)
-    if name is not None:
-        return len(_encoding(name).encode_ordinary(text))
-    return estimate(text, model)
+    return estimated(plain_count(text, model), family_ppm(model))
 
 
-def estimate(text: str, model: str) -> int:
-    """Tokens of `text` where the tokenizer is unknown: o200k's count times a family factor, rounded up."""
+def plain_count(text: str, model: str) -> int:
+    """Tokens of `text` by the model's own tokenizer where that is published, elsewhere by o200k's."""
+    return len(_encoding(_encoding_name(model) or "o200k_base").encode_ordinary(text))
+
+
+def family_ppm(model: str) -> int:
+    """What the model's family is taken to need of the plain count, in millionths."""
+    if _encoding_name(model) is not None:
+        return PPM
     lower = model.lower()
-    percent = next(factor for family, factor in _FACTORS if family.search(lower))
-    return -(-len(_encoding("o200k_base").encode_ordinary(text)) * percent // 100)
+    return next(factor for family, factor in _FACTORS if family.search(lower))
 
 
 def _encoding_name(model: str) -> str | None:
