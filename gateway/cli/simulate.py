@@ -25,7 +25,8 @@ from simulator.process import run_simulator
 def simulate(
     host: str, port: int, pace_ms: float, first_ms: float, tokens: int, bill_full_on_hangup: bool
 ) -> None:
-    """Run a simulated provider that speaks OpenAI's dialect and keeps its own bill.
+    """Run a simulated provider that speaks the dialects of OpenAI, Anthropic, Google, Cohere and Amazon, and
+    keeps its own bill.
 
     Misbehaviour is asked for in the last user message, such as [[simulate: status=429 retry_after=2]];
     `python -c "import simulator; help(simulator)"` lists all of it.

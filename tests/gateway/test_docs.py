@@ -46,7 +46,7 @@ def test_a_stale_table_is_told_and_written(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page, right = tmp_path / "surfaces.md", (DOCS / "surfaces.md").read_text()
-    page.write_text(right.replace("`POST /v2/chat`", "`POST /v3/chat`"))
+    page.write_text(right.replace("`POST /v2/chat`", "`POST /v3/chat`", 1))
     monkeypatch.setattr(script, "ROOT", tmp_path)
     monkeypatch.setattr(script, "DOCS", tmp_path)
     results = []
