@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from simulator.bedrock.signature import ACCESS_KEY, SECRET_KEY
 from simulator.process import Simulator, start_simulator
 
 
@@ -142,6 +143,20 @@ def test_each_provider_is_probed_in_a_dialect_that_it_speaks(
     costs = [round(float(found[kind]["cost_usd"]) * 10**9) for kind in ("plain", "streamed")]
     assert sum(costs) == simulator.total_nano() > 0
     assert f", {shape}: " in found["refusal"]
+
+
+def test_a_probe_signs_where_its_provider_wants_a_signature(simulator: Simulator) -> None:
+    keys = f"access_key_id: {ACCESS_KEY}, secret_access_key: {SECRET_KEY}"
+    signed = f"auth: {{region: us-east-1, {keys}}}, preset: bedrock"
+    text = f"providers: {{amazon: {{base_url: '{simulator.root}/openai/v1', {signed}}}}}"
+    done = run(text, "probe", "--surface", "bedrock.converse", "--model", NOVA, "--json")
+    assert done.exit_code == 0, done.stdout
+    names = {name for call in simulator.received()[-3:] for name, _ in call["headers"]}
+    assert "x-amz-date" in names
+    wrong = text.replace(SECRET_KEY, SECRET_KEY[::-1])
+    done = run(wrong, "probe", "--surface", "bedrock.converse", "--model", NOVA, "--json")
+    assert done.exit_code == 1
+    assert orjson.loads(done.stdout)[0]["plain"]["fault"].startswith("credential: ")
 
 
 CUT, TOLD = "the stream was cut: ", "an error event: "
