@@ -14,11 +14,14 @@ WIDE = (
     "tests/budgets/test_race.py",
     "tests/clients/test_error_table.py",
     "tests/clients/test_node_sdk.py",
-    "tests/gateway/anthropic/test_requests.py",
+    "tests/gateway/anthropic/",
+    "tests/gateway/bedrock/",
+    "tests/gateway/cohere/",
     "tests/gateway/frontdoor/test_deadlines.py",
-    "tests/gateway/gemini/test_sdk.py",
+    "tests/gateway/gemini/",
     "tests/gateway/metrics/test_bounds.py",
     "tests/gateway/test_entitlement_api.py",
+    "tests/gateway/test_price_regions.py",
     "tests/gateway/test_provider_trouble.py",
     "tests/gateway/test_recorder_outage.py",
     "tests/gateway/test_recorder_several.py",
@@ -27,11 +30,14 @@ WIDE = (
     "tests/gateway/test_uncovered.py",
     "tests/gateway/test_upkeep.py",
     "tests/metering/test_oracle.py",
+    "tests/serve/test_sdks.py",
     "tests/simulator/test_anthropic",
-    "tests/simulator/test_cohere.py",
+    "tests/simulator/test_bedrock",
+    "tests/simulator/test_cohere",
     "tests/simulator/test_gemini",
 )
-"""Files whose tests are of the wide ring at least; also those that import a provider's SDK, for seconds."""
+"""Files whose tests are of the wide ring at least; also all that import a provider's SDK, which only the
+wider rings install."""
 SLOW = (
     "tests/torture/test_demand.py",
     "tests/torture/test_full_redis.py",

@@ -29,10 +29,11 @@ def pins(lock: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_there_are_three_locks() -> None:
+def test_there_are_four_locks() -> None:
     assert [lock.name for lock in LOCKS] == [
         "requirements-build.lock",
         "requirements-dev.lock",
+        "requirements-sdks.lock",
         "requirements.lock",
     ]
 
@@ -46,6 +47,10 @@ def test_lock_holds_only_pinned_names_and_hashes(lock: Path) -> None:
 def test_development_adds_to_the_runtime_and_changes_nothing_in_it() -> None:
     runtime, development = pins(ROOT / "requirements.lock"), pins(ROOT / "requirements-dev.lock")
     assert runtime.items() <= development.items()
+    sdks = pins(ROOT / "requirements-sdks.lock")
+    assert runtime.items() <= sdks.items()
+    both = sdks.keys() & development.keys()
+    assert {name: sdks[name] for name in both} == {name: development[name] for name in both}
 
 
 def test_every_dependency_is_locked() -> None:
