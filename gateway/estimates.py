@@ -1,7 +1,9 @@
 """What a text is likely to have been billed as, where no usage was reported; and what reported usage teaches.
 
-One for each worker, which learns from its own answers. Few are looked at (`metering.calibration`), one at a
-time and beside the event loop; their texts are let go as soon as they are counted.
+One for each worker, which learns from its own answers, from the first time on that it had to estimate: before
+that it does without the tokenizer, whose loading takes memory and holds everything up. Few answers are looked
+at (`metering.calibration`), one at a time and beside the event loop; their texts are let go as soon as they
+are counted.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Estimates:
 
     def due(self, candidate: Candidate) -> bool:
         """Whether the usage that came with an answer of this target should be learnt from. Asked for each."""
+        if not tokens.loaded():
+            return False
         known = self._known(candidate)
         return known is not None and known.due() and not self.learning
 

@@ -1,8 +1,8 @@
 """How many tokens a text is: exact for OpenAI's models of known tokenizer, estimated for all others.
 
 The ranks are shipped compressed (`metering/ranks`, see its NOTICE) and loaded on first use: nothing is ever
-fetched. Loading takes about 0.3 s and 90 MB, counting 40-80 us per KB, so callers run `count` off the event
-loop; it is thread-safe and the work itself holds no lock.
+fetched. Loading takes about 0.3 s and 90 MB, and holds up all threads for most of that; counting takes
+40-80 us per KB, so callers run `count` off the event loop; it is thread-safe and the work itself holds no lock.
 """
 
 from __future__ import annotations
@@ -100,6 +100,11 @@ def family_ppm(model: str) -> int:
         return PPM
     lower = model.lower()
     return next(factor for family, factor in _FACTORS if family.search(lower))
+
+
+def loaded() -> bool:
+    """Whether o200k is: whoever can do without shall not be the one to load it."""
+    return "o200k_base" in _encodings
 
 
 def _encoding_name(model: str) -> str | None:

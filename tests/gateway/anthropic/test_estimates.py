@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from metering import tokens
 from metering.calibration import OBSERVED_MIN
 from metering.event import CostEvent
 from simulator.process import Simulator
@@ -23,7 +24,8 @@ PROMPT = "Tell the committee, in plain words, why the harvest failed and what it
 
 @pytest.fixture
 def fresh(simulator: Simulator) -> Iterator[Stack]:
-    """A gateway that has learnt nothing yet."""
+    """A gateway that has learnt nothing yet, and may: something had to be counted before."""
+    tokens.count("", HAIKU)
     with running_stack(settings(simulator.root)) as started:
         yield started
 
@@ -127,3 +129,15 @@ def test_an_estimate_is_never_above_the_maximum(fresh: Stack) -> None:
     assert event.usage_source == "estimated"
     assert event.usage is not None
     assert event.usage["output_tokens"] == 100
+
+
+@pytest.mark.wide
+def test_a_worker_that_never_had_to_estimate_loads_no_tokenizer(
+    fresh: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_encodings", {})
+    for stream in (True, False):
+        assert ask(fresh, "tokens=200", stream=stream).usage_source == "provider"
+    assert not tokens.loaded()
+    assert ask(fresh, "tokens=200 no_usage").usage_source == "estimated"
+    assert tokens.loaded()
