@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.serve.lock import Running, running
+from routing.presets import known, preset
 
 ROOT = str(Path(__file__).parents[2])
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -28,6 +29,13 @@ server:
   drain_s: 5
 """
 WITHIN_S = 90
+PROVIDERS_OWN = {
+    name
+    for provider in known()
+    for kind in ("env", "url_env")
+    for name in (preset(provider) or {}).get(kind, ())
+}
+"""Variables of the environment that would configure a real provider."""
 
 
 class Installation:
@@ -45,7 +53,7 @@ class Installation:
 
     async def start(self, until: str | None = "Data ") -> Installation:
         """Start it and read its standard output until the given words; the rest is read later."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+        environment = {name: value for name, value in os.environ.items() if name not in PROVIDERS_OWN}
         self.process = await asyncio.create_subprocess_exec(
             *self.command,
             stdout=asyncio.subprocess.PIPE,
