@@ -21,7 +21,6 @@ from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, settings
 from tests.gateway.anthropic.relay import Relay, relay_to
 from tests.stack import Stack, running_stack, wait_until
 
-pytestmark = pytest.mark.wide
 SESSIONS, TURNS = 6, 3
 MODEL = "claude-opus-4-8"
 HEADERS = {

@@ -18,7 +18,6 @@ from simulator.process import Simulator
 from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, Client, said, settings
 from tests.stack import Stack, running_stack, wait_until
 
-pytestmark = pytest.mark.wide
 BODY_BYTES_MAX = 65_536
 
 

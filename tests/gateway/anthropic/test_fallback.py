@@ -15,7 +15,6 @@ from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, said, settings
 from tests.gateway.replay import Replay, replaying
 from tests.stack import Stack, running_stack
 
-pytestmark = pytest.mark.wide
 LARGER = "claude-opus-4-8"
 BEGUN = {
     "type": "message_start",

@@ -16,7 +16,6 @@ from gateway.dialects.anthropic import ANTHROPIC
 from gateway.errors import BadRequest
 from tests.gateway.test_surfaces_fuzz import VALUES, places
 
-pytestmark = pytest.mark.wide
 BASE: dict[str, Any] = {
     "model": "claude-haiku-4-5",
     "max_tokens": 4_000,
