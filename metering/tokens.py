@@ -2,7 +2,7 @@
 
 The ranks are shipped compressed (`metering/ranks`, see its NOTICE) and loaded on first use: nothing is ever
 fetched. Loading takes about 0.3 s and 90 MB, and holds up all threads for most of that; counting takes
-40-80 us per KB, so callers run `count` off the event loop; it is thread-safe and the work itself holds no lock.
+40-80 us per KB, so callers run `count` off the event loop; it is thread-safe, and counting holds no lock.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The simulated provider has a tokenizer of its own, and its bill says what it cou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -14,7 +15,7 @@ from metering import tokens
 from metering.calibration import OBSERVED_MIN
 from metering.event import CostEvent
 from simulator.process import Simulator
-from tests.gateway.anthropic.conftest import HAIKU, SONNET, settings
+from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, SONNET, settings
 from tests.stack import Stack, running_stack, wait_until
 
 TABLE = "| Harvest of the year | ------------ | 1932 | ============ |\n" * 12
@@ -30,7 +31,7 @@ def fresh(simulator: Simulator) -> Iterator[Stack]:
         yield started
 
 
-def ask(
+def send(
     stack: Stack,
     directive: str,
     *,
@@ -38,21 +39,22 @@ def ask(
     model: str = HAIKU,
     stream: bool = True,
     most: int = 900,
-) -> CostEvent:
-    """One request's event, once what it teaches is learnt."""
+    secret: str | None = None,
+) -> httpx2.Response:
+    """One request's answer."""
     body = {
         "model": model,
         "max_tokens": most,
         "stream": stream,
         "messages": [{"role": "user", "content": f"{prompt} [[simulate: {directive}]]"}],
     }
-    answer = httpx2.post(
-        f"{stack.base_url}/messages",
-        json=body,
-        headers={"x-api-key": stack.key(), "anthropic-version": "2023-06-01"},
-        timeout=60,
-    )
-    event = stack.event(answer.headers["request-id"])
+    headers = {"x-api-key": secret or stack.key(), "anthropic-version": "2023-06-01"}
+    return httpx2.post(f"{stack.base_url}/messages", json=body, headers=headers, timeout=60)
+
+
+def ask(stack: Stack, directive: str, **wishes: Any) -> CostEvent:
+    """One request's event, once what it teaches is learnt."""
+    event = stack.event(send(stack, directive, **wishes).headers["request-id"])
     wait_until(lambda: not stack.gateway.parts.estimates.learning)
     return event
 
@@ -129,6 +131,21 @@ def test_an_estimate_is_never_above_the_maximum(fresh: Stack) -> None:
     assert event.usage_source == "estimated"
     assert event.usage is not None
     assert event.usage["output_tokens"] == 100
+
+
+def test_what_is_held_does_not_rest_on_what_was_learnt(fresh: Stack) -> None:
+    """A hard limit holds the most that any tokenizer can make of a prompt, whatever is likely."""
+    ample, tight = fresh.key(limits={"month": DOLLAR}), fresh.key(limits={"month": 1})
+    held = ask(fresh, "tokens=100", secret=ample).held_nano
+    assert held > 0
+    fresh.set_limit(tight, "month", held - 1)
+    assert send(fresh, "tokens=100", secret=tight).status_code == 402
+    for _ in range(OBSERVED_MIN):
+        ask(fresh, "tokens=200")
+    assert ask(fresh, "tokens=100", secret=ample).held_nano == held
+    assert send(fresh, "tokens=100", secret=tight).status_code == 402
+    fresh.set_limit(tight, "month", held)
+    assert ask(fresh, "tokens=100", secret=tight).usage_source == "provider"
 
 
 @pytest.mark.wide
