@@ -34,6 +34,8 @@ WIDE = (
     "tests/simulator/test_anthropic",
     "tests/simulator/test_bedrock",
     "tests/simulator/test_cohere",
+    "tests/simulator/test_dialects",
+    "tests/simulator/test_directives_elsewhere.py",
     "tests/simulator/test_gemini",
 )
 """Files whose tests are of the wide ring at least; also all that import a provider's SDK, which only the
@@ -75,7 +77,7 @@ SHARES = (
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Files of a ring that is not asked for are not read: each process of the tests would import them all."""
-    place = collection_path.relative_to(config.rootpath).as_posix()
+    place = collection_path.relative_to(config.rootpath).as_posix() + "/" * collection_path.is_dir()
     return True if "not wide" in config.option.markexpr and place.startswith(WIDE) else None
 
 
