@@ -9,6 +9,7 @@ settings.load_profile("tollkeeper")
 
 WIDE = (
     "tests/acceptance/",
+    "tests/simulation/test_redis.py",
     "tests/simulation/test_world.py",
     "tests/torture/",
     "tests/budgets/test_race.py",
@@ -21,11 +22,14 @@ WIDE = (
     "tests/gateway/gemini/",
     "tests/gateway/metrics/test_bounds.py",
     "tests/gateway/test_entitlement_api.py",
+    "tests/gateway/responses/test_recorded.py",
+    "tests/gateway/test_demo.py",
     "tests/gateway/test_price_regions.py",
     "tests/gateway/test_provider_trouble.py",
     "tests/gateway/test_recorder_outage.py",
     "tests/gateway/test_recorder_several.py",
     "tests/gateway/test_recorder_spill.py",
+    "tests/gateway/test_recordings.py",
     "tests/gateway/test_surfaces_fuzz.py",
     "tests/gateway/test_uncovered.py",
     "tests/gateway/test_upkeep.py",
@@ -37,6 +41,7 @@ WIDE = (
     "tests/simulator/test_dialects",
     "tests/simulator/test_directives_elsewhere.py",
     "tests/simulator/test_gemini",
+    "tests/test_mutations.py",
 )
 """Files whose tests are of the wide ring at least; also all that import a provider's SDK, which only the
 wider rings install."""

@@ -355,6 +355,7 @@ async def test_a_comparison_is_cut_into_steps(books: Books) -> None:
     assert counts[:13] == [0] * 7 + [1, 2, 3, 3, 3, 3]
 
 
+@pytest.mark.wide
 async def test_traffic_and_recorders_at_full_speed_are_no_drift(books: Books, reconciler: Reconciler) -> None:
     """Two recorders drain what requests put in, while the ledger is compared again and again."""
     world = books.world

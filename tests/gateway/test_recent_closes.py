@@ -181,6 +181,7 @@ async def test_their_number_and_size_are_bounded(worker: Worker, bound: dict[str
     assert few.ids()[-1] == leases[-1].request_id
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("loss", ["emptied", "killed"])
 async def test_a_worker_notices_by_itself(tmp_path: Path, loss: str) -> None:
     folder = tmp_path / "own"
