@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # Shared machines make wall times meaningless; what is slow is seen in the durations, not in a deadline.
@@ -78,6 +79,12 @@ SHARES = (
     "tests/simulation/",
 )
 """Files whose slow tests compute and measure no time: others may run beside them."""
+
+
+def pytest_runtest_teardown() -> None:
+    """A test that runs a process' main function in this one sets up its logging; the next one has its own."""
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
