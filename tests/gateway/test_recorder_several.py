@@ -65,8 +65,9 @@ def in_hand(server: Server) -> dict[str, int]:
     for stream in OUTBOXES:
         pipeline.xinfo_consumers(stream, GROUP)
     found: dict[str, int] = {}
-    for readers in pipeline.execute():
-        for reader in readers:
+    # A recorder that has just begun may not have made every group yet.
+    for readers in pipeline.execute(raise_on_error=False):
+        for reader in readers if isinstance(readers, list) else []:
             name = reader["name"].decode()
             found[name] = found.get(name, 0) + int(reader["pending"])
     return found

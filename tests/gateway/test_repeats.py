@@ -15,11 +15,11 @@ from openai import OpenAI
 
 from budgets.claims import KEPT_MS, OPENING_MS
 from budgets.names import names_of
-from budgets.scripts import CLAIM, CLOSE, OPEN, UNCLAIM
 from gateway.settings import LedgerSettings, TimeoutSettings
 from metering.money import nano_to_usd
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
+from tests.gateway.scripts import scripts_run
 from tests.stack import Stack, running_stack, wait_until
 
 MODEL = "gpt-4o-mini"
@@ -221,37 +221,23 @@ def test_the_sdk_raises_its_own_classes(stack: Stack, secret: str) -> None:
         assert mismatch.value.code == "idempotency_mismatch"
 
 
-OF_REQUESTS = {script.sha: script.name for script in (CLAIM, OPEN, CLOSE, UNCLAIM)}
-"""What requests run; workers run others beside them, the more the longer it takes."""
-
-
 def scripts_of(stack: Stack, http: httpx2.Client, keys: list[str | None], of_each: int) -> Counter[str]:
-    """The scripts that requests with these keys run; waits for `of_each`, as the last follow the answer."""
-    ran: Counter[str] = Counter()
-    with stack.redis.monitor() as told:
+    """The scripts that requests with these keys run."""
 
-        def enough() -> bool:
-            stack.redis.echo("so far")
-            for command in told.listen():
-                words = command["command"].split()
-                if words[0].upper() == "ECHO":
-                    return ran.total() >= of_each * len(keys)
-                if words[0].upper() == "EVALSHA" and words[1] in OF_REQUESTS:
-                    ran[OF_REQUESTS[words[1]]] += 1
-            raise AssertionError("the server has gone")
-
+    def ask() -> None:
         for key in keys:
             post(http, key, chat())
-        wait_until(enough)
-        wait_until(lambda: stack.open_requests() == 0)
-        enough()
-    return ran
+
+    return scripts_run(stack, ask, of_each * len(keys))
 
 
 def test_requests_without_a_key_ask_the_ledger_nothing_more(http: httpx2.Client, stack: Stack) -> None:
-    assert scripts_of(stack, http, [None] * 5, 2) == {"open": 5, "close": 5}
+    plain = scripts_of(stack, http, [None] * 5, 2)
+    assert plain.keys() == {"open", "close"}
+    assert plain["open"] == 5
     keyed = scripts_of(stack, http, [f"count-{number}" for number in range(5)], 4)
-    assert keyed == {"open": 5, "close": 5, "claim": 5, "unclaim": 5}
+    assert keyed.keys() == {"open", "close", "claim", "unclaim"}
+    assert (keyed["open"], keyed["claim"]) == (5, 5)
 
 
 # Retries of the official SDKs.
