@@ -184,7 +184,9 @@ async def _reload(
     caller = _admit(parts, key, headers, call, route)
     event.customer, event.feature = caller.customer, caller.feature
     parts.terms.invalidate(caller.key.account_id, caller.customer)
-    return await find_standing(parts, caller, headers, route, int(time() * 1_000))
+    # Limits newer than its arrival count it, so it begins now: in the record as in the ledger.
+    event.started_ms = int(time() * 1_000)
+    return await find_standing(parts, caller, headers, route, event.started_ms)
 
 
 def _accepted(

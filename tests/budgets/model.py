@@ -199,6 +199,8 @@ class Model:
                 row.reserved -= request.held[limit.kind] if known else 0
                 row.spent += spent
                 row.doubted += doubted
+            elif not known and not self.whole:
+                continue  # the money of a lost request is seeded; a rate is not made again
             elif limit.kind == "tokens_per_minute" and name in self.arrivals and limit.id in self.values:
                 charged = self.cost_us(limit, request.held[limit.kind]) if known else Fraction(0)
                 moved = self.cost_us(limit, spent) - min(charged, Fraction(MINUTE_US))

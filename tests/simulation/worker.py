@@ -213,6 +213,7 @@ class _Call:
                 reloaded = True
                 parts.keys.invalidate(visit.secret)
                 parts.terms.invalidate(key.account_id, visit.customer)
+                event.started_ms = world.wall_ms(self.slot)  # as gateway.opening
                 continue
             if answer.reason == "BUSY" and not waited:
                 busy = answer

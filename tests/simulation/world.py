@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from accounts.key import KeyLimit
+from budgets.limit import AMOUNT_MAX
 from budgets.names import names_of
 from budgets.rows import LedgerRows
 from budgets.scripts import Script
@@ -317,7 +318,8 @@ class World:
     def _value(self, place: int, factor: int) -> None:
         limits = list(self.control.limits.values())
         limit = limits[place % len(limits)]
-        self._order(lambda rows: self.control.change_value(rows, limit.id, limit.value * factor // 4))
+        value = min(limit.value * factor // 4, AMOUNT_MAX)
+        self._order(lambda rows: self.control.change_value(rows, limit.id, value))
 
     def _revoke(self, place: int, seconds: float) -> None:
         key_id = self.plan.keys[place % len(self.plan.keys)]
