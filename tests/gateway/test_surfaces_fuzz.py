@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.stack import Stack, wait_until
 
-FEW, MANY = 50, 1_500
+FEW, MANY = 25, 1_500
 BASES: dict[str, list[dict[str, Any]]] = {
     "/chat/completions": [
         {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3},

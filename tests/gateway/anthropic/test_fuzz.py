@@ -69,7 +69,7 @@ def understood(surface: str, body: dict[str, Any]) -> Exchange | BadRequest:
         return error
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=150, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(document=changed(), surface=st.sampled_from(["messages", "messages.count_tokens"]))
 def test_every_request_is_understood_or_refused_by_name(document: Any, surface: str) -> None:
     try:
@@ -87,7 +87,7 @@ def test_every_request_is_understood_or_refused_by_name(document: Any, surface: 
     assert isinstance(call.prompt_text(), str)
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=80, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(told=st.dictionaries(
     st.sampled_from(["type", "delta", "content_block", "content", "error", "usage", "stop_reason"]),
     VALUES | st.sampled_from(["content_block_delta", "content_block_start", "message_delta", "message"]),
