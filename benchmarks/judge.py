@@ -29,8 +29,9 @@ from benchmarks.runner import FAULTS, print_tables, staged, tell
 
 ROUNDS = 7
 REGRESSION = 3.0
-"""How much CI loosens the paired ratios: neighbours on a shared machine have moved them by half, and nginx's own
-figure for unpaced streams threefold, with how its reads happen to coalesce; instruction counts, which neighbours cannot move, are held to their tolerance everywhere."""
+"""How much CI loosens the paired ratios: neighbours on a shared machine have moved them by half, and nginx's
+own figure for unpaced streams threefold, with how its reads happen to coalesce. Instruction counts, which
+neighbours cannot move, are held to their tolerance everywhere."""
 
 
 @dataclass(slots=True)
