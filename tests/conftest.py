@@ -67,6 +67,7 @@ LONG = (
     "tests/gateway/test_upkeep.py",
     "tests/serve/",
     "tests/simulation/",
+    "tests/test_mutations.py",
 )
 """Files that take long for the number of their tests."""
 SHARES = (
