@@ -187,6 +187,7 @@ def test_nothing_is_repeated_whose_answer_was_lost(url: str, piped: bool) -> Non
     patient.close()
 
 
+@pytest.mark.slow  # nodes that a busy machine starves call the cluster down, which no pipeline survives
 def test_pipelines_follow_slots_that_have_moved_or_are_moving(shaped: Cluster) -> None:
     shaped.clear()
     client: Any = connect_sync(shaped.url, timeout_s=5)
