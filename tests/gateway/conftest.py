@@ -4,6 +4,7 @@ import pytest
 
 from gateway.settings import ProviderSettings, Settings, TimeoutSettings
 from simulator.process import Simulator, start_simulator
+from tests.gateway.replay import Replay, replaying
 from tests.stack import Stack, running_stack
 
 PATIENT = TimeoutSettings(connect_s=20, first_byte_s=20, idle_s=20, total_s=60)
@@ -25,6 +26,13 @@ def simulated_settings(
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
     with start_simulator() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def replay() -> Iterator[Replay]:
+    """A provider that answers as others were answered: a test says with which exchange."""
+    with replaying() as started:
         yield started
 
 

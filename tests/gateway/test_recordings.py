@@ -21,7 +21,7 @@ from genai_prices import calc_price
 
 from gateway.settings import ProviderSettings, Settings
 from metering.event import CostEvent
-from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
 from tests.stack import Stack, running_stack
 
 PROVIDERS = {
@@ -58,12 +58,6 @@ def exchanges() -> list[dict[str, Any]]:
             and exchange["path"].split("?")[0].endswith(("/chat/completions", "/embeddings"))
         )
     )
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

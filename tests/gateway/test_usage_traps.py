@@ -16,17 +16,11 @@ import pytest
 
 from gateway.settings import ProviderSettings, Settings
 from metering.event import CostEvent
-from tests.gateway.replay import Replay, replaying
+from tests.gateway.replay import Replay
 from tests.stack import Stack, running_stack
 
 PRICES = {"openai": "openai", "xai": "x-ai", "openrouter": "openrouter", "mistral": "mistral", "groq": "groq"}
 MINI = "openai/gpt-4o-mini"  # 0.15 in, 0.075 cached, 0.60 out
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,8 @@ import pytest
 
 from simulator.process import Simulator
 from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, SONNET, Client, said, settings
-from tests.gateway.replay import Replay, replaying
+from tests.gateway.replay import Replay
 from tests.stack import Stack, running_stack, wait_until
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from gateway.settings import RouteSettings, Settings, TargetSettings
 from simulator.process import Simulator
 from tests.gateway.anthropic.conftest import DOLLAR, HAIKU, said, settings
-from tests.gateway.replay import Replay, replaying
+from tests.gateway.replay import Replay
 from tests.stack import Stack, running_stack
 
 LARGER = "claude-opus-4-8"
@@ -20,12 +20,6 @@ BEGUN = {
     "type": "message_start",
     "message": {"model": HAIKU, "content": [], "usage": {"input_tokens": 50, "output_tokens": 2}},
 }
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture

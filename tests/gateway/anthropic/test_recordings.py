@@ -20,18 +20,12 @@ from genai_prices import calc_price
 
 from metering.event import CostEvent
 from tests.gateway.anthropic.conftest import settings
-from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
 from tests.metering.test_recordings import DISAGREEMENTS
 from tests.stack import Stack, running_stack
 
 pytestmark = needs_recordings
 EXCHANGES = recorded(lambda exchange: exchange["provider"] == "anthropic")
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

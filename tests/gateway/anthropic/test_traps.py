@@ -16,14 +16,8 @@ import pytest
 
 from metering.event import CostEvent
 from tests.gateway.anthropic.conftest import HAIKU, settings
-from tests.gateway.replay import Replay, replaying
+from tests.gateway.replay import Replay
 from tests.stack import Stack, running_stack
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -12,19 +12,13 @@ from gateway.settings import ProviderSettings, Settings
 from metering.bill import bill
 from metering.pricebook import PriceBook
 from metering.usage.readers import READERS
-from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
 from tests.stack import Stack, running_stack
 
 EXCHANGES = recorded(lambda exchange: exchange["provider"] == "cohere")
 PATHS = {"cohere.chat": "/v2/chat", "cohere.embed": "/v2/embed"}
 
 pytestmark = needs_recordings
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

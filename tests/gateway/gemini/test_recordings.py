@@ -21,7 +21,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from gateway.settings import Settings
 from metering.event import CostEvent
-from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
 from tests.stack import Stack, running_stack
 
 PREFIXES = {"google": "/v1beta/openai", "vertex": "/v1beta1/projects/ours/locations/here"}
@@ -36,12 +36,6 @@ pytestmark = [needs_recordings, pytest.mark.wide]
 
 def exchanges() -> list[dict[str, Any]]:
     return recorded(lambda exchange: exchange["provider"] in PREFIXES)
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,10 @@ from google.oauth2.credentials import Credentials
 
 from gateway.settings import Settings
 from tests.gateway.gemini.conftest import FLASH, header, providers
-from tests.gateway.replay import Replay, replaying
+from tests.gateway.replay import Replay
 from tests.stack import Stack, running_stack
 
 VECTOR = [0.1, -0.2]
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from metering.bill import bill
 from metering.pricebook import PriceBook
 from metering.usage.readers import READERS
 from metering.usage.reading import NOTHING
-from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded, replaying
+from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
 from tests.metering.recorded import _events
 from tests.stack import Stack, running_stack, wait_until
 
@@ -28,12 +28,6 @@ EXCHANGES = recorded(
 GONE = {"status": 404, "response": {"error": {"message": "not found", "code": None}}}
 
 pytestmark = needs_recordings
-
-
-@pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
-    with replaying() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
