@@ -66,7 +66,7 @@ def _exchange(source: str, raw: dict[str, Any]) -> Exchange:
         reader=next(name for end, name in READERS.items() if path.endswith(end)),
         model=_model(path, raw["request"]),
         status=raw["status"],
-        events=tuple(_events(raw)),
+        events=tuple(events_of(raw)),
     )
 
 
@@ -79,7 +79,8 @@ def _model(path: str, request: Any) -> str:
     return unquote(path.split("/")[2])
 
 
-def _events(raw: dict[str, Any]) -> list[dict[str, Any]]:
+def events_of(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """The decoded objects of an exchange's answer, as it stands in the file; one where it came whole."""
     if "stream" in raw:
         lines = [line[5:].strip() for line in raw["stream"].splitlines() if line.startswith("data:")]
         return [orjson.loads(line) for line in lines if line and line != "[DONE]"]

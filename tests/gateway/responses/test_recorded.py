@@ -16,7 +16,7 @@ from metering.pricebook import PriceBook
 from metering.usage.readers import READERS
 from metering.usage.reading import NOTHING
 from tests.gateway.replay import Replay, answer_of, id_of, needs_recordings, recorded
-from tests.metering.recorded import _events
+from tests.metering.recorded import events_of
 from tests.stack import Stack, running_stack, wait_until
 
 PROVIDERS = ("azure", "deepseek", "openai", "openrouter")
@@ -66,7 +66,7 @@ def test_a_recorded_response_passes_unaltered_and_costs_what_it_cost(
     wait_until(lambda: any(event.id == request_id for event in stack.events()))
     event = stack.event(request_id)
     reading = NOTHING
-    for told in _events(exchange):
+    for told in events_of(exchange):
         reading = READERS["openai.responses"](told, reading)
     if exchange["status"] != 200:
         assert (event.status, event.cost_nano) == ("failed", 0)
