@@ -23,7 +23,15 @@ from gateway.ceiling import counted_bound
 from gateway.denials import denial
 from gateway.dialects import SURFACES, Exchange
 from gateway.entitlements import NotEntitled
-from gateway.errors import BadKey, BadRequest, CallerFault, Forbidden, Misconfigured, Unavailable
+from gateway.errors import (
+    LEDGER_AWAY,
+    BadKey,
+    BadRequest,
+    CallerFault,
+    Forbidden,
+    Misconfigured,
+    Unavailable,
+)
 from gateway.forwarding.candidates import (
     NOTHING_NEEDED,
     Candidate,
@@ -38,7 +46,7 @@ from gateway.forwarding.candidates import (
 )
 from gateway.parts import Parts
 from gateway.request import Request
-from gateway.standing import LEDGER_AWAY, Standing, find_standing
+from gateway.standing import Standing, find_standing
 from metering import tokens
 from metering.event import CostEvent, encode
 from metering.money import PICO_PER_NANO, pico_to_nano_up

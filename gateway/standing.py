@@ -13,8 +13,7 @@ from budgets.rowset import RowSet, TooManyLimits
 from gateway.admission import Caller
 from gateway.attribution import Headers
 from gateway.entitlements import refusal_of
-from gateway.errors import LEDGER_AWAY as LEDGER_AWAY
-from gateway.errors import Misconfigured, Unavailable
+from gateway.errors import LEDGER_AWAY, Misconfigured, Unavailable
 from gateway.parts import Parts
 from routing.table import Route
 
