@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
@@ -85,7 +85,7 @@ class Exchange:
     """The answer, kept by its provider, that it goes on from."""
     service_tier: str | None = None
     """The tier that it asks for, in the words of the price lists."""
-    passed: RawHeaders = field(default_factory=list)
+    passed: Sequence[tuple[bytes, bytes]] = ()
     """The client's own headers that go to the provider."""
 
     def context(self, window: int) -> int:
