@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from accounts.key import KeyLimit
+from accounts.key import KeyLimit, KeyRecord, document_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,18 @@ class PublishedKey:
     document_name: str
     document: bytes
 
+    @classmethod
+    def of(cls, record: KeyRecord, key_digest: str) -> PublishedKey:
+        """The key as its record has it; the digest of its secret names the document."""
+        return cls(
+            key_id=record.id,
+            status=record.status,
+            version=record.version,
+            expires_ms=record.expires_ms,
+            document_name=document_name(key_digest),
+            document=record.to_document(),
+        )
+
 
 class EnforcedCopy(Protocol):
     """Where requests are decided: what `open` checks of keys, limits, and the documents that callers read.
@@ -30,17 +42,7 @@ class EnforcedCopy(Protocol):
     def now_ms(self, account_id: str) -> int:
         """The clock by which the account's requests are decided."""
 
-    def put_key(
-        self,
-        *,
-        account_id: str,
-        key_id: str,
-        status: str,
-        version: int,
-        expires_ms: int | None,
-        document_name: str,
-        document: bytes,
-    ) -> None:
+    def put_key(self, account_id: str, key: PublishedKey) -> None:
         """Publish a key and its document."""
 
     def put_keys(self, account_id: str, keys: Sequence[PublishedKey]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -114,7 +114,7 @@ class Publisher:
     def put_key(self, record: KeyRecord, key_digest: str) -> None:
         """Publish one key as this record has it, without waiting for the database."""
         if self.copy is not None:
-            self.copy.put_key(account_id=record.account_id, **asdict(_published(record, key_digest)))
+            self.copy.put_key(record.account_id, PublishedKey.of(record, key_digest))
 
     def publish_all(self) -> Published:
         """Copy every key and limit of every account, and take away values of limits that are gone.
@@ -240,7 +240,8 @@ def _publish_keys_where(
     copy.put_former(_former(connection, records, copy.now_ms(account_id)))
     copy.put_limits(account_id, [limit for record in records for limit in record.limits])
     copy.put_keys(
-        account_id, [_published(record, row["digest"]) for row, record in zip(rows, records, strict=True)]
+        account_id,
+        [PublishedKey.of(record, row["digest"]) for row, record in zip(rows, records, strict=True)],
     )
 
 
@@ -260,17 +261,6 @@ def _former(
         )
         for row in connection.execute(query)
     ]
-
-
-def _published(record: KeyRecord, key_digest: str) -> PublishedKey:
-    return PublishedKey(
-        key_id=record.id,
-        status=record.status,
-        version=record.version,
-        expires_ms=record.expires_ms,
-        document_name=document_name(key_digest),
-        document=record.to_document(),
-    )
 
 
 def has_customer_terms(connection: Connection, account_id: str) -> bool:

@@ -48,26 +48,15 @@ class LedgerRows:
         """The clock of the server on which the account lives."""
         return clock_us(self._redis, names_of(account_id).meta) // 1_000
 
-    def put_key(
-        self,
-        *,
-        account_id: str,
-        key_id: str,
-        status: str,
-        version: int,
-        expires_ms: int | None,
-        document_name: str,
-        document: bytes,
-    ) -> None:
+    def put_key(self, account_id: str, key: KeyTerms) -> None:
         """What `open` checks of a key, and the document that callers read.
 
         A caller with an older version is told that its copy is stale, and finds the document in force. That
         is found by a secret alone, so it lies on a shard of its own and is written first: until the row
         follows, callers of the newer document are as good as those of the older one.
         """
-        self._redis.set(document_name, document)
-        row = _key_row(status, version, expires_ms)
-        self._redis.hset(names_of(account_id).key + key_id, mapping=row)
+        self._redis.set(key.document_name, key.document)
+        self._redis.hset(names_of(account_id).key + key.key_id, mapping=_key_row(key))
 
     def put_keys(self, account_id: str, keys: Sequence[KeyTerms]) -> None:
         """Many keys of an account, in a few round trips."""
@@ -79,7 +68,7 @@ class LedgerRows:
                 pipeline.set(key.document_name, key.document)
             pipeline.execute()
             for key in batch:
-                pipeline.hset(prefix + key.key_id, mapping=_key_row(key.status, key.version, key.expires_ms))
+                pipeline.hset(prefix + key.key_id, mapping=_key_row(key))
             pipeline.execute()
 
     def put_former(self, documents: Sequence[tuple[str, bytes, int]]) -> None:
@@ -177,5 +166,5 @@ def _counts_on(field: bytes, expired_ms: int) -> bool:
     return prefix + b":" == ACCRUED.encode() and ends.isdigit() and int(ends) > expired_ms
 
 
-def _key_row(status: str, version: int, expires_ms: int | None) -> dict[str, Any]:
-    return {"st": status, "ver": version, "exp": "" if expires_ms is None else expires_ms}
+def _key_row(key: KeyTerms) -> dict[str, Any]:
+    return {"st": key.status, "ver": key.version, "exp": "" if key.expires_ms is None else key.expires_ms}

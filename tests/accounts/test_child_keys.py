@@ -100,7 +100,7 @@ def test_children_are_revoked_in_the_record_even_when_the_copy_cannot_be_told(
     keyring: Keyring, engine: Engine, redis: Any
 ) -> None:
     class Unreachable(LedgerRows):
-        def put_key(self, **fields: Any) -> None:
+        def put_key(self, account_id: str, key: Any) -> None:
             raise RedisConnectionError("gone")
 
     _, parent = keyring.create("team")

@@ -116,7 +116,7 @@ def test_a_revocation_holds_at_once_and_for_good(keyring: Keyring, limitbook: Li
 class Unreachable(LedgerRows):
     """A copy whose server goes away when a key is to be revoked."""
 
-    def put_key(self, **fields: Any) -> None:
+    def put_key(self, account_id: str, key: Any) -> None:
         raise RedisConnectionError("gone")
 
 

@@ -14,7 +14,7 @@ from budgets.reaper import Reaper
 from budgets.rows import LedgerRows
 from metering.event import Attempt, CostEvent, encode
 from tests.budgets.conftest import EVERY_ENGINE
-from tests.budgets.world import ACCOUNT, KEY, World
+from tests.budgets.world import ACCOUNT, KEY, Published, World
 
 pytestmark = pytest.mark.parametrize("shared_server", EVERY_ENGINE, indirect=True)
 
@@ -251,15 +251,7 @@ async def test_orphans_of_every_shard_are_found(world: World, reaper: Reaper) ->
     rows = LedgerRows(world.redis)
     shards = set()
     for account in ("one", "two", "three"):
-        rows.put_key(
-            account_id=account,
-            key_id=KEY,
-            status="active",
-            version=1,
-            expires_ms=None,
-            document_name="t2:key:x",
-            document=b"{}",
-        )
+        rows.put_key(account, Published(KEY))
         meta = names_of(account).meta
         run_id = world.connection.run_id_for(meta)
         world.redis.hset(meta, mapping={"complete_since": 1, "run_id": run_id})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,21 +14,7 @@ from budgets.rows import LedgerRows
 from budgets.usage import read_each, read_usage
 from tests.budgets.cluster import start_cluster
 from tests.budgets.server import engine_binary
-
-
-@dataclass(frozen=True)
-class Published:
-    """A key as it is handed over to be published."""
-
-    key_id: str
-    status: str = "active"
-    version: int = 1
-    expires_ms: int | None = None
-    document: bytes = b"{}"
-
-    @property
-    def document_name(self) -> str:
-        return f"t2:key:{self.key_id}"
+from tests.budgets.world import Published
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +39,15 @@ def test_a_cluster_takes_everything_that_is_published(client: Any) -> None:
     for account in accounts:
         limit = limit_on(account)
         rows.put_limits(account, [limit])
-        rows.put_key(
-            account_id=account,
-            key_id=f"key_{account}",
-            status="active",
-            version=3,
-            expires_ms=5,
-            document_name=f"t2:key:{account}",
-            document=b"{}",
-        )
+        rows.put_key(account, Published(f"key_{account}", version=3, expires_ms=5))
         rows.put_keys(account, [Published(f"k{number}-{account}") for number in range(5)])
         rows.put_customers(account, [(f"c{number}", number, b"{}") for number in range(5)])
         rows.put_account(account, 7, b"[]")
         names = names_of(account)
         assert client.hgetall(f"{names.key}key_{account}") == {b"st": b"active", b"ver": b"3", b"exp": b"5"}
         assert client.hgetall(f"{names.key}k4-{account}") == {b"st": b"active", b"ver": b"1", b"exp": b""}
-        assert client.get(f"t2:key:k4-{account}") == b"{}"
+        for key_id in (f"key_{account}", f"k4-{account}"):
+            assert client.get(f"t2:key:{key_id}") == b"{}"
         assert client.hgetall(f"{names.customer}{account}:c3") == {b"ver": b"3", b"doc": b"{}"}
         assert (client.get(names.account + account), client.hget(names.meta, f"ver:{account}")) == (
             b"[]",

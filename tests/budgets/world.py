@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -23,6 +23,21 @@ from metering.event import CostEvent, encode
 ACCOUNT = "default"
 KEY = "key_1"
 _ids = count()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A key as it is handed over to be published."""
+
+    key_id: str
+    status: str = "active"
+    version: int = 1
+    expires_ms: int | None = None
+    document: bytes = b"{}"
+
+    @property
+    def document_name(self) -> str:
+        return f"t2:key:{self.key_id}"
 
 
 class World:
@@ -58,15 +73,7 @@ class World:
         self.redis.hset(self.names.meta, mapping={"complete_since": since_ms, "run_id": run_id})
 
     def put_key(self, *, status: str = "active", version: int = 1, expires_ms: int | None = None) -> None:
-        self.rows.put_key(
-            account_id=self.account,
-            key_id=KEY,
-            status=status,
-            version=version,
-            expires_ms=expires_ms,
-            document_name="t2:key:digest",
-            document=b"{}",
-        )
+        self.rows.put_key(self.account, Published(KEY, status, version, expires_ms))
 
     def limit(
         self,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from accounts.key import KeyLimit, KeyRecord, digest, document_name
+from accounts.enforcedcopy import PublishedKey
+from accounts.key import KeyLimit, KeyRecord, digest
 from accounts.terms import AccountTerms, CustomerTerms, holder_of
 from budgets.counted import LimitIndex
 from budgets.rows import LedgerRows
@@ -124,12 +125,4 @@ class Control:
         rows.put_account(ACCOUNT, self.account_version, terms.to_document())
 
     def _publish_key(self, rows: LedgerRows, key: KeyRecord) -> None:
-        rows.put_key(
-            account_id=ACCOUNT,
-            key_id=key.id,
-            status=key.status,
-            version=key.version,
-            expires_ms=key.expires_ms,
-            document_name=document_name(digest(key.id)),
-            document=key.to_document(),
-        )
+        rows.put_key(ACCOUNT, PublishedKey.of(key, digest(key.id)))
