@@ -6,7 +6,7 @@ defaults.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from gateway.errors import BadKey, BadRequest, Forbidden
 
 if TYPE_CHECKING:
     from gateway.forwarding.candidates import Candidate
-    from routing.table import Route
     from routing.target import Target
 
 
@@ -116,25 +115,37 @@ def require_route(key: KeyRecord, name: str) -> None:
         raise Forbidden(f"This key may not ask for `{name}`.", code="model_not_allowed", param="model")
 
 
-def may_be_served(key: KeyRecord, route: Route | None) -> bool:
-    """Whether some model behind the route may serve this key; one without a list may have any."""
-    return not key.models or (route is not None and any(_may_serve(key, target) for target in route.targets))
+def may_be_served(key: KeyRecord, targets: Iterable[Target]) -> bool:
+    """Whether some of these targets may serve this key; one without a list may have any."""
+    return not key.models or any(may_serve(key, target) for target in targets)
 
 
-def require_target(key: KeyRecord, name: str, route: Route) -> None:
-    """Forbidden where none of the models behind the name may serve this key."""
-    if not may_be_served(key, route):
-        raise Forbidden(
-            f"This key may not use the models behind `{name}`.", code="model_not_allowed", param="model"
-        )
+def require_target(key: KeyRecord, name: str, targets: Iterable[Target]) -> None:
+    """Forbidden where none of the targets, those behind the name that speak the caller's dialect, may serve
+    this key."""
+    if not may_be_served(key, targets):
+        raise _no_model(name)
 
 
-def allowed_targets(key: KeyRecord, found: list[Candidate]) -> list[Candidate]:
-    """The candidates that may serve this key; some, where `require_target` found some."""
-    return [each for each in found if _may_serve(key, each.target)] if key.models else found
+def allowed_targets(key: KeyRecord, name: str, found: list[Candidate]) -> list[Candidate]:
+    """The candidates that may serve this key; Forbidden where it is none of them."""
+    if not key.models:
+        return found
+    allowed = [each for each in found if may_serve(key, each.target)]
+    if not allowed:
+        raise _no_model(name)
+    return allowed
 
 
-def _may_serve(key: KeyRecord, target: Target) -> bool:
+def _no_model(name: str) -> Forbidden:
+    said = f"This key may not use the models behind `{name}` that could serve this request."
+    return Forbidden(said, code="model_not_allowed", param="model")
+
+
+def may_serve(key: KeyRecord, target: Target) -> bool:
+    """Whether this target may serve the key."""
+    if not key.models:
+        return True
     return fits(target.model, key.models) or fits(f"{target.provider}/{target.model}", key.models)
 
 

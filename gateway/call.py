@@ -98,13 +98,13 @@ async def _accept(
             code="model_not_found",
             param="model",
         )
-    caller = await admit(parts, key, headers, call, route)
+    caller, route = await admit(parts, key, headers, call, route)
     sticky = _sticky(route, caller, headers) if route.order == "sticky" else None
     account = key.account_id
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky, account)
     if call.continues is not None:
         found = await where_it_is_kept(parts, caller.key, call, found)
-    _describe(event, caller, headers, call, route, allowed_targets(caller.key, found)[0].target)
+    _describe(event, caller, headers, call, route, allowed_targets(caller.key, call.model, found)[0].target)
     if headers.retry_count or headers.idempotency_key is not None:
         await parts.repeats.begin(caller.key, headers, event, call, parts.running)
     return await open_request(parts, event, caller, headers, call, route, found)

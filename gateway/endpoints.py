@@ -19,7 +19,14 @@ from starlette.routing import Route
 from accounts.key import KeyRecord
 from accounts.scope import METRICS_READ, MODELS_READ, PROXY
 from budgets.ledger import LedgerUnavailable
-from gateway.admission import credential, may_ask_for, may_be_served, require_route, require_scope
+from gateway.admission import (
+    credential,
+    may_ask_for,
+    may_be_served,
+    may_serve,
+    require_route,
+    require_scope,
+)
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
 from gateway.api.responses import ResponseEndpoints
@@ -32,8 +39,10 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.gemini import GEMINI
 from gateway.dialects.openai import OPENAI
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
+from gateway.forwarding.candidates import reachable, spoken
 from gateway.parts import Parts
 from metering.ids import new_id
+from routing.target import Target
 
 PUBLISHED = 1_735_689_600
 """`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
@@ -153,27 +162,30 @@ class _Answers:
 
     async def models(self, request: HttpRequest, key: KeyRecord) -> Response:
         """What this key may ask for."""
-        routes = self._parts.routes
         listed = [
             (name, owner)
-            for name, owner in routes.names()
-            if may_ask_for(key, name) and may_be_served(key, routes.find(name))
+            for name, owner in self._parts.routes.names()
+            if may_ask_for(key, name) and may_be_served(key, self._targets(name))
         ]
-        spoken = _spoken(request)
-        if spoken is ANTHROPIC:
-            names = [name for name, _ in listed if self._answers_messages(name)]
+        dialect = _spoken(request)
+        if dialect is ANTHROPIC:
+            names = [name for name, _ in listed if self._answers_messages(key, name)]
             return _json(anthropic_lists.page(names, request.query_params))
-        if spoken is GEMINI:
+        if dialect is GEMINI:
             models = [(name, self._operations(name)) for name, _ in listed]
             return _json(gemini_lists.page(models, request.query_params))
         return _json({"object": "list", "data": [_model(name, owner) for name, owner in listed]})
 
-    def _answers_messages(self, name: str) -> bool:
+    def _answers_messages(self, key: KeyRecord, name: str) -> bool:
         """Whether a model is of use to Anthropic's clients, which know only their own format."""
-        route, upstreams = self._parts.routes.find(name), self._parts.upstreams
-        return route is not None and any(
-            _A_MESSAGE.fitted(upstreams[target.provider].operations) for target in route.targets
-        )
+        route = self._parts.routes.find(name)
+        found = () if route is None else spoken(_A_MESSAGE, route, self._parts.upstreams)
+        return any(may_serve(key, target) for target in found)
+
+    def _targets(self, name: str) -> tuple[Target, ...]:
+        """The targets that serve a name, in whichever dialect."""
+        route = self._parts.routes.find(name)
+        return () if route is None else reachable(route, self._parts.upstreams)
 
     async def model(self, request: HttpRequest, key: KeyRecord) -> Response:
         """One model by name."""
@@ -182,18 +194,17 @@ class _Answers:
         route = self._parts.routes.find(name)
         if route is None:
             raise NotFound(f"The model `{name}` does not exist here.", code="model_not_found", param="model")
-        spoken = _spoken(request)
-        if spoken is ANTHROPIC:
+        dialect = _spoken(request)
+        if dialect is ANTHROPIC:
             return _json(anthropic_lists.one_model(name))
-        if spoken is GEMINI:
+        if dialect is GEMINI:
             return _json(gemini_lists.one_model((name, self._operations(name))))
         return _json(_model(name, route.targets[0].provider))
 
     def _operations(self, name: str) -> frozenset[str]:
         """What a route's targets can be asked."""
-        route, upstreams = self._parts.routes.find(name), self._parts.upstreams
-        targets = () if route is None else route.targets
-        return frozenset().union(*(upstreams[target.provider].operations for target in targets))
+        upstreams = self._parts.upstreams
+        return frozenset().union(*(upstreams[each.provider].operations for each in self._targets(name)))
 
     async def metrics(self, _request: HttpRequest, _key: KeyRecord) -> Response:
         """What all workers and the recorder count, in Prometheus' text format."""

@@ -42,6 +42,7 @@ from gateway.forwarding.candidates import (
     priced,
     recount,
     require_bounds,
+    speaking,
     write_maximum,
 )
 from gateway.parts import Parts
@@ -78,8 +79,11 @@ async def _find_key(parts: Parts, headers: Headers, scope: str) -> KeyRecord:
     return key
 
 
-async def admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route) -> Caller:
-    """For whom the key's request is made; refused where the key may not, or not ask for this.
+async def admit(
+    parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route
+) -> tuple[Caller, Route]:
+    """For whom the key's request is made, and the route with the targets that speak its dialect; refused
+    where the key may not, or not ask for this.
 
     A refusal by an old copy of the key would never reach the ledger, which says so: it is checked once more.
     """
@@ -93,10 +97,13 @@ async def admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, 
         return _admit(parts, newer, headers, call, route)
 
 
-def _admit(parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route) -> Caller:
+def _admit(
+    parts: Parts, key: KeyRecord, headers: Headers, call: Exchange, route: Route
+) -> tuple[Caller, Route]:
     require_route(key, call.model)
-    require_target(key, call.model, route)
-    return attribute(key, headers, parts.headers, call.body)
+    route = speaking(call, route, parts.upstreams)
+    require_target(key, call.model, route.targets)
+    return attribute(key, headers, parts.headers, call.body), route
 
 
 async def where_it_is_kept(
@@ -151,7 +158,14 @@ async def open_request(
         standing = await _reload(parts, event, caller, headers, call, route)
     while True:
         event.plan = standing.of.label
-        allowed = allowed_targets(standing.key, found)
+        try:
+            allowed = allowed_targets(standing.key, call.model, found)
+        except Forbidden:  # perhaps by a copy that is old: the answer it goes on from is kept elsewhere
+            if reloaded:
+                raise
+            reloaded = True
+            standing = await _reload(parts, event, caller, headers, call, route)
+            continue
         if standing.bounds_money or standing.bounds_tokens:
             require_bounds(call)
         usable = priced(call, allowed) if standing.bounds_money else allowed
@@ -189,7 +203,7 @@ async def _reload(
     parts.keys.invalidate(credential(headers))
     parts.terms.invalidate(caller.key.account_id, caller.customer)
     key = await find_key(parts, headers, SURFACES[call.surface].scope)
-    caller = _admit(parts, key, headers, call, route)
+    caller, _ = _admit(parts, key, headers, call, route)
     event.customer, event.feature = caller.customer, caller.feature
     parts.terms.invalidate(caller.key.account_id, caller.customer)
     # Limits newer than its arrival count it, so it begins now: in the record as in the ledger.

@@ -63,11 +63,11 @@ def candidates(
     sticky: str | None = None,
     account: str | None = None,
 ) -> list[Candidate]:
-    """The route's targets in the order in which they are tried, worked out for this request.
+    """The targets of a route that speaks the request's dialect (`speaking`), in the order in which they are
+    tried, worked out for it.
 
     `sticky`: whom a sticky route must recognise again. `account`: whose own prices apply.
     """
-    route = speaking(call, route, upstreams)
     targets = route.targets
     if len(targets) == 1:
         return [_candidate(call, route, targets[0], upstreams[targets[0].provider], prices, at_ms, account)]
@@ -82,10 +82,9 @@ def candidates(
 def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> Route:
     """The route with those of its targets whose providers speak the caller's dialect; BadRequest without."""
     targets = route.targets
-    found = _speaking(call, targets, upstreams)
-    if len(found) == len(targets):
+    found = spoken(call, route, upstreams)
+    if found == targets:
         return route
-    found = found or _speaking(call, route.others, upstreams)[:1]
     if not found:
         names = ", ".join(sorted({target.provider for target in targets}))
         raise BadRequest(
@@ -95,6 +94,26 @@ def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) ->
             code="surface_not_supported",
         )
     return replace(route, targets=found)
+
+
+def spoken(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> tuple[Target, ...]:
+    """The route's targets that can be asked this; where there are none, the first of its others that can."""
+    return _speaking(call, route.targets, upstreams) or _speaking(call, route.others, upstreams)[:1]
+
+
+def reachable(route: Route, upstreams: Mapping[str, Upstream]) -> tuple[Target, ...]:
+    """The targets that some request or other can go to: of the others those that can be asked what none
+    before them can."""
+    if not route.others:
+        return route.targets
+    found = list(route.targets)
+    known = frozenset[str]().union(*(upstreams[each.provider].operations for each in found))
+    for other in route.others:
+        operations = upstreams[other.provider].operations
+        if not operations <= known:
+            found.append(other)
+            known |= operations
+    return tuple(found)
 
 
 def _speaking(

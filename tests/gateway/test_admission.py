@@ -1,13 +1,15 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from accounts.key import KeyRecord, mint
-from gateway.admission import Caller, credential, require_scope
+from gateway.admission import Caller, allowed_targets, credential, require_scope, require_target
 from gateway.admission import attribute as attributed
 from gateway.attribution import Headers, HeaderTable
 from gateway.errors import BadKey, BadRequest, Forbidden
 from gateway.settings.attribution import AttributionSettings
+from routing.target import Target
 
 TABLE = HeaderTable(AttributionSettings())
 read_headers = TABLE.read
@@ -123,3 +125,20 @@ def test_a_missing_scope_is_named() -> None:
     with pytest.raises(Forbidden, match=r"metrics\.read") as told:
         require_scope(record(), "metrics.read")
     assert told.value.code == "insufficient_scope"
+
+
+def test_a_list_of_models_leaves_some_targets_or_refuses() -> None:
+    targets = [Target("openai", "gpt-4o", "openai"), Target("anthropic", "claude-haiku-4-5", "anthropic")]
+    found: Any = [SimpleNamespace(target=target) for target in targets]
+    assert allowed_targets(record(), "mixed", found) is found
+    for models in (("openai/*",), ("gpt-4o",), ("gpt*", "other/*")):
+        key = record(models=models)
+        assert allowed_targets(key, "mixed", found) == found[:1]
+        require_target(key, "mixed", targets)
+        for refused in (
+            lambda key=key: allowed_targets(key, "mixed", found[1:]),
+            lambda key=key: require_target(key, "mixed", targets[1:]),
+        ):
+            with pytest.raises(Forbidden) as told:
+                refused()
+            assert (told.value.code, told.value.param) == ("model_not_allowed", "model")

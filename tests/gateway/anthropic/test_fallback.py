@@ -138,15 +138,18 @@ def test_counting_tokens_takes_the_same_way(stack: Stack, replay: Replay, simula
     assert (found.cost_nano, found.cost_status) == (0, "free")
 
 
-def test_models_are_listed_for_those_who_can_ask_them(stack: Stack) -> None:
+def test_models_are_listed_for_those_who_can_ask_them(stack: Stack, replay: Replay) -> None:
     headers = {"x-api-key": stack.key()}
     versioned = {**headers, "anthropic-version": "2023-06-01"}
     listed = [httpx2.get(f"{stack.base_url}/models", headers=each, timeout=60).json()["data"]
               for each in (headers, versioned)]  # fmt: skip
     every, speaking = ({model["id"] for model in models} for models in listed)
     assert {"smart", HAIKU} <= every
-    # The models' own names lead to the provider that was configured first, and knows no messages.
-    assert speaking == {"smart"}
+    # The models' own names lead to the provider that was configured first, which knows no messages; for
+    # these to the next one.
+    assert {"smart", HAIKU} <= speaking
+    replay.exchange = {"status": 200, "response": BEGUN["message"]}
+    assert ask(stack, stack.key(), model=HAIKU).headers["observe-provider"] == "first"
 
 
 def test_a_provider_of_another_dialect_alone_is_told_to_be_one(stack: Stack) -> None:
