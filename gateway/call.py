@@ -15,7 +15,7 @@ from typing import Any
 
 from budgets.ledger import Opened
 from gateway import answers
-from gateway.admission import Caller, allowed_targets
+from gateway.admission import Caller
 from gateway.answers import Send
 from gateway.attribution import Headers, note_query_key
 from gateway.dialects import Exchange, Surface
@@ -32,7 +32,6 @@ from metering.event import CostEvent
 from metering.ids import new_id
 from metering.money import nano_to_usd
 from routing.table import Route
-from routing.target import Target
 
 
 async def serve(
@@ -104,7 +103,7 @@ async def _accept(
     found = candidates(call, route, parts.upstreams, parts.prices, event.started_ms, sticky, account)
     if call.continues is not None:
         found = await where_it_is_kept(parts, caller.key, call, found)
-    _describe(event, caller, headers, call, route, allowed_targets(caller.key, call.model, found)[0].target)
+    _describe(event, caller, headers, call, route)
     if headers.retry_count or headers.idempotency_key is not None:
         await parts.repeats.begin(caller.key, headers, event, call, parts.running)
     return await open_request(parts, event, caller, headers, call, route, found)
@@ -147,9 +146,7 @@ def _sticky(route: Route, caller: Caller, headers: Headers) -> str | None:
     }[route.sticky_by]
 
 
-def _describe(
-    event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route, first: Target
-) -> None:
+def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange, route: Route) -> None:
     """What is known of the request before it runs, as its event will tell it."""
     key = caller.key
     event.account_id, event.key_id = key.account_id, key.id
@@ -159,9 +156,7 @@ def _describe(
     event.properties = headers.properties
     event.route = call.model
     event.route_final = route.alias
-    event.provider_requested = event.provider = first.provider
     event.model_requested = call.model
-    event.model = first.model
     event.stream = call.stream
 
 

@@ -169,6 +169,9 @@ async def open_request(
         if standing.bounds_money or standing.bounds_tokens:
             require_bounds(call)
         usable = priced(call, allowed) if standing.bounds_money else allowed
+        first = usable[0].target
+        event.provider_requested = event.provider = first.provider
+        event.model = first.model
         _estimate_open(event, usable)
         hold = hold_for(call, route, usable[0], counts_tokens=standing.counts_tokens)
         ask = partial(_ask_ledger, parts, event, standing, hold)
@@ -224,8 +227,6 @@ def _accepted(
 ) -> Request:
     """The running request, its first candidate's output bounded by what was held."""
     first, held = usable[0], opened.lease.held
-    event.provider_requested = event.provider = first.target.provider
-    event.model = first.target.model
     bound = bound_of(call, route, first) if first.ceiling or standing.counts_tokens else None
     chosen = bound.maximum if bound else 0
     if bound and opened.step != "full" and call.produces_tokens:

@@ -12,9 +12,11 @@ import httpx2
 import orjson
 import pytest
 
+from budgets.names import names_of
 from gateway.settings import ProviderSettings, RouteSettings, Settings, TargetSettings, TimeoutSettings
+from metering.event import decode
 from simulator.process import Simulator, start_simulator
-from tests.stack import Stack, running_stack
+from tests.stack import ACCOUNT, Stack, running_stack
 
 DOLLAR = 10**9
 ANSWER = (
@@ -273,6 +275,30 @@ def three_targets(primary: str, secondary: Simulator, *models: str) -> Settings:
         for n, model in enumerate(models)
     ]
     return found.model_copy(update={"routes": {"fast": RouteSettings(targets=targets)}})
+
+
+def test_the_open_record_names_the_target_that_serves_and_not_one_that_is_passed_over(
+    second: Simulator,
+) -> None:
+    """Should the worker vanish, its event is made from that record."""
+    with running_stack(three_targets(second.base_url, second, "no-such-price", "gpt-4o")) as stack:
+        secret = stack.key(limits={"month": DOLLAR})
+        body = {
+            "model": "fast",
+            "stream": True,
+            "max_tokens": 400,
+            "messages": [{"role": "user", "content": "Hello. [[simulate: tokens=300 pace_ms=50]]"}],
+        }
+        headers = {"Authorization": f"Bearer {secret}"}
+        with httpx2.stream(
+            "POST", f"{stack.base_url}/chat/completions", json=body, headers=headers, timeout=60
+        ) as answer:
+            request_id = answer.headers["x-request-id"]
+            record = stack.redis.hget(names_of(ACCOUNT).open + request_id, "payload")
+        known, closed = decode(record), stack.event(request_id)
+        for event in (known, closed):
+            assert (event.provider_requested, event.provider) == ("second", "second")
+        assert known.model == "gpt-4o"
 
 
 def test_a_prompt_that_is_too_long_goes_to_a_target_with_a_larger_window(second: Simulator) -> None:

@@ -118,3 +118,7 @@ def test_who_may_not_use_the_provider_that_keeps_an_answer_cannot_go_on_from_it(
     assert kept.headers["observe-provider"] == "openai"
     kept_id = kept.json()["id"]
     assert told(response(stack, other, "answers", previous_response_id=kept_id)) == NOT_ALLOWED
+    # By the key as it is, not as this worker met it.
+    stack.keyring.update(stack.records[other], models=("openai/*", "other/*"))
+    went_on = response(stack, other, "answers", previous_response_id=kept_id)
+    assert (went_on.status_code, went_on.headers["observe-provider"]) == (200, "openai")
