@@ -33,11 +33,12 @@ class Background(Collection[asyncio.Task[Any]]):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._log = log
 
-    def start(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> None:
-        """Run it from the loop's next turn on."""
+    def start(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Run it from the loop's next turn on. Who wants to know when it has ended waits for the task."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def finish(self, patience_s: float) -> None:
         """Wait until all have ended, those too that others start meanwhile; what runs on after the patience

@@ -99,25 +99,34 @@ async def end_whole(
     head += answers.passed_headers(reached.answer.headers)
     head.append((b"content-length", b"%d" % len(body)))
     answer = request.surface.dialect.document(body)
-    if request.call.kept:
-        await _remember(parts, request, reached, answer)
+    remembering = _remember(parts, request, reached, answer) if request.call.kept else None
     if request.call.background and answer is not None and request.surface.dialect.running(answer):
+        await _ended(remembering)
         await answers.send_whole(send, reached.answer.status, [*head, answers.cost_header(None)], body)
         await _end_followed(parts, request, reached, request.surface.dialect.answer_id(answer))
         return None
     await appraise_whole(parts, request, reached, answer)
     await estimate_unknown(parts, request)
     await parts.closer.close(request, settle(request, attempt))
+    await _ended(remembering)
     head.append(answers.cost_header(event.cost_nano))
     await answers.send_whole(send, reached.answer.status, head, body)
     return None
 
 
-async def _remember(parts: Parts, request: Request, reached: Reached, answer: dict[str, Any] | None) -> None:
-    """Where the provider keeps this answer, before its caller can ask for it."""
+def _remember(
+    parts: Parts, request: Request, reached: Reached, answer: dict[str, Any] | None
+) -> asyncio.Task[None] | None:
+    """Begin to note where the provider keeps this answer. It must have ended before the caller can ask for
+    it, and runs beside what else the ledger is told."""
     answer_id = None if answer is None else request.surface.dialect.answer_id(answer)
-    if answer_id is not None:
-        await parts.stored.remember(answer_id, _stored(request, reached))
+    return None if answer_id is None else parts.stored.remember(answer_id, _stored(request, reached))
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Wait for what runs beside; how it ended is its own affair."""
+    if task is not None:
+        await asyncio.wait((task,))
 
 
 def _stored(request: Request, reached: Reached) -> Stored:
@@ -211,7 +220,7 @@ def _began(parts: Parts, request: Request, reached: Reached, tap: StreamTap) -> 
     """The first event has come."""
     reached.began()
     if request.call.kept and tap.answer_id is not None:
-        parts.stored.remember_soon(tap.answer_id, _stored(request, reached))
+        parts.stored.remember(tap.answer_id, _stored(request, reached))
 
 
 async def _appraise_streamed(

@@ -10,12 +10,14 @@ leads.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 import structlog
+from hiredis import ReplyError
 
 from accounts.key import KeyRecord
 from budgets.ledger import LedgerUnavailable
@@ -50,15 +52,15 @@ class StoredAnswers:
         self._log = structlog.get_logger("gateway")
         self._background = Background(self._log)
 
-    def remember_soon(self, answer_id: str, stored: Stored) -> None:
-        """The same as `remember`, while its answer still runs."""
-        self._background.start(self.remember(answer_id, stored))
+    def remember(self, answer_id: str, stored: Stored) -> asyncio.Task[None]:
+        """Begin to keep it; the task ends when it is kept, or could not be. It never fails: a ledger that is
+        away, or full, is told of in the log and by nothing else, since the answer is good."""
+        return self._background.start(self._remember(answer_id, stored))
 
-    async def remember(self, answer_id: str, stored: Stored) -> None:
-        """Keep it. A ledger that is away is told of in the log, and of nothing else: the answer is good."""
+    async def _remember(self, answer_id: str, stored: Stored) -> None:
         try:
             await self._command("SET", _name(answer_id), orjson.dumps(asdict(stored)), "PX", KEPT_MS)
-        except LedgerUnavailable as error:
+        except (LedgerUnavailable, ReplyError) as error:
             self._log.warning("answer_not_remembered", answer=answer_id, error=str(error))
 
     async def find(self, answer_id: str) -> Stored | None:
