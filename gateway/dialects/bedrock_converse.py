@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gateway.dialects.exchange import MAXIMUM_TOKENS, Exchange, read_count, wrong_type
-from gateway.dialects.openai_fields import missing
+from gateway.dialects.openai_fields import add_image, missing, objects
 from gateway.errors import BadRequest
 from metering.usage.reading import tier
 
@@ -96,21 +96,17 @@ def _read_prompt(body: dict[str, Any], call: ConverseCall) -> None:
     if not isinstance(messages, list):
         raise wrong_type("messages", messages, "an array of objects")
     call.messages = len(messages)
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise wrong_type(f"messages[{number}]", message, "an object")
+    for number, message in objects(messages, "messages"):
         _read_blocks(message.get("content"), f"messages[{number}].content", call)
     system = body.get("system")
     if system is not None:
         _read_blocks(system, "system", call)
 
 
-def _read_blocks(blocks: Any, path: str, call: ConverseCall) -> None:
-    if not isinstance(blocks, list):
-        raise wrong_type(path, blocks, "an array of objects")
-    for number, block in enumerate(blocks):
-        if not isinstance(block, dict):
-            raise wrong_type(f"{path}[{number}]", block, "an object")
+def _read_blocks(content: Any, path: str, call: ConverseCall) -> None:
+    if not isinstance(content, list):
+        raise wrong_type(path, content, "an array of objects")
+    for number, block in objects(content, path):
         if isinstance(result := block.get("toolResult"), dict):
             _read_blocks(result.get("content"), f"{path}[{number}].toolResult.content", call)
         elif isinstance(image := block.get("image"), dict):
@@ -123,9 +119,7 @@ def _read_blocks(blocks: Any, path: str, call: ConverseCall) -> None:
 def _read_image(image: dict[str, Any], call: ConverseCall) -> None:
     source = image.get("source")
     encoded = source.get("bytes") if isinstance(source, dict) else None
-    call.images += 1
-    call.has_media = True
-    call.media_bytes += len(encoded) if isinstance(encoded, str) else 0
+    add_image(call, len(encoded) if isinstance(encoded, str) else 0)
 
 
 def _read_tools(config: Any, call: ConverseCall) -> None:
@@ -138,9 +132,7 @@ def _read_tools(config: Any, call: ConverseCall) -> None:
         return
     if not isinstance(tools, list):
         raise wrong_type("toolConfig.tools", tools, "an array of objects")
-    for number, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise wrong_type(f"toolConfig.tools[{number}]", tool, "an object")
+    for number, tool in objects(tools, "toolConfig.tools"):
         if "toolSpec" not in tool and "cachePoint" not in tool:
             # A tool that runs at the provider works as much as it likes.
             call.unbounded = call.unbounded or f"toolConfig.tools[{number}]"

@@ -17,7 +17,7 @@ from gateway.dialects.exchange import (
     read_model,
     wrong_type,
 )
-from gateway.dialects.openai_fields import missing, read_image
+from gateway.dialects.openai_fields import add_image, blocks, missing, objects, read_image
 
 IMAGE_TOKENS = 5_000
 """Above an embedded picture's: it is scaled to 1,568 x 1,568 pixels at most, 1 token for 28 x 28 of them,
@@ -66,9 +66,7 @@ def read_chat(body: dict[str, Any]) -> CohereCall:
         raise wrong_type("messages", messages, "a filled array of objects")
     call.messages = len(messages)
     call.added_tokens = PREAMBLE_TOKENS
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise wrong_type(f"messages[{number}]", message, "an object")
+    for number, message in objects(messages, "messages"):
         _read_content(message.get("content"), f"messages[{number}].content", call)
     documents = body.get("documents")
     if documents is not None:
@@ -89,13 +87,7 @@ def read_chat(body: dict[str, Any]) -> CohereCall:
 
 
 def _read_content(content: Any, path: str, call: Exchange) -> None:
-    if content is None or isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise wrong_type(path, content, "a string or an array of blocks")
-    for number, block in enumerate(content):
-        if not isinstance(block, dict):
-            raise wrong_type(f"{path}[{number}]", block, "an object")
+    for number, block in blocks(content, path, "a string or an array of blocks"):
         kind = block.get("type", "text")
         if kind == "image_url":
             read_image(block, f"{path}[{number}]", call)
@@ -131,9 +123,7 @@ def _read_embedded(name: str, value: Any, path: str, call: Exchange) -> None:
     if not isinstance(value, str):
         raise wrong_type(path, value, "a string")
     if name == "images":
-        call.images += 1
-        call.has_media = True
-        call.media_bytes += len(value)
+        add_image(call, len(value))
 
 
 def read_rerank(body: dict[str, Any]) -> CohereTexts:

@@ -18,7 +18,7 @@ from gateway.dialects.exchange import (
     read_model,
     wrong_type,
 )
-from gateway.errors import BadRequest
+from gateway.dialects.openai_fields import add_image, blocks, missing, objects
 from metering.usage.reading import tier
 
 LEAST_MAXIMUM = 16
@@ -85,22 +85,18 @@ def _read_input(given: Any, call: ResponsesCall) -> None:
     if given is None:
         if call.fills_context:
             return
-        raise BadRequest(
-            "Missing required parameter: 'input'.", param="input", code="missing_required_parameter"
-        )
+        raise missing("input")
     call.messages = 1
     if isinstance(given, str):
         return
     if not isinstance(given, list):
         raise wrong_type("input", given, "a string or an array")
     call.messages = max(1, len(given))
-    for number, item in enumerate(given):
+    for number, item in objects(given, "input"):
         _read_item(item, f"input[{number}]", call)
 
 
-def _read_item(item: Any, path: str, call: ResponsesCall) -> None:
-    if not isinstance(item, dict):
-        raise wrong_type(path, item, "an object")
+def _read_item(item: dict[str, Any], path: str, call: ResponsesCall) -> None:
     kind = item.get("type", "message")
     if kind == "message":
         _read_content(item.get("content"), f"{path}.content", call)
@@ -116,13 +112,7 @@ def _read_item(item: Any, path: str, call: ResponsesCall) -> None:
 
 
 def _read_content(content: Any, path: str, call: ResponsesCall) -> None:
-    if content is None or isinstance(content, str):
-        return
-    if not isinstance(content, list):
-        raise wrong_type(path, content, "a string or an array")
-    for number, block in enumerate(content):
-        if not isinstance(block, dict):
-            raise wrong_type(f"{path}[{number}]", block, "an object")
+    for number, block in blocks(content, path):
         kind = block.get("type")
         if kind in _TEXTS:
             continue
@@ -130,9 +120,7 @@ def _read_content(content: Any, path: str, call: ResponsesCall) -> None:
             url = block.get("image_url")
             if not isinstance(url, str):
                 raise wrong_type(f"{path}[{number}].image_url", url, "a string")
-            call.images += 1
-            call.has_media = True
-            call.media_bytes += len(url)
+            add_image(call, len(url))
         else:
             call.has_media = True
             call.fills_context = True
@@ -143,9 +131,7 @@ def _read_tools(tools: Any, call: ResponsesCall) -> None:
         return
     if not isinstance(tools, list):
         raise wrong_type("tools", tools, "an array of objects")
-    for number, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise wrong_type(f"tools[{number}]", tool, "an object")
+    for number, tool in objects(tools, "tools"):
         if tool.get("type") not in _OWN_TOOLS:
             call.unbounded = call.unbounded or f"tools[{number}]"
     call.tools += len(tools)
