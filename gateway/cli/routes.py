@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from accounts.key import KeyRecord
 from accounts.keyring import ACCOUNT, KeyNotFound, Keyring
 from accounts.limitbook import LimitBook
 from budgets.limit import Attribution, applies
+from gateway.admission import may_ask_for
 from gateway.app import build_routes
 from gateway.cli.options import common_options
 from gateway.cli.output import config_faults_told, fail, show_json, wide_console
@@ -73,9 +75,11 @@ def explain_route(
     route = build_routes(settings, book).find(model)
     if route is None:
         fail(f"nothing here serves {model!r}")
-    hard, remark = _hard_limits(settings, route, customer, feature, trace, key)
+    asking, hard, remark = _recorded(settings, route, customer, feature, trace, key)
+    if asking is not None and not may_ask_for(asking, model):
+        fail(f"the key {asking.id} may not ask for {model!r}")
     board = _board(settings)
-    names = {target.provider for target in route.targets}
+    names = {target.provider for target in (*route.targets, *route.others)}
     release = version("tollkeeper")
     upstreams = {
         name: build_upstream(name, settings.providers[name], version=release, board=board) for name in names
@@ -84,7 +88,9 @@ def explain_route(
     sample = Sample(prompt_bytes, max_tokens, stream, surface)
     recognised = sticky if route.order == "sticky" else None
     try:
-        spoken, found = explain(route, upstreams, book, sample, sticky=recognised, bounds_money=bool(hard))
+        spoken, found = explain(
+            route, upstreams, book, sample, sticky=recognised, bounds_money=bool(hard), key=asking
+        )
     except BadRequest as error:
         fail(error.message)
     if as_json:
@@ -99,24 +105,24 @@ def _board(settings: Settings) -> HealthBoard:
     return HealthBoard(path if path.is_file() else None)
 
 
-def _hard_limits(
+def _recorded(
     settings: Settings,
     route: Route,
     customer: str | None,
     feature: str | None,
     trace: str | None,
     key: str | None,
-) -> tuple[list[str], str | None]:
-    """(the hard limits on money that such a request counts on, what could not be looked at)."""
+) -> tuple[KeyRecord | None, list[str], str | None]:
+    """(the key, the hard limits on money that such a request counts on, what could not be looked at)."""
     try:
         engine = open_database(settings.server.data_dir / DATABASE, create=False)
     except DatabaseError:
-        return [], "no database here, so limits are not known"
+        return None, [], "no database here, so keys and limits are not known"
     try:
-        key_id = Keyring(engine, None).find(key).id if key is not None else ""
+        asking = None if key is None else Keyring(engine, None).find(key)
         of = Attribution(
             account_id=ACCOUNT,
-            key_id=key_id,
+            key_id="" if asking is None else asking.id,
             customer=customer,
             feature=feature,
             trace_id=trace,
@@ -132,7 +138,7 @@ def _hard_limits(
     finally:
         engine.dispose()
     remark = None if key is not None else "limits of keys are not looked at without --key"
-    return [f"{limit.scope} {limit.scope_id} {limit.window}" for limit in hard], remark
+    return asking, [f"{limit.scope} {limit.scope_id} {limit.window}" for limit in hard], remark
 
 
 def _document(route: Route, hard: list[str], found: list[Explained]) -> dict[str, object]:

@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 from time import time
 
+from accounts.key import KeyRecord
 from accounts.keyring import ACCOUNT
+from gateway.admission import may_serve
 from gateway.dialects import SURFACES, Exchange
 from gateway.forwarding.candidates import Candidate, place, speaking, worked_out
 from gateway.forwarding.questions import ASKABLE, Asked, question
@@ -58,10 +60,12 @@ def explain(
     *,
     sticky: str | None,
     bounds_money: bool,
+    key: KeyRecord | None = None,
 ) -> tuple[str, list[Explained]]:
     """The surface, and every target of the route in the order in which such a request would try them.
 
-    `bounds_money`: a hard limit on money applies. Nothing is claimed: trials are left to real requests.
+    `bounds_money`: a hard limit on money applies. `key`: whose list of models counts. Nothing is claimed:
+    trials are left to real requests.
     BadRequest where no target speaks the sample's dialect.
     """
     call = _spoken(sample.calls(route.alias), route, upstreams)
@@ -72,11 +76,15 @@ def explain(
     position = 0
     for n in placing.placed:
         candidate = found[n]
-        over = bounds_money and candidate.ceiling is None
+        barred = key is not None and not may_serve(key, candidate.target)
+        unpriced = bounds_money and candidate.ceiling is None
+        over = barred or unpriced
         position += not over
         reasons = [_rank(route, candidate, placing.ranks[n], sticky, stream=call.stream)]
         reasons += _standing(candidate, placing.states[n])
-        if over:
+        if barred:
+            reasons.append("passed over: the key may not use it")
+        if unpriced:
             reasons.append("passed over: its price is not known, and a hard budget applies")
         lines.append(
             Explained(

@@ -130,6 +130,13 @@ routes:
 """
 
 
+OFFERED_TWICE = """
+providers:
+  reseller: {base_url: "https://reseller.example/v1", prices: anthropic}
+  claude: {preset: anthropic, base_url: "https://claude.example/v1", api_key: x}
+"""
+
+
 def explained(run: Run, *words: str) -> dict[str, Any]:
     Path("config.yaml").write_text(DIALECTS)
     done = run("routes", "explain", *words, "--json")
@@ -147,6 +154,31 @@ def test_targets_that_do_not_speak_the_dialect_are_passed_over(run: Run) -> None
     order = ["claude/claude-haiku-4-5", "vertex/claude-haiku-4-5", "one/gpt-4o"]
     assert order_of(messages) == order
     assert [each["position"] for each in messages["targets"]] == [1, 2, None]
+
+
+def test_targets_that_a_key_may_not_use_are_passed_over(run: Run, serving: Any) -> None:
+    made = run("keys", "create", "--name", "app", "--models", "vertex/*", "--routes", "mixed")
+    assert made.exit_code == 0, made.stderr
+    barred = "passed over: the key may not use it"
+    for stream in ((), ("--stream",)):
+        found = explained(run, "mixed", "--surface", "messages", "--key", "app", *stream)["targets"]
+        assert [each["position"] for each in found] == [None, 1, None]
+        assert [barred in each["reasons"] for each in found] == [True, False, False]
+    chat = explained(run, "mixed", "--key", "app")["targets"]
+    assert [each["position"] for each in chat] == [None, None, None]
+    assert barred in chat[0]["reasons"]
+    refused = run("routes", "explain", "claude/claude-haiku-4-5", "--key", "app")
+    assert refused.exit_code == 1
+    assert "may not ask for 'claude/claude-haiku-4-5'" in refused.stderr
+
+
+def test_a_model_that_a_later_provider_serves_in_the_dialect_is_explained_there(run: Run) -> None:
+    Path("config.yaml").write_text(OFFERED_TWICE)
+    for surface, served in (("chat.completions", "reseller"), ("messages", "claude")):
+        done = run("routes", "explain", "claude-haiku-4-5", "--surface", surface, "--json")
+        assert done.exit_code == 0, done.stderr
+        found = orjson.loads(done.stdout)["targets"][0]
+        assert (found["target"], found["position"]) == (f"{served}/claude-haiku-4-5", 1)
 
 
 def test_a_model_is_explained_in_a_dialect_that_its_provider_speaks(run: Run) -> None:
