@@ -1,4 +1,4 @@
-"""Where an answer is kept is noted beside its request's close: neither waits for the other or is lost by it."""
+"""Where an answer is kept is noted beside its request's close: neither waits for the other, or loses it."""
 
 from __future__ import annotations
 
