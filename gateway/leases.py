@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from budgets.ledger import LedgerUnavailable
-from budgets.names import names_on
+from budgets.names import all_shards, names_on
 from gateway.healing.recent_closes import RecentCloses
 from gateway.parts import Parts
 from gateway.request import Request
@@ -67,6 +67,7 @@ class Leases:
         """Renew the leases of all running requests, and tell what may have been forgotten, for ever."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._heartbeat_s
+        await self._meet()
         while True:
             await asyncio.sleep(min(LOOK_S, max(0.0, due - loop.time())))
             try:
@@ -88,6 +89,18 @@ class Leases:
                         "heartbeat_failed", error=str(error), open_requests=len(self._parts.running)
                     )
                 due = loop.time() + LOOK_S
+
+    async def _meet(self) -> None:
+        """Learn the epochs of all shards that are whole, before anything of ours has ended on them.
+
+        On a shard that is met later, what ended before it was first looked at is told again: for all that is
+        known, it may have been lost in between.
+        """
+        shards = all_shards()
+        epochs = await asyncio.gather(*map(self._epoch_of, shards), return_exceptions=True)
+        for shard, epoch in zip(shards, epochs, strict=True):
+            if isinstance(epoch, tuple) and epoch[0] is not None:
+                self._epochs[shard] = epoch
 
     async def _look(self) -> dict[str, Epoch]:
         """The epoch of every shard on which something of ours runs or has ended lately."""

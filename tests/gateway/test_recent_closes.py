@@ -17,7 +17,7 @@ from budgets.hold import Settled
 from budgets.ledger import Closed, Lease, LedgerUnavailable
 from gateway.closer import Closer
 from gateway.healing.recent_closes import RecentCloses
-from gateway.leases import LOOK_S, Leases, epochs_by
+from gateway.leases import LOOK_S, Epoch, Leases, epochs_by
 from gateway.metrics import Metrics
 from metering.eventstore import EventStore
 from tests.budgets.bookkeeping import Books
@@ -179,6 +179,44 @@ async def test_their_number_and_size_are_bounded(worker: Worker, bound: dict[str
     few.world.redis.flushall()
     assert 2 <= await few.recent.tell_again(leases[0].shard) <= 4
     assert few.ids()[-1] == leases[-1].request_id
+
+
+async def test_a_worker_that_begins_on_a_whole_ledger_tells_nothing_twice(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, again, looks = worker.world, 0, 0
+    world.limit(10_000)
+    close, epoch_of = world.ledger.close, worker.leases._epoch_of
+
+    async def counted(*words: Any, **more: Any) -> Closed:
+        nonlocal again
+        again += more.get("again", False)
+        return await close(*words, **more)
+
+    async def looked(shard: str) -> Epoch:
+        nonlocal looks
+        looks += shard == world.names.shard
+        return await epoch_of(shard)
+
+    monkeypatch.setattr(world.ledger, "close", counted)
+    monkeypatch.setattr(worker.leases, "_epoch_of", looked)
+    keeping = asyncio.create_task(worker.leases.keep())
+    try:
+        await asyncio.sleep(0)  # its task is the elder one, as in a worker
+        for _ in range(3):
+            await worker.spend(1)
+        async with asyncio.timeout(60):
+            before = looks
+            while looks < before + 2:
+                await asyncio.sleep(0.02)
+            assert again == 0
+            world.redis.flushall()
+            while len(worker.ids()) < 3:
+                await asyncio.sleep(0.02)
+        assert again == 3
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
 
 
 @pytest.mark.wide
