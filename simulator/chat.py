@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simulator import directive as directives
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, missing, unknown_model, wrong_type
 from simulator.models import KNOWN, Model
 from simulator.prompt import Prompt, read_prompt
@@ -200,8 +199,4 @@ def _tool(body: dict[str, Any], prompt: Prompt) -> Tool | None:
 
 
 def _directive(body: dict[str, Any], prompt: Prompt) -> Directive:
-    wished = directives.find(prompt.last_user) or ""
-    more = (body.get("metadata") or {}).get("simulate")
-    if isinstance(more, str):
-        wished = f"{wished} {directives.find(more) or more}"
-    return directives.parse(wished.strip()) if wished.strip() else NONE
+    return wished(prompt.last_user, (body.get("metadata") or {}).get("simulate"))

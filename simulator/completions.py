@@ -14,12 +14,11 @@ from zlib import crc32
 
 import orjson
 
-from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
 from simulator.chat_events import DONE
 from simulator.dialect import Asked, Said, Stream, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, wrong_type
 from simulator.events import Event, told
 from simulator.models import Model, Rates
@@ -139,12 +138,8 @@ def _prompts(given: Any) -> tuple[list[list[str]], str]:
 
 
 def _directive(body: dict[str, Any], prompt: str) -> Directive:
-    wished = directives.find(prompt) or ""
     metadata = body.get("metadata")
-    more = metadata.get("simulate") if isinstance(metadata, dict) else None
-    if isinstance(more, str):
-        wished = f"{wished} {directives.find(more) or more}"
-    return directives.parse(wished.strip()) if wished.strip() else NONE
+    return wished(prompt, metadata.get("simulate") if isinstance(metadata, dict) else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,14 @@ def find(text: str) -> str | None:
     return " ".join(part.strip() for part in found) if found else None
 
 
+def wished(text: str, more: Any = None) -> Directive:
+    """What a text asks for; `more` is a request's own field for it, which needs no brackets."""
+    words = find(text) or ""
+    if isinstance(more, str):
+        words = f"{words} {find(more) or more}"
+    return parse(words.strip()) if words.strip() else NONE
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Directive:
     """Read the words between `[[simulate:` and `]]`. Raises Refusal naming the word that is wrong."""

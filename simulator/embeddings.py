@@ -16,11 +16,10 @@ from typing import Any
 
 import orjson
 
-from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
 from simulator.dialect import Asked, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, missing, wrong_type
 from simulator.models import Model
 from simulator.wire import Reply
@@ -96,14 +95,13 @@ def read_embedding(body: dict[str, Any], *, may_direct: bool) -> EmbeddingCall:
             )
     if sum(sizes) > TOKENS_MAX:
         raise Refusal(400, f"Invalid 'input': maximum request size is {TOKENS_MAX} tokens.", param="input")
-    wished = directives.find(texts[-1].decode()) if may_direct else None
     return EmbeddingCall(
         model=model,
         inputs=texts,
         prompt_tokens=sum(sizes),
         dimensions=dimensions,
         as_base64=form == "base64",
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(texts[-1].decode()) if may_direct else NONE,
     )
 
 

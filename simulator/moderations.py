@@ -10,11 +10,10 @@ from typing import Any
 
 import orjson
 
-from simulator import directive as directives
 from simulator import tokens
 from simulator.chat import read_model
 from simulator.dialect import Asked, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, missing, wrong_type
 from simulator.models import Model
 from simulator.wire import Reply
@@ -73,12 +72,11 @@ def read_moderation(body: dict[str, Any], *, may_direct: bool) -> ModerationCall
         # Parts are one thing to look at, with one result.
         parts = [_part(part, f"input[{number}]") for number, part in enumerate(given)]
         inputs = [([kind for kind, _ in parts], " ".join(text for _, text in parts))]
-    wished = directives.find(inputs[-1][1]) if may_direct else None
     return ModerationCall(
         model=model,
         inputs=inputs,
         prompt_tokens=sum(tokens.count(text) for _, text in inputs),
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(inputs[-1][1]) if may_direct else NONE,
     )
 
 

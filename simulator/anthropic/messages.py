@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simulator import directive as directives
 from simulator.anthropic.dialect import checked, wrong
 from simulator.anthropic.models import CLAUDES, Claude
 from simulator.anthropic.prompt import Blocks, read_blocks
 from simulator.chat import Tool
 from simulator.dialect import Asked
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 
 FIELDS = frozenset((
@@ -229,8 +228,4 @@ def _must_think_first(messages: list[Any]) -> None:
 
 
 def _directive(body: dict[str, Any], blocks: Blocks) -> Directive:
-    wished = directives.find(blocks.prompt.last_user) or ""
-    more = (body.get("metadata") or {}).get("simulate")
-    if isinstance(more, str):
-        wished = f"{wished} {directives.find(more) or more}"
-    return directives.parse(wished.strip()) if wished.strip() else NONE
+    return wished(blocks.prompt.last_user, (body.get("metadata") or {}).get("simulate"))

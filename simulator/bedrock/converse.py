@@ -8,7 +8,6 @@ from zlib import crc32
 
 import orjson
 
-from simulator import directive as directives
 from simulator import schema, tokens
 from simulator.bedrock.cache import Cached, PointCache
 from simulator.bedrock.events import SIGNATURE, events
@@ -16,7 +15,7 @@ from simulator.bedrock.frames import EVENT_STREAM
 from simulator.bedrock.models import KNOWN, nature_of, read_model
 from simulator.bedrock.prompt import Conversation, read_conversation
 from simulator.dialect import Asked, Said, Stream, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import Model
 from simulator.prompt import Prompt
@@ -135,7 +134,6 @@ def read_converse(asked: Asked) -> ConverseCall:
     body = asked.body
     model = read_model(asked.names["model"])
     said = read_conversation(body, model)
-    wished = directives.find(said.prompt.last_user) if asked.may_direct else None
     shape = ((body.get("outputConfig") or {}).get("textFormat") or {}).get("structure") or {}
     wanted = (shape.get("jsonSchema") or {}).get("schema")
     maximum = (body.get("inferenceConfig") or {}).get("maxTokens")
@@ -154,7 +152,7 @@ def read_converse(asked: Asked) -> ConverseCall:
         thinking=_thinking(body, model),
         tool=_tool(body, said.prompt),
         schema=None if wanted is None else orjson.loads(wanted),
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(said.prompt.last_user) if asked.may_direct else NONE,
     )
 
 

@@ -8,14 +8,13 @@ from zlib import crc32
 
 import orjson
 
-from simulator import directive as directives
 from simulator import schema, tokens
 from simulator.cache import PromptCache
 from simulator.cohere.events import events
 from simulator.cohere.models import KNOWN, read_model
 from simulator.cohere.prompt import PREAMBLE, read_prompt
 from simulator.dialect import Asked, Said, Stream, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import Model
 from simulator.prompt import Prompt
@@ -110,7 +109,6 @@ def read_chat(asked: Asked) -> CohereCall:
     shape = body.get("response_format") or {}
     if body.get("tools") and shape.get("type") == "json_object":
         raise Refusal(400, "invalid request: cannot specify both response_format json_object and tools")
-    wished = directives.find(prompt.last_user) if asked.may_direct else None
     return CohereCall(
         model=model,
         prompt=prompt,
@@ -119,7 +117,7 @@ def read_chat(asked: Asked) -> CohereCall:
         tool=_tool(body, prompt),
         json=shape.get("type") == "json_object",
         schema=shape.get("json_schema") or shape.get("schema"),
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(prompt.last_user) if asked.may_direct else NONE,
     )
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 import orjson
 
-from simulator import directive as directives
 from simulator import tokens
 from simulator.cohere.models import KNOWN, PER_IMAGE_TOKEN, read_model
 from simulator.dialect import Asked, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import Model
 from simulator.wire import Reply
@@ -82,7 +81,6 @@ def read_embed(asked: Asked) -> EmbedCall:
     sizes = [tokens.count(text) for text in texts]
     if body.get("truncate") == "NONE" and max(sizes, default=0) > model.context:
         raise Refusal(400, f"invalid request: a text is longer than {model.context} tokens")
-    wished = directives.find(texts[-1]) if texts and asked.may_direct else None
     return EmbedCall(
         model=model,
         inputs=inputs,
@@ -91,7 +89,7 @@ def read_embed(asked: Asked) -> EmbedCall:
         text_tokens=sum(min(size, model.context) for size in sizes),
         dimensions=dimensions,
         types=list(types),
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(texts[-1]) if texts and asked.may_direct else NONE,
     )
 
 

@@ -12,11 +12,10 @@ from zlib import crc32
 
 import orjson
 
-from simulator import directive as directives
 from simulator import tokens
 from simulator.cohere.models import DOCUMENTS_PER_SEARCH, KNOWN, PER_SEARCH, TOKENS_PER_DOCUMENT, read_model
 from simulator.dialect import Asked, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import FREE, Model
 from simulator.wire import Reply
@@ -78,7 +77,6 @@ def read_rerank(asked: Asked) -> RerankCall:
     if of_query > QUERY_MAX:
         raise Refusal(400, f"invalid request: the query is longer than {QUERY_MAX} tokens")
     parts = sum(min(most_parts, parts_of(min(longest, tokens.count(text)), of_query)) for text in documents)
-    wished = directives.find(query) if asked.may_direct else None
     return RerankCall(
         model=model,
         version=version,
@@ -87,7 +85,7 @@ def read_rerank(asked: Asked) -> RerankCall:
         shown=_shown(given) if version == "1" and body.get("return_documents") else None,
         top=min(len(documents), top or len(documents)),
         searches=-(-parts // DOCUMENTS_PER_SEARCH),
-        directive=directives.parse(wished) if wished else NONE,
+        directive=wished(query) if asked.may_direct else NONE,
     )
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from simulator import tokens
 from simulator.dialect import Asked, Whole
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.embeddings import vector
 from simulator.gemini.dialect import JSON, part, unknown_model, wrong
-from simulator.gemini.generate import wished
 from simulator.gemini.models import GEMINIS
 from simulator.models import Model
 from simulator.wire import Reply

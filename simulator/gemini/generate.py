@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from simulator import directive as directives
 from simulator.chat import Tool
 from simulator.dialect import Asked
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.gemini.dialect import Google, part, unknown_model, wrong
 from simulator.gemini.models import GEMINIS, Gemini
 from simulator.gemini.prompt import Said, read_said
@@ -83,12 +82,6 @@ def read_generate(asked: Asked) -> GenerateCall:
         may_search=any(part(tool, "googleSearch") is not None for tool in tools),
         directive=wished(said.prompt.last_user) if asked.may_direct else NONE,
     )
-
-
-def wished(text: str) -> Directive:
-    """The directive in a text."""
-    words = directives.find(text)
-    return directives.parse(words) if words else NONE
 
 
 def lowered(schema: Any) -> Any:

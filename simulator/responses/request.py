@@ -7,9 +7,8 @@ from typing import Any
 
 import orjson
 
-from simulator import directive as directives
 from simulator.chat import EFFORT, TIERS, Tool
-from simulator.directive import NONE, Directive
+from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, missing, wrong_type
 from simulator.models import KNOWN, Model
 from simulator.prompt import PER_ANSWER, PER_MESSAGE, Prompt
@@ -270,8 +269,4 @@ def _unknown(param: str, value: object, known: tuple[str, ...]) -> Refusal:
 
 
 def _directive(body: dict[str, Any], prompt: Prompt) -> Directive:
-    wished = directives.find(prompt.last_user) or ""
-    more = (body.get("metadata") or {}).get("simulate")
-    if isinstance(more, str):
-        wished = f"{wished} {directives.find(more) or more}"
-    return directives.parse(wished.strip()) if wished.strip() else NONE
+    return wished(prompt.last_user, (body.get("metadata") or {}).get("simulate"))
