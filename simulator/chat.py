@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.directive import NONE, Directive, wished
-from simulator.errors import Refusal, missing, unknown_model, wrong_type
+from simulator.errors import Refusal, missing, unknown_model, unknown_value, wrong_type
 from simulator.models import KNOWN, Model
 from simulator.prompt import Prompt, read_prompt
 
@@ -84,12 +84,7 @@ def read_chat(body: dict[str, Any], *, may_direct: bool) -> ChatCall:
         )
     tier = body.get("service_tier") or "auto"
     if tier not in TIERS:
-        raise Refusal(
-            400,
-            f"Invalid value: '{tier}'. Supported values are: {', '.join(repr(name) for name in TIERS)}.",
-            code="invalid_value",
-            param="service_tier",
-        )
+        raise unknown_value("service_tier", tier, TIERS)
     maximum = _maximum(body, model)
     prompt = read_prompt(body, model)
     if prompt.total > model.context:
@@ -136,14 +131,20 @@ def _maximum(body: dict[str, Any], model: Model) -> int | None:
             param="max_tokens",
         )
     name, value = ("max_completion_tokens", new) if old is None else ("max_tokens", old)
+    return checked_maximum(name, value, model)
+
+
+def checked_maximum(name: str, value: Any, model: Model, *, least: int = 1) -> int | None:
+    """The value of a field that bounds the output. Raises Refusal on what the model does not allow."""
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong_type(name, "an integer", value)
-    if value < 1:
+    if value < least:
         raise Refusal(
             400,
-            f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {value} instead.",
+            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} "
+            "instead.",
             code="integer_below_min_value",
             param=name,
         )
@@ -163,12 +164,7 @@ def _effort(body: dict[str, Any], model: Model) -> int:
         return 0
     effort = body.get("reasoning_effort") or "medium"
     if effort not in EFFORT:
-        raise Refusal(
-            400,
-            f"Invalid value: '{effort}'. Supported values are: {', '.join(repr(name) for name in EFFORT)}.",
-            code="invalid_value",
-            param="reasoning_effort",
-        )
+        raise unknown_value("reasoning_effort", effort, EFFORT)
     return EFFORT[effort]
 
 

@@ -5,6 +5,8 @@ Messages, types and codes are OpenAI's, so that official SDKs raise their own cl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import orjson
 
 KINDS: dict[int, tuple[str, str | None, str]] = {
@@ -72,6 +74,16 @@ def wrong_type(param: str, expected: str, value: object) -> Refusal:
         400,
         f"Invalid type for '{param}': expected {expected}, but got {found} instead.",
         code="invalid_type",
+        param=param,
+    )
+
+
+def unknown_value(param: str, value: object, known: Iterable[str]) -> Refusal:
+    """A field holds none of the values that it may have."""
+    return Refusal(
+        400,
+        f"Invalid value: '{value}'. Supported values are: {', '.join(map(repr, known))}.",
+        code="invalid_value",
         param=param,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from simulator import tokens
-from simulator.errors import Refusal, missing, wrong_type
+from simulator.errors import Refusal, missing, unknown_value, wrong_type
 from simulator.models import Model
 
 PER_MESSAGE = 4
@@ -80,12 +80,7 @@ def _read_message(prompt: Prompt, message: Any, model: Model, where: str) -> Non
     if role is None:
         raise missing(f"{where}.role")
     if role not in ROLES:
-        raise Refusal(
-            400,
-            f"Invalid value: '{role}'. Supported values are: {', '.join(repr(name) for name in ROLES)}.",
-            code="invalid_value",
-            param=f"{where}.role",
-        )
+        raise unknown_value(f"{where}.role", role, ROLES)
     content = message.get("content")
     if content is None and role != "assistant":
         raise wrong_type(f"{where}.content", "a string or an array of objects", None)

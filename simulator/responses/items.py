@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from simulator.errors import Refusal, missing, wrong_type
+from simulator.errors import Refusal, missing, unknown_value, wrong_type
 from simulator.models import Model
 from simulator.prompt import PER_MESSAGE, Prompt
 
@@ -79,12 +79,7 @@ def _add(prompt: Prompt, item: dict[str, Any], model: Model, where: str) -> None
 def _add_message(prompt: Prompt, item: dict[str, Any], model: Model, where: str) -> None:
     role = item.get("role")
     if role not in ROLES:
-        raise Refusal(
-            400,
-            f"Invalid value: '{role}'. Supported values are: {', '.join(repr(name) for name in ROLES)}.",
-            code="invalid_value",
-            param=f"{where}.role",
-        )
+        raise unknown_value(f"{where}.role", role, ROLES)
     content = item.get("content")
     if isinstance(content, str):
         content = [{"type": "input_text", "text": content}]

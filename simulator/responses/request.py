@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from simulator.chat import EFFORT, TIERS, Tool
+from simulator.chat import EFFORT, TIERS, Tool, checked_maximum
 from simulator.directive import NONE, Directive, wished
-from simulator.errors import Refusal, missing, wrong_type
+from simulator.errors import Refusal, missing, unknown_value, wrong_type
 from simulator.models import KNOWN, Model
 from simulator.prompt import PER_ANSWER, PER_MESSAGE, Prompt
 from simulator.responses.items import add_items
@@ -75,7 +75,7 @@ def read_response(body: dict[str, Any], context: list[dict[str, Any]], *, may_di
         raise missing("input")
     tier = body.get("service_tier") or "auto"
     if tier not in TIERS:
-        raise _unknown("service_tier", tier, TIERS)
+        raise unknown_value("service_tier", tier, TIERS)
     prompt = _prompt(body, context, model)
     shape = (body.get("text") or {}).get("format") or {}
     reasoning = body.get("reasoning") or {}
@@ -90,7 +90,9 @@ def read_response(body: dict[str, Any], context: list[dict[str, Any]], *, may_di
         obfuscate=(body.get("stream_options") or {}).get("include_obfuscation") is not False,
         background=background,
         store=body.get("store") is not False or background,
-        maximum=_maximum(body, model),
+        maximum=checked_maximum(
+            "max_output_tokens", body.get("max_output_tokens"), model, least=LEAST_MAXIMUM
+        ),
         tier=tier,
         effort=_effort(reasoning, model),
         summarize=reasoning.get("summary") is not None,
@@ -144,32 +146,6 @@ def _prompt(body: dict[str, Any], context: list[dict[str, Any]], model: Model) -
     return prompt
 
 
-def _maximum(body: dict[str, Any], model: Model) -> int | None:
-    name = "max_output_tokens"
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_type(name, "an integer", value)
-    if value < LEAST_MAXIMUM:
-        raise Refusal(
-            400,
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {LEAST_MAXIMUM}, but got "
-            f"{value} instead.",
-            code="integer_below_min_value",
-            param=name,
-        )
-    if value > model.max_output:
-        raise Refusal(
-            400,
-            f"{name} is too large: {value}. This model supports at most {model.max_output} completion "
-            f"tokens, whereas you provided {value}.",
-            code="invalid_value",
-            param=name,
-        )
-    return value
-
-
 def _effort(reasoning: dict[str, Any], model: Model) -> int:
     effort = reasoning.get("effort")
     if not model.reasoning:
@@ -183,7 +159,7 @@ def _effort(reasoning: dict[str, Any], model: Model) -> int:
         return 0
     effort = effort or "medium"
     if effort not in EFFORT:
-        raise _unknown("reasoning.effort", effort, tuple(EFFORT))
+        raise unknown_value("reasoning.effort", effort, EFFORT)
     return EFFORT[effort]
 
 
@@ -206,7 +182,7 @@ def _tool(body: dict[str, Any], prompt: Prompt) -> Tool | None:
         elif kind == "function":
             raise missing(f"tools[{number}].name")
         elif kind not in SEARCH_TOOLS:
-            raise _unknown(f"tools[{number}].type", kind, ("function", *SEARCH_TOOLS))
+            raise unknown_value(f"tools[{number}].type", kind, ("function", *SEARCH_TOOLS))
     choice = body.get("tool_choice") or "auto"
     if isinstance(choice, dict) and choice.get("type") in SEARCH_TOOLS:
         return None
@@ -221,7 +197,7 @@ def _tool(body: dict[str, Any], prompt: Prompt) -> Tool | None:
             param="tool_choice",
         )
     if choice not in ("auto", "none", "required"):
-        raise _unknown("tool_choice", choice, ("none", "auto", "required"))
+        raise unknown_value("tool_choice", choice, ("none", "auto", "required"))
     if not functions or choice == "none" or (choice == "auto" and prompt.ends_with_tool):
         return None
     return Tool(functions[0]["name"], functions[0].get("parameters") or {}, named=False)
@@ -257,15 +233,6 @@ def _echo(body: dict[str, Any], model: Model) -> dict[str, Any]:
         "truncation": body.get("truncation") or "disabled",
         "user": body.get("user"),
     }
-
-
-def _unknown(param: str, value: object, known: tuple[str, ...]) -> Refusal:
-    return Refusal(
-        400,
-        f"Invalid value: '{value}'. Supported values are: {', '.join(repr(name) for name in known)}.",
-        code="invalid_value",
-        param=param,
-    )
 
 
 def _directive(body: dict[str, Any], prompt: Prompt) -> Directive:
