@@ -132,7 +132,7 @@ class Invoke(Bedrock):
 
     name = "bedrock.invoke"
     # Chunks are encoded: what is searched for in them never stands there, so the first and the last are read.
-    usage_mark: ClassVar[re.Pattern[bytes]] = re.compile(rb"(?!)")
+    usage_mark: ClassVar[re.Pattern[bytes] | None] = None
     interim_usage: ClassVar[bool] = True
 
     def event(self, name: str, payload: dict[str, Any]) -> dict[str, Any] | None:

@@ -32,17 +32,17 @@ class Dialect:
     Streams: `last_boundary` finds where the last whole event of some bytes ends, `events` divides them,
     `event_data` gives what an event carries; `in_lines` where empty lines divide them. Events longer than
     `event_bytes_max` pass without being understood. `takes_comments`: its SDKs pass over comments between
-    events. `usage_mark` stands in every event that may tell usage. `last_usage`: what stands in the many
-    events that repeat cumulative figures, of which only the last one is read. `interim_usage`: figures before
-    the end are not the final ones; `final_with_reason`: those beside the reason to stop are, and no others.
-    `error_mark` stands in every event that tells an error.
+    events. `usage_mark` stands in every event that may tell usage; None where no search would find it.
+    `last_usage`: what stands in the many events that repeat cumulative figures, of which only the last one is
+    read. `interim_usage`: figures before the end are not the final ones; `final_with_reason`: those beside
+    the reason to stop are, and no others. `error_mark` stands in every event that tells an error.
 
     Heads: `passes` are the headers of a client's request that go to the provider; `id_header` is where this
     dialect's SDKs look for the request's id; `stream_type` what a streamed answer's content-type is.
     """
 
     name: ClassVar[str]
-    usage_mark: ClassVar[re.Pattern[bytes]]
+    usage_mark: ClassVar[re.Pattern[bytes] | None]
     last_usage: ClassVar[bytes | None] = None
     interim_usage: ClassVar[bool] = False
     final_with_reason: ClassVar[bool] = False

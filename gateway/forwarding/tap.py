@@ -8,6 +8,7 @@ events once it has, and its text only if it is needed (no usage came, or JSON wa
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -69,7 +70,7 @@ class StreamTap:
         self._dialect = dialect = surface.dialect
         # Bound once: each of these is asked for every read.
         self._boundary = dialect.last_boundary
-        self._find_usage = dialect.usage_mark.search
+        self._find_usage = None if dialect.usage_mark is None else dialect.usage_mark.search
         self._last_usage = dialect.last_usage
         self._read_usage = surface.read
         self._strip = strip_usage
@@ -169,17 +170,18 @@ class StreamTap:
     def _pass(self, block: bytes) -> bytes:
         if self._looked < LOOKS_MAX:
             self._look(block)
-        usage = self._find_usage(block)
-        if usage is not None:
-            block = self._inspect(block, usage.start())
-        if self._last_usage is not None and self._last_usage in block:
+        if self._find_usage is not None and (usage := self._find_usage(block)) is not None:
+            block = self._inspect(block, usage)
+        # From the end: usage stands behind what was said.
+        if self._last_usage is not None and block.rfind(self._last_usage) >= 0:
             self._marked = block
-        self._passed_bytes += len(block)
-        if len(block) > KEPT_EVENT_BYTES_MAX:
+        size = len(block)
+        self._passed_bytes += size
+        if size > KEPT_EVENT_BYTES_MAX:
             return block
         self._kept.append(block)
-        self._kept_bytes += len(block)
-        if self._kept_bytes > PACK_BYTES:
+        self._kept_bytes = kept_bytes = self._kept_bytes + size
+        if kept_bytes > PACK_BYTES:
             self._pack()
         return block
 
@@ -204,19 +206,19 @@ class StreamTap:
             if self._looked >= LOOKS_MAX:
                 return
 
-    def _inspect(self, block: bytes, first: int) -> bytes:
+    def _inspect(self, block: bytes, first: re.Match[bytes]) -> bytes:
         """Read usage; leave out the usage event that only we asked for.
 
         A read may bring a hundred events of which one matters: where they are lines, those that end before
         `first`, where usage is mentioned first, pass as they are.
         """
         dialect = self._dialect
-        before = -1 if b"\r" in block or not dialect.in_lines else block.rfind(b"\n\n", 0, first)
+        before = -1 if b"\r" in block or not dialect.in_lines else block.rfind(b"\n\n", 0, first.start())
         start = before + 2 if before >= 0 else 0
         passed: list[bytes] = [block[:start]]
         for event in dialect.events(block[start:]):
             data = dialect.event_data(event)
-            document = dialect.document(data) if data and dialect.usage_mark.search(data) else None
+            document = dialect.document(data) if data and first.re.search(data) else None
             if document is not None:
                 self._note(document)
                 # The last event may be too long to be among those that `conclude` reads.
