@@ -9,18 +9,18 @@ from zlib import crc32
 
 import orjson
 
-from simulator import schema, tokens
-from simulator.cache import PromptCache
+from simulator import tokens
+from simulator.cache import seen_before
 from simulator.chat import ChatCall, read_chat
 from simulator.chat_events import events
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator.dialect import Asked, Said, Stream, whole
 from simulator.directive import Directive
 from simulator.models import KNOWN, Model, Rates
-from simulator.wire import Reply
+from simulator.pieces import Pieces, any_json, cut, example
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Pieces):
     """A whole answer, decided before its first byte leaves. Every piece is one token.
 
     `pieces` are the text, or the tool's arguments when `tool` is its name; the name's own pieces are
@@ -44,21 +44,6 @@ class Answer:
     def rates(self) -> Rates:
         """What the served model costs at the served tier."""
         return self.model.tiers[self.tier]
-
-    @property
-    def visible(self) -> int:
-        """Output tokens that can be seen."""
-        return self.name_tokens + len(self.pieces)
-
-    @property
-    def completion_tokens(self) -> int:
-        """Output tokens that are paid for."""
-        return self.reasoning + self.visible
-
-    @property
-    def hidden(self) -> int:
-        """Output tokens that are never seen."""
-        return self.reasoning
 
     @property
     def call_id(self) -> str:
@@ -125,11 +110,9 @@ def compose(
     maximum = min(call.model.max_output, call.model.context - call.prompt.total)
     if call.maximum is not None:
         maximum = min(maximum, call.maximum)
-    if not wish.ignore_max and reasoning + name_tokens + len(pieces) > maximum:
+    if not wish.ignore_max and (left := cut(maximum, reasoning, name_tokens, pieces)) is not None:
         finish = "length"
-        reasoning = min(reasoning, maximum)
-        name_tokens = min(name_tokens, maximum - reasoning)
-        pieces = pieces[: maximum - reasoning - name_tokens]
+        reasoning, name_tokens, pieces = left
     known = cached if wish.cached is None else min(wish.cached, call.prompt.total)
     return Answer(
         id=answer_id,
@@ -151,19 +134,14 @@ def _said(call: ChatCall, wanted: int) -> tuple[list[str], int, str]:
     """The pieces before any maximum, the tokens of the tool's name, and the reason to end."""
     seed = crc32(call.prompt.last_user.encode())
     if call.tool is not None:
-        arguments = orjson.dumps(schema.example(call.tool.parameters)).decode()
         # OpenAI ends with "stop" when the request named the function, with "tool_calls" otherwise.
-        return (
-            tokens.split(arguments),
-            tokens.count(call.tool.name),
-            "stop" if call.tool.named else "tool_calls",
-        )
+        finish = "stop" if call.tool.named else "tool_calls"
+        return example(call.tool.parameters), tokens.count(call.tool.name), finish
     if not call.json:
         return tokens.words(wanted, seed), 0, "stop"
     if call.schema is not None:
-        return tokens.split(orjson.dumps(schema.example(call.schema)).decode()), 0, "stop"
-    head, tail = tokens.split('{"answer":"'), tokens.split('"}')
-    return [*head, *tokens.words(wanted - len(head) - len(tail), seed), *tail], 0, "stop"
+        return example(call.schema), 0, "stop"
+    return any_json(wanted, seed), 0, "stop"
 
 
 def read_chat_call(asked: Asked) -> ChatCall:
@@ -178,16 +156,14 @@ def say_chat(asked: Asked, call: ChatCall, wish: Directive) -> Said:
         wish,
         answer_id=f"chatcmpl-{asked.request_id[-28:]}",
         created=int(time.time()),
-        cached=asked.memory.of(PromptCache).lookup(call.prompt, f"{asked.credential} {call.model.id}"),
+        cached=seen_before(asked, call.prompt, call.model),
         tokens_wanted=asked.tokens,
     )
     asked.charge.begin(
         answer.name, answer.rates, answer.prompt_tokens, tier=answer.tier, cached=answer.cached
     )
-    fault = asked.dialect.fault(asked.request_id)
     if call.stream:
+        fault = asked.dialect.fault(asked.request_id)
         told = events(answer, wish, include_usage=call.include_usage, obfuscate=call.obfuscate, fault=fault)
         return Stream(told, answer)
-    if wish.error_in_stream is not None:
-        return Whole(Reply(200, fault), answer)
-    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)
+    return whole(asked, answer, wish)

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from hashlib import blake2b
 from itertools import islice
 
+from simulator.dialect import Asked
+from simulator.models import Model
 from simulator.prompt import Prompt
 
 SHORTEST = 1_024
@@ -48,3 +50,8 @@ class PromptCache:
     def clear(self) -> None:
         """Forget every prefix."""
         self._seen.clear()
+
+
+def seen_before(asked: Asked, prompt: Prompt, model: Model) -> int:
+    """Tokens of the prompt that were seen before, with this credential and by this model; remembers it."""
+    return asked.memory.of(PromptCache).lookup(prompt, f"{asked.credential} {model.id}")

@@ -17,12 +17,11 @@ import orjson
 from simulator import tokens
 from simulator.chat import read_model
 from simulator.chat_events import DONE
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator.dialect import Asked, Said, Stream, whole
 from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal, wrong_type
 from simulator.events import Event, told
 from simulator.models import Model, Rates
-from simulator.wire import Reply
 
 USUAL_MAXIMUM = 16
 PROMPTS_MAX = 2_048
@@ -269,9 +268,6 @@ def say_completion(asked: Asked, call: CompletionCall, wish: Directive) -> Said:
         tokens_wanted=asked.tokens,
     )
     asked.charge.begin(call.model.snapshot, answer.rates, call.prompt_tokens)
-    fault = asked.dialect.fault(asked.request_id)
     if call.stream:
-        return Stream(answer.events(wish, fault), answer)
-    if wish.error_in_stream is not None:
-        return Whole(Reply(200, fault), answer)
-    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)
+        return Stream(answer.events(wish, asked.dialect.fault(asked.request_id)), answer)
+    return whole(asked, answer, wish)

@@ -17,7 +17,7 @@ from simulator.bill import Charge
 from simulator.directive import Directive
 from simulator.errors import Refusal
 from simulator.events import Event
-from simulator.wire import EVENT_STREAM, Reply, Request
+from simulator.wire import EVENT_STREAM, JSON, Reply, Request
 
 T = TypeVar("T")
 
@@ -37,6 +37,13 @@ class Paid(Protocol):
 
     @property
     def completion_tokens(self) -> int: ...
+
+
+class Answered(Paid, Protocol):
+    """An answer that is one document where it is not told event by event."""
+
+    def document(self, *, usage: bool) -> bytes:
+        """The answer's body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,13 @@ class Asked:
     def may_direct(self) -> bool:
         """False when the body's bytes hold no directive at all."""
         return b"simulate" in self.request.body
+
+
+def whole(asked: Asked, answer: Answered, wish: Directive, content_type: bytes = JSON) -> Whole:
+    """The answer as one document; or the fault that comes instead of it, paid all the same."""
+    failed = wish.error_in_stream is not None
+    body = asked.dialect.fault(asked.request_id) if failed else answer.document(usage=not wish.no_usage)
+    return Whole(Reply(200, body, content_type=content_type), answer)
 
 
 class Call(Protocol):

@@ -8,17 +8,17 @@ from zlib import crc32
 
 import orjson
 
-from simulator import schema, tokens
+from simulator import tokens
 from simulator.anthropic.cache import Cached, MarkedCache
 from simulator.anthropic.events import QUERY, SEARCH_PIECES, events
 from simulator.anthropic.messages import CountCall, MessagesCall
 from simulator.anthropic.models import CLAUDES, KNOWN, SEARCH, Claude, uplifted
 from simulator.anthropic.prompt import signature
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator.dialect import Asked, Said, Stream, Whole, whole
 from simulator.directive import Directive
 from simulator.models import Rates
+from simulator.pieces import example
 from simulator.replies import json_reply
-from simulator.wire import Reply
 
 RESULT_TOKENS = 500
 """Input tokens of what one search found: they come on top of the prompt."""
@@ -234,10 +234,9 @@ def compose(
 def _said(call: MessagesCall, wanted: int) -> tuple[list[str], int, str]:
     """The pieces before any maximum, the tokens of the tool's name, and the reason to stop."""
     if call.tool is not None:
-        arguments = orjson.dumps(schema.example(call.tool.parameters)).decode()
-        return tokens.split(arguments), tokens.count(call.tool.name), "tool_use"
+        return example(call.tool.parameters), tokens.count(call.tool.name), "tool_use"
     if call.schema is not None:
-        return tokens.split(orjson.dumps(schema.example(call.schema)).decode()), 0, "end_turn"
+        return example(call.schema), 0, "end_turn"
     return tokens.words(wanted, crc32(call.blocks.prompt.last_user.encode())), 0, "end_turn"
 
 
@@ -263,12 +262,9 @@ def say_messages(asked: Asked, call: MessagesCall, wish: Directive) -> Said:
         searches=answer.searches,
         fees=answer.searches * SEARCH,
     )
-    fault = asked.dialect.fault(asked.request_id)
     if call.stream:
-        return Stream(events(answer, wish, fault), answer)
-    if wish.error_in_stream is not None:
-        return Whole(Reply(200, fault), answer)
-    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)
+        return Stream(events(answer, wish, asked.dialect.fault(asked.request_id)), answer)
+    return whole(asked, answer, wish)
 
 
 def say_count(asked: Asked, call: CountCall, wish: Directive) -> Whole:

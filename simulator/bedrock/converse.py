@@ -8,18 +8,18 @@ from zlib import crc32
 
 import orjson
 
-from simulator import schema, tokens
+from simulator import tokens
 from simulator.bedrock.cache import Cached, PointCache
 from simulator.bedrock.events import SIGNATURE, events
 from simulator.bedrock.frames import EVENT_STREAM
 from simulator.bedrock.models import KNOWN, nature_of, read_model
 from simulator.bedrock.prompt import Conversation, read_conversation
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator.dialect import Asked, Said, Stream, Whole, whole
 from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import Model
+from simulator.pieces import Pieces, cut, example
 from simulator.prompt import Prompt
-from simulator.wire import Reply
 
 EFFORT = {"minimal": 0, "low": 64, "medium": 128, "high": 256}
 LEAST_BUDGET = 1_024
@@ -40,7 +40,7 @@ class ConverseCall:
 
 
 @dataclass(frozen=True, slots=True)
-class ConverseAnswer:
+class ConverseAnswer(Pieces):
     """A whole answer. Every piece is one token: of the text, or of the tool's input where `tool` is its name.
 
     `reasoning` tokens come first. `thoughts` are those of them that are shown, `signed` where they carry a
@@ -64,11 +64,6 @@ class ConverseAnswer:
     def hidden(self) -> int:
         """Output tokens that are never seen."""
         return self.reasoning - len(self.thoughts)
-
-    @property
-    def completion_tokens(self) -> int:
-        """Output tokens that are paid for."""
-        return self.reasoning + self.name_tokens + len(self.pieces)
 
     @property
     def tool_use_id(self) -> str:
@@ -201,19 +196,17 @@ def compose(
     if call.tool is not None:
         name, parameters = call.tool
         name_tokens, finish = tokens.count(name), "tool_use"
-        pieces = tokens.split(orjson.dumps(schema.example(parameters)).decode())
+        pieces = example(parameters)
     elif call.schema is not None:
-        pieces = tokens.split(orjson.dumps(schema.example(call.schema)).decode())
+        pieces = example(call.schema)
     else:
         pieces = tokens.words(usual if wish.tokens is None else wish.tokens, seed)
     reasoning = 0
     if call.thinking is not None:
         reasoning = call.thinking if wish.reasoning is None else wish.reasoning
-    if not wish.ignore_max and reasoning + name_tokens + len(pieces) > call.maximum:
+    if not wish.ignore_max and (left := cut(call.maximum, reasoning, name_tokens, pieces)) is not None:
         finish = "max_tokens"
-        reasoning = min(reasoning, call.maximum)
-        name_tokens = min(name_tokens, call.maximum - reasoning)
-        pieces = pieces[: call.maximum - reasoning - name_tokens]
+        reasoning, name_tokens, pieces = left
     nature = nature_of(call.model)
     if wish.cached is not None:
         cache = Cached(read=min(wish.cached, call.said.prompt.total))
@@ -258,9 +251,7 @@ def _answer(asked: Asked, call: ConverseCall, wish: Directive) -> ConverseAnswer
 def say_converse(asked: Asked, call: ConverseCall, wish: Directive) -> Whole:
     """The answer as one document."""
     answer = _answer(asked, call, wish)
-    if wish.error_in_stream is not None:
-        return Whole(Reply(200, asked.dialect.fault(asked.request_id)), answer)
-    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)
+    return whole(asked, answer, wish)
 
 
 def say_converse_stream(asked: Asked, call: ConverseCall, wish: Directive) -> Said:

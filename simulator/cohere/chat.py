@@ -8,17 +8,17 @@ from zlib import crc32
 
 import orjson
 
-from simulator import schema, tokens
-from simulator.cache import PromptCache
+from simulator import tokens
+from simulator.cache import seen_before
 from simulator.cohere.events import events
 from simulator.cohere.models import KNOWN, read_model
 from simulator.cohere.prompt import PREAMBLE, read_prompt
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator.dialect import Asked, Said, Stream, whole
 from simulator.directive import NONE, Directive, wished
 from simulator.errors import Refusal
 from simulator.models import Model
+from simulator.pieces import cut, example
 from simulator.prompt import Prompt
-from simulator.wire import Reply
 
 PLAN = "I will use one or more of the available tools to find the answer"
 SPECIAL = 2
@@ -146,19 +146,18 @@ def compose(call: CohereCall, wish: Directive, *, answer_id: str, cached: int, u
     if call.tool is not None:
         name, parameters = call.tool
         plan, name_tokens, finish = tokens.split(PLAN), tokens.count(name), "TOOL_CALL"
-        pieces = tokens.split(orjson.dumps(schema.example(parameters)).decode())
+        pieces = example(parameters)
     elif call.json:
         shape = call.schema or {"type": "object", "required": ["answer"]}
-        pieces = tokens.split(orjson.dumps(schema.example(shape)).decode())
+        pieces = example(shape)
     else:
         seed = crc32(call.prompt.last_user.encode())
         pieces = tokens.words(usual if wish.tokens is None else wish.tokens, seed)
     maximum = call.model.max_output if call.maximum is None else call.maximum
-    if not wish.ignore_max and len(plan) + name_tokens + len(pieces) > maximum:
+    if not wish.ignore_max and (left := cut(maximum, len(plan), name_tokens, pieces)) is not None:
         finish = "MAX_TOKENS"
-        plan = plan[:maximum]
-        name_tokens = min(name_tokens, maximum - len(plan))
-        pieces = pieces[: maximum - len(plan) - name_tokens]
+        planned, name_tokens, pieces = left
+        plan = plan[:planned]
     return CohereAnswer(
         id=answer_id,
         billed_input=call.prompt.total,
@@ -174,11 +173,9 @@ def compose(call: CohereCall, wish: Directive, *, answer_id: str, cached: int, u
 def say_chat(asked: Asked, call: CohereCall, wish: Directive) -> Said:
     """The answer, whole or as a stream."""
     model = wish.serving(KNOWN, call.model)
-    cached = asked.memory.of(PromptCache).lookup(call.prompt, f"{asked.credential} {call.model.id}")
+    cached = seen_before(asked, call.prompt, call.model)
     answer = compose(call, wish, answer_id=asked.request_id, cached=cached, usual=asked.tokens)
     asked.charge.begin(model.snapshot, model.tiers["default"], answer.billed_input)
     if call.stream:
         return Stream(events(answer, wish), answer)
-    if wish.error_in_stream is not None:
-        return Whole(Reply(200, asked.dialect.fault(asked.request_id)), answer)
-    return Whole(Reply(200, answer.document(usage=not wish.no_usage)), answer)
+    return whole(asked, answer, wish)

@@ -9,9 +9,9 @@ from zlib import crc32
 
 import orjson
 
-from simulator import schema, tokens
-from simulator.cache import PromptCache
-from simulator.dialect import Asked, Said, Stream, Whole
+from simulator import tokens
+from simulator.cache import seen_before
+from simulator.dialect import Asked, Said, Stream, Whole, whole
 from simulator.directive import Directive
 from simulator.gemini.dialect import JSON, Google
 from simulator.gemini.events import events, framed
@@ -19,6 +19,7 @@ from simulator.gemini.generate import CountCall, GenerateCall
 from simulator.gemini.models import GEMINIS, KNOWN, Gemini
 from simulator.gemini.prompt import called, signature
 from simulator.models import Rates
+from simulator.pieces import Pieces, any_json, cut, example
 from simulator.wire import Reply
 
 SSE = b"text/event-stream"
@@ -27,7 +28,7 @@ SUMMARY = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Pieces):
     """A whole answer, decided before its first byte leaves. Every piece is one token.
 
     `pieces` are the text, or the tool's arguments when `tool` is its name; the name's own pieces are
@@ -52,19 +53,9 @@ class Answer:
     finish: str
 
     @property
-    def hidden(self) -> int:
-        """Output tokens that are never seen."""
-        return self.reasoning
-
-    @property
     def candidate_tokens(self) -> int:
         """Output tokens of what is said."""
         return self.name_tokens + len(self.pieces)
-
-    @property
-    def completion_tokens(self) -> int:
-        """Output tokens that are paid for."""
-        return self.reasoning + self.candidate_tokens
 
     def usage(self, said: int) -> dict[str, Any]:
         """Usage when so many tokens of the candidate were said: cumulative, thoughts outside of them."""
@@ -158,11 +149,9 @@ def compose(
     finish = "STOP"
     thoughts = call.thoughts if wish.reasoning is None else wish.reasoning
     maximum = gemini.model.max_output if call.maximum is None else call.maximum
-    if not wish.ignore_max and thoughts + name_tokens + len(pieces) > maximum:
+    if not wish.ignore_max and (left := cut(maximum, thoughts, name_tokens, pieces)) is not None:
         finish = "MAX_TOKENS"
-        thoughts = min(thoughts, maximum)
-        name_tokens = min(name_tokens, maximum - thoughts)
-        pieces = pieces[: maximum - thoughts - name_tokens]
+        thoughts, name_tokens, pieces = left
     searches = 0
     if call.may_search:
         searches = (0 if call.tool else 1) if wish.searches is None else wish.searches
@@ -191,14 +180,12 @@ def _said(call: GenerateCall, wanted: int) -> tuple[list[str], int]:
     """The pieces before any maximum, and the tokens of the function's name."""
     seed = crc32(call.said.prompt.last_user.encode())
     if call.tool is not None:
-        arguments = orjson.dumps(schema.example(call.tool.parameters)).decode()
-        return tokens.split(arguments), tokens.count(call.tool.name)
+        return example(call.tool.parameters), tokens.count(call.tool.name)
     if call.schema is not None:
-        return tokens.split(orjson.dumps(schema.example(call.schema)).decode()), 0
+        return example(call.schema), 0
     if not call.json:
         return tokens.words(wanted, seed), 0
-    head, tail = tokens.split('{"answer":"'), tokens.split('"}')
-    return [*head, *tokens.words(wanted - len(head) - len(tail), seed), *tail], 0
+    return any_json(wanted, seed), 0
 
 
 def _answered(asked: Asked, call: GenerateCall, wish: Directive) -> Answer:
@@ -208,7 +195,7 @@ def _answered(asked: Asked, call: GenerateCall, wish: Directive) -> Answer:
         wish,
         answer_id=asked.request_id,
         created=time.time(),
-        cached=asked.memory.of(PromptCache).lookup(prompt, f"{asked.credential} {model.id}"),
+        cached=seen_before(asked, prompt, model),
         tokens_wanted=asked.tokens,
     )
     asked.charge.begin(
@@ -226,9 +213,7 @@ def _answered(asked: Asked, call: GenerateCall, wish: Directive) -> Answer:
 def say_generate(asked: Asked, call: GenerateCall, wish: Directive) -> Said:
     """The answer in one document."""
     answer = _answered(asked, call, wish)
-    failed = wish.error_in_stream is not None
-    body = asked.dialect.fault(asked.request_id) if failed else answer.document(usage=not wish.no_usage)
-    return Whole(Reply(200, body, content_type=JSON), answer)
+    return whole(asked, answer, wish, JSON)
 
 
 def say_stream(asked: Asked, call: GenerateCall, wish: Directive) -> Said:

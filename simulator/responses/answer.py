@@ -8,11 +8,10 @@ from fractions import Fraction
 from typing import Any
 from zlib import crc32
 
-import orjson
-
-from simulator import schema, tokens
+from simulator import tokens
 from simulator.directive import HALFWAY, Directive
 from simulator.models import KNOWN, Model, Rates
+from simulator.pieces import Pieces, any_json, cut, example
 from simulator.responses.request import ResponseCall
 
 SEARCH_FEE = Fraction(10, 1_000)
@@ -26,7 +25,7 @@ FAULT = "The server had an error while processing your request."
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseAnswer:
+class ResponseAnswer(Pieces):
     """A whole answer, decided before its first byte leaves. Every piece is one token.
 
     `pieces` are the text, or the function's arguments when `tool` is its name; the name's own pieces are
@@ -56,19 +55,9 @@ class ResponseAnswer:
     metadata: dict[str, Any]
 
     @property
-    def hidden(self) -> int:
-        """Output tokens that are never seen."""
-        return self.reasoning
-
-    @property
     def contents(self) -> int:
         """Events with content: the name of a function is one of them."""
         return len(self.pieces) + (self.tool is not None)
-
-    @property
-    def completion_tokens(self) -> int:
-        """Output tokens that are paid for."""
-        return self.reasoning + self.name_tokens + len(self.pieces)
 
     @property
     def made_tokens(self) -> int:
@@ -199,11 +188,9 @@ def compose(
     maximum = min(call.model.max_output, call.model.context - call.prompt.total)
     if call.maximum is not None:
         maximum = min(maximum, call.maximum)
-    cut = not wish.ignore_max and reasoning + name_tokens + len(pieces) > maximum
-    if cut:
-        reasoning = min(reasoning, maximum)
-        name_tokens = min(name_tokens, maximum - reasoning)
-        pieces = pieces[: maximum - reasoning - name_tokens]
+    left = None if wish.ignore_max else cut(maximum, reasoning, name_tokens, pieces)
+    if left is not None:
+        reasoning, name_tokens, pieces = left
     tool = call.tool.name if call.tool and name_tokens else None
     searches = call.searches if wish.searches is None else min(wish.searches, call.most_searches)
     fails_after = wish.error_in_stream
@@ -226,7 +213,7 @@ def compose(
         pieces=pieces,
         tool=tool,
         name_tokens=name_tokens,
-        cut=cut,
+        cut=left is not None,
         fails_after=fails_after,
         fault_code=wish.code or "server_error",
         echo=call.echo,
@@ -238,11 +225,9 @@ def _said(call: ResponseCall, wanted: int) -> tuple[list[str], int]:
     """The pieces before any maximum, and the tokens of the function's name."""
     seed = crc32(call.prompt.last_user.encode())
     if call.tool is not None:
-        arguments = orjson.dumps(schema.example(call.tool.parameters)).decode()
-        return tokens.split(arguments), tokens.count(call.tool.name)
+        return example(call.tool.parameters), tokens.count(call.tool.name)
     if not call.json:
         return tokens.words(wanted, seed), 0
     if call.schema is not None:
-        return tokens.split(orjson.dumps(schema.example(call.schema)).decode()), 0
-    head, tail = tokens.split('{"answer":"'), tokens.split('"}')
-    return [*head, *tokens.words(wanted - len(head) - len(tail), seed), *tail], 0
+        return example(call.schema), 0
+    return any_json(wanted, seed), 0

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from simulator.bill import Charge
-from simulator.cache import PromptCache
+from simulator.cache import seen_before
 from simulator.dialect import Asked, Said, Stream, Whole
 from simulator.directive import NONE, Directive
 from simulator.errors import Refusal
@@ -42,7 +42,7 @@ def say_create(asked: Asked, call: ResponseCall, wish: Directive) -> Said:
         wish,
         answer_id=f"resp_{asked.request_id.removeprefix('req_')}",
         created=int(time.time()),
-        cached=asked.memory.of(PromptCache).lookup(call.prompt, f"{asked.credential} {call.model.id}"),
+        cached=seen_before(asked, call.prompt, call.model),
         usual=asked.tokens,
     )
     job = None
