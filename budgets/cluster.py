@@ -17,11 +17,13 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from budgets.address import Address, addresses_of
+from budgets.address import Address
 from budgets.connection import BACKOFF_FIRST_S, BACKOFF_MAX_S, DEMOTED, RedisConnection
 from budgets.greeting import shown
-from budgets.scripts import ON_EVERY_REQUEST, OPEN, Script
-from budgets.seeds import FAULTS, ask_map, first_of, introduce, map_from
+from budgets.keeping import KeptConnection
+from budgets.routed import PAUSE_FIRST_S, PAUSE_MAX_S, Routed
+from budgets.scripts import OPEN, Script
+from budgets.seeds import FAULTS, ask_map, first_of, map_from
 from budgets.slots import (
     SHARD_SLOTS,
     SLOTS,
@@ -31,14 +33,11 @@ from budgets.slots import (
     read_redirection,
     slot_of,
 )
-from budgets.wire import Argument, LedgerUnavailable, Pending, ShardMoved, Wire, fail, packed
+from budgets.wire import Argument, Pending, ShardMoved, Wire, fail, packed
 
 REDIRECTIONS_MAX = 5
 HOPS_AT_ONCE = 2
 """Beyond, the nodes do not agree yet, and are given a moment."""
-PAUSE_FIRST_S = 0.005
-PAUSE_MAX_S = 0.1
-"""Between repetitions of what a node cannot take just now (TRYAGAIN, CLUSTERDOWN)."""
 SPACING_S = 0.05
 """From a sign of change to reading the map: while slots move one by one, one reading serves many."""
 HINT_S = 0.25
@@ -49,65 +48,23 @@ BOUND = frozenset({OPEN.sha})
 CLOSED = "the connection to the cluster was closed"
 
 
-class _Routed(Pending):
-    """A command that may have to go elsewhere. Keeps all that is needed to send it again."""
-
-    __slots__ = ("asks", "called", "give_up", "hops", "node", "pause_s", "run_id", "slot")
-
-    def __init__(
-        self, future: asyncio.Future[Any], script: Script | None, packed: bytes, deadline: float, slot: int
-    ) -> None:
-        super().__init__(future, script, packed, deadline)
-        self.called = script  # `script` is cleared once the server was taught it
-        self.give_up = deadline
-        self.slot = slot
-        self.hops = 0
-        self.pause_s = PAUSE_FIRST_S
-        self.asks: NodeAddress | None = None  # where ASK sent it, this once
-        self.node: RedisConnection | None = None
-        self.run_id = ""
-
-
-class ClusterConnection:
-    """Connections that keep themselves and their map. Made by `connect`, ended by `close`.
+class ClusterConnection(KeptConnection):
+    """Connections that keep themselves and their map. Its URL may name any of the cluster's servers.
 
     `redirections` counts MOVED, ASK, TRYAGAIN and CLUSTERDOWN answers.
     """
 
     def __init__(self, seeds: Sequence[Address], *, scripts: Sequence[Script], timeout_s: float) -> None:
-        self._seeds = tuple(seeds)
-        self._scripts = tuple(scripts)
-        self._timeout_s = timeout_s
+        super().__init__(seeds, scripts=scripts, timeout_s=timeout_s)
         self._loop = asyncio.get_running_loop()
         self._nodes: dict[NodeAddress, RedisConnection] = {}
         self._owners: list[RedisConnection | None] = [None] * SLOTS
         self._known: set[NodeAddress] = set()  # every node of the last map, replicas too
-        self._held: list[_Routed] = []  # until the node they belong to is connected
+        self._held: list[Routed] = []  # until the node they belong to is connected
         self._hint: RedisConnection | None = None
         self._stale = asyncio.Event()
-        self._connected = asyncio.Event()
         self._fault = "not connected to the cluster yet"
-        self._keeper: asyncio.Task[None] | None = None
         self.redirections: Counter[str] = Counter()
-
-    @classmethod
-    async def connect(
-        cls,
-        url: str,
-        *,
-        scripts: Sequence[Script] = ON_EVERY_REQUEST,
-        timeout_ms: int = 1_000,
-        patience_s: float = 10.0,
-    ) -> ClusterConnection:
-        """Connect to the cluster that any of the URL's servers belongs to, as `RedisConnection.connect`."""
-        connection = cls(addresses_of(url), scripts=scripts, timeout_s=timeout_ms / 1000)
-        connection._keeper = asyncio.create_task(connection._keep())
-        try:
-            await connection.ready(patience_s)
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
 
     @property
     def connected(self) -> bool:
@@ -115,21 +72,16 @@ class ClusterConnection:
         owners = self._owners
         return all((owner := owners[slot]) is not None and owner.connected for slot in SHARD_SLOTS)
 
+    @property
+    def fault(self) -> str:
+        """Why some shard cannot be asked, in words."""
+        faults = [node.fault for node in self._nodes.values() if not node.connected]
+        return "; ".join(faults) or self._fault
+
     def run_id_for(self, key: str) -> str:
         """Which run of which server this key's commands go to now; empty without a connection to it."""
         owner = self._owners[slot_of(key)]
         return "" if owner is None else owner.run_id
-
-    async def ready(self, patience_s: float) -> None:
-        """Wait until every shard can be asked; LedgerUnavailable with the last fault after `patience_s`."""
-        try:
-            async with asyncio.timeout(patience_s):
-                while not self.connected:
-                    await self._connected.wait()
-                    await asyncio.sleep(0)  # a loss that the keeper has yet to see
-        except TimeoutError:
-            faults = [node.fault for node in self._nodes.values() if not node.connected]
-            raise LedgerUnavailable("; ".join(faults) or self._fault, sent=False) from None
 
     def command(self, *args: Argument) -> asyncio.Future[Any]:
         """Send one command to the node of its key, or without one to any. As `RedisConnection.command`."""
@@ -147,10 +99,7 @@ class ClusterConnection:
 
     async def close(self) -> None:
         """Drop all connections; what waits to be sent again fails."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
-            self._keeper = None
+        await self._stop()
         nodes, self._nodes = self._nodes, {}
         self._owners = [None] * SLOTS
         await asyncio.gather(*(node.close() for node in nodes.values()))
@@ -160,7 +109,7 @@ class ClusterConnection:
 
     def _send(self, slot: int, script: Script | None, command: bytes) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        pending = _Routed(future, script, command, self._loop.time() + self._timeout_s, slot)
+        pending = Routed(future, script, command, self._loop.time() + self._timeout_s, slot)
         node = self._owners[slot]
         if node is None or (wire := node.wire) is None:
             fail(pending, self._fault if node is None else node.fault)
@@ -179,7 +128,7 @@ class ClusterConnection:
         """An error reply on any node's wire. True: it is dealt with here."""
         if word in DEMOTED:
             wire.retire(f"Redis is no longer the primary: {error}")
-        if not isinstance(pending, _Routed):
+        if not isinstance(pending, Routed):
             return False
         if word == "NOSCRIPT" and pending.script is not None and pending.asks is not None:
             # ASKING holds for one command only: the repetition needs it as well.
@@ -223,7 +172,7 @@ class ClusterConnection:
             self._again(pending)
         return True
 
-    def _later(self, pending: _Routed, error: ReplyError) -> None:
+    def _later(self, pending: Routed, error: ReplyError) -> None:
         """Once more after a pause, as long as the call's patience lasts."""
         pause_s = pending.pause_s * random.uniform(0.5, 1.0)
         if self._loop.time() + pause_s > pending.give_up:
@@ -232,7 +181,7 @@ class ClusterConnection:
         pending.pause_s = min(pending.pause_s * 2, PAUSE_MAX_S)
         self._loop.call_later(pause_s, self._again, pending)
 
-    def _again(self, pending: _Routed) -> None:
+    def _again(self, pending: Routed) -> None:
         """Send it where it belongs by now, or hold it until that node is connected."""
         if pending.future is None or pending.future.done():
             return
@@ -253,7 +202,7 @@ class ClusterConnection:
         pending.deadline = self._loop.time() + self._timeout_s
         wire.put(pending, pending.packed)
 
-    def _hold(self, pending: _Routed) -> None:
+    def _hold(self, pending: Routed) -> None:
         if self._loop.time() > pending.give_up:
             fail(pending, f"the node that serves slot {pending.slot} cannot be reached")
         else:
@@ -268,7 +217,7 @@ class ClusterConnection:
         node = self._nodes.get(address)
         if node is None:
             node = self._nodes[address] = RedisConnection(
-                (self._seeds[0].at(*address),),
+                (self._addresses[0].at(*address),),
                 scripts=self._scripts,
                 timeout_s=self._timeout_s,
                 refused=self._turned_away,
@@ -320,8 +269,8 @@ class ClusterConnection:
                 return await asyncio.wait_for(ask_map(hint), HINT_S)
         with contextlib.suppress(*FAULTS):
             return await first_of(ask_map(node) for node in self._nodes.values() if node.connected)
-        others = {self._seeds[0].at(*address) for address in self._known}
-        return await first_of(map_from(address, self._timeout_s) for address in {*self._seeds, *others})
+        others = {self._addresses[0].at(*address) for address in self._known}
+        return await first_of(map_from(address, self._timeout_s) for address in {*self._addresses, *others})
 
     def _adopt(self, ranges: Sequence[SlotRange]) -> None:
         """Send each slot's commands to whom the map says, as soon as that node is connected."""
@@ -345,33 +294,3 @@ class ClusterConnection:
                 del self._nodes[address]
                 node.abandon()
         self._changed()
-
-
-async def connect_ledger(
-    url: str,
-    *,
-    scripts: Sequence[Script] = ON_EVERY_REQUEST,
-    timeout_ms: int = 1_000,
-    patience_s: float = 10.0,
-) -> RedisConnection | ClusterConnection:
-    """A connection to what is behind the URL: one server (or a primary and its replicas), or a cluster.
-
-    The first of the URL's servers that answers decides. Raises as `RedisConnection.connect`.
-    """
-    addresses = addresses_of(url)
-    loop = asyncio.get_running_loop()
-    end, backoff_s = loop.time() + patience_s, BACKOFF_FIRST_S
-    while True:
-        try:
-            server = await first_of(introduce(address, timeout_ms / 1000) for address in addresses)
-            break
-        except FAULTS as error:
-            if loop.time() + backoff_s > end:
-                where = ", ".join(address.shown for address in addresses)
-                reason = f"Redis at {where} cannot be used: {shown(error)}"
-                raise LedgerUnavailable(reason, sent=False) from None
-        await asyncio.sleep(backoff_s)
-        backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-    kind = ClusterConnection if server.cluster else RedisConnection
-    patience_s = max(0.0, end - loop.time())
-    return await kind.connect(url, scripts=scripts, timeout_ms=timeout_ms, patience_s=patience_s)

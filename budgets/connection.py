@@ -15,9 +15,10 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from budgets.address import Address, addresses_of
+from budgets.address import Address
 from budgets.greeting import Server, open_wire, shown
-from budgets.scripts import ON_EVERY_REQUEST, Script
+from budgets.keeping import KeptConnection
+from budgets.scripts import Script
 from budgets.wire import PENDING_MAX, Argument, LedgerUnavailable, Pending, Refused, Wire, packed
 
 BACKOFF_FIRST_S = 0.02
@@ -30,8 +31,8 @@ DEMOTED = frozenset({"READONLY", "MASTERDOWN"})
 Found = tuple[Wire, Server]
 
 
-class RedisConnection:
-    """A connection that keeps itself alive. Made by `connect`, ended by `close`."""
+class RedisConnection(KeptConnection):
+    """A connection to one server: of several addresses, to the primary."""
 
     def __init__(
         self,
@@ -42,51 +43,14 @@ class RedisConnection:
         refused: Refused | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._addresses = tuple(addresses)
-        self._scripts = tuple(scripts)
-        self._timeout_s = timeout_s
+        super().__init__(addresses, scripts=scripts, timeout_s=timeout_s)
         self._refused = refused or self._judge
         self._on_change = on_change
         self._wire: Wire | None = None
         self._leaving: Wire | None = None
         self._run_id = ""
-        self._connected = asyncio.Event()
         self._faults: dict[Address, str] = {}
         self._fault = "not connected to Redis yet"
-        self._keeper: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def connect(
-        cls,
-        url: str,
-        *,
-        scripts: Sequence[Script] = ON_EVERY_REQUEST,
-        timeout_ms: int = 1_000,
-        patience_s: float = 10.0,
-    ) -> RedisConnection:
-        """Connect to `redis://`, `rediss://` (both with several hosts) or `unix://`, with the scripts loaded.
-
-        Tries again with backoff for `patience_s`, then raises LedgerUnavailable with the last fault.
-        ValueError: the URL cannot be understood. `timeout_ms` is the patience with one round trip; when it
-        ends the connection is dropped and built anew.
-        """
-        connection = cls(addresses_of(url), scripts=scripts, timeout_s=timeout_ms / 1000)
-        connection.begin()
-        try:
-            await connection.ready(patience_s)
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
-
-    def begin(self) -> None:
-        """Start looking for the server; `ready` tells when it is found."""
-        self._keeper = asyncio.create_task(self._keep())
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it looks."""
-        return self._addresses
 
     @property
     def connected(self) -> bool:
@@ -112,16 +76,6 @@ class RedisConnection:
         """The same, for callers that do not know whether there are several servers."""
         return self._run_id
 
-    async def ready(self, patience_s: float) -> None:
-        """Wait until commands can be sent; LedgerUnavailable with the last fault after `patience_s`."""
-        try:
-            async with asyncio.timeout(patience_s):
-                while not self.connected:
-                    await self._connected.wait()
-                    await asyncio.sleep(0)  # a loss that the keeper has yet to see
-        except TimeoutError:
-            raise LedgerUnavailable(self.fault, sent=False) from None
-
     def command(self, *args: Argument) -> asyncio.Future[Any]:
         """Send one command. The future gives hiredis' reply: bytes, int, None or a list of them.
 
@@ -141,10 +95,7 @@ class RedisConnection:
 
     async def close(self) -> None:
         """Stop reconnecting and drop the connection."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
-            self._keeper = None
+        await self._stop()
         if self._leaving is not None:
             self._leaving.close()
 

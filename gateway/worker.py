@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from budgets.cluster import connect_ledger
+from budgets.connecting import connect_ledger
 from budgets.journal import FOLDER, SUFFIX, Journal
 from gateway.app import Gateway, build_gateway
 from gateway.frontdoor.doorkeeper import LAST_WORD_S, LINGER_S, Doorkeeper

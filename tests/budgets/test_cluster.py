@@ -9,7 +9,8 @@ from hashlib import sha1
 
 import pytest
 
-from budgets.cluster import ClusterConnection, connect_ledger
+from budgets.cluster import ClusterConnection
+from budgets.connecting import connect_ledger
 from budgets.connection import LedgerUnavailable, RedisConnection
 from budgets.names import all_shards, names_on
 from budgets.scripts import OPEN, Script
