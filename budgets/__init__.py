@@ -26,10 +26,12 @@ What keeps it true
 What people do
   rows, adjusting, usage       publish limits, correct costs, read counters
 How Redis is reached
+  connecting                   to whatever stands behind a URL
   connection, wire, greeting   one pipelined connection
-  cluster, shardpipeline       one for each node of a cluster
+  cluster, routed              one for each node of a cluster, and commands that may have to go elsewhere
+  keeping                      what both do to be found and found again
   address, primary, seeds      which server to speak to
-  client                       the same for code that may wait
+  client, shardpipeline        the same for code that may wait
 
 Not owned here: what a request may cost (gateway), who may call (accounts), where events rest (metering).
 """
