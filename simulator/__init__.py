@@ -13,9 +13,9 @@ every path.
 Reading order: `provider` (the server) -> `connection` (one socket; `wire` is HTTP as bytes) -> `service`
 (which answer) -> `table` (every path and what answers it) -> `dialect` (the nouns: what is asked, how a
 family of APIs looks) -> `openai` (OpenAI's ids, errors and models) -> `chat`, `completions`, `embeddings` and
-`moderations` (what is asked) -> `prompt`, `tokens`, `pieces`, `answer`, `schema`, `cache` (what is said and how much it
-is) -> `events`, `chat_events` (how it looks as a stream) -> `delivery`, `outlet` (how it leaves, or fails to)
--> `bill`. `process` runs it beside tests or as a child.
+`moderations` (what is asked) -> `prompt`, `tokens`, `pieces`, `answer`, `schema`, `cache` (what is said and
+how much it is) -> `events`, `chat_events` (how it looks as a stream) -> `delivery`, `outlet` (how it leaves,
+or fails to) -> `bill`. `process` runs it beside tests or as a child.
 
 Its own paths (no key needed)
     GET    /_simulator/bill       {total_nano, total_exact, requests: [{id, model, attempts, prompt_tokens,
