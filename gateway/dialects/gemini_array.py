@@ -50,19 +50,19 @@ def last_boundary(data: bytes) -> int:
             return len(data)
         before = data.rfind(b"\n}") + 2
         return before + last_boundary(data[before:]) if before > 1 else 0
-    if body := data.strip(_AROUND):
-        if may_end := body.endswith(b"}"):
-            try:
-                orjson.loads(body)
-            except orjson.JSONDecodeError:
-                pass
-            else:  # one whole element, as most reads bring it
-                return len(data) if data.endswith(b"}") else _with_space(data, data.rfind(b"}") + 1)
-    else:
+    if data.endswith((b"}", b"}\n", b"]")):
+        try:
+            orjson.loads(data.strip(_AROUND))
+        except orjson.JSONDecodeError:
+            pass
+        else:  # one whole element, as most reads bring it
+            return len(data)
+    body = data.strip(_AROUND)
+    if not body:
         return len(data) if b"]" in data else 0
     if before := data.rfind(_BETWEEN) + 1:
         return before + last_boundary(data[before:])
-    if not may_end and _MAY_DIVIDE.search(data) is None:
+    if not body.endswith(b"}") and _MAY_DIVIDE.search(data) is None:
         return 0
     end = 0
     for found in _ends(data):

@@ -16,7 +16,7 @@ from typing import Any
 from gateway.dialects.surface import Surface
 from metering.usage.reading import NOTHING, Reading
 
-PACK_BYTES = 64 * 1024
+PACK_BYTES = 128 * 1024
 """Raw bytes kept before they are compressed; chunks repeat themselves, so about a tenth of it remains. Most
 answers are shorter and never are."""
 TAIL_BLOCKS = 8
@@ -46,6 +46,7 @@ class StreamTap:
         "_boundary",
         "_dialect",
         "_find_usage",
+        "_gone_bytes",
         "_kept",
         "_kept_bytes",
         "_last_usage",
@@ -53,7 +54,6 @@ class StreamTap:
         "_marked",
         "_packed",
         "_packed_bytes",
-        "_passed_bytes",
         "_read_usage",
         "_strip",
         "_tail",
@@ -81,7 +81,7 @@ class StreamTap:
         self._kept_bytes = 0
         self._packed: list[bytes] = []
         self._packed_bytes = 0
-        self._passed_bytes = 0
+        self._gone_bytes = 0  # that passed, and are not in `_kept` any more
         self.answer_id: str | None = None
         self.done = False
         self.error: dict[str, Any] | None = None
@@ -154,15 +154,12 @@ class StreamTap:
 
     def likely_tokens(self) -> int:
         """Tokens passed so far, roughly."""
-        return self._passed_bytes // CHUNK_BYTES
+        return (self._gone_bytes + self._kept_bytes) // CHUNK_BYTES
 
     def _last_events(self) -> bytes:
         """The last events that passed, whole: at least TAIL_BYTES of them, or all that there were."""
         tail = b"".join(self._kept[-TAIL_BLOCKS:])
-        if len(tail) <= TAIL_BYTES or not self._dialect.in_lines or b"\r" in tail:
-            return tail
-        before = tail.rfind(b"\n\n", 0, len(tail) - TAIL_BYTES)
-        return tail[before + 2 :] if before >= 0 else tail
+        return tail[self._boundary(tail[:-TAIL_BYTES]) :] if len(tail) > TAIL_BYTES else tail
 
     def _raw(self) -> bytes:
         return b"".join([*map(zlib.decompress, self._packed), *self._kept])
@@ -176,8 +173,8 @@ class StreamTap:
         if self._last_usage is not None and block.rfind(self._last_usage) >= 0:
             self._marked = block
         size = len(block)
-        self._passed_bytes += size
         if size > KEPT_EVENT_BYTES_MAX:
+            self._gone_bytes += size
             return block
         self._kept.append(block)
         self._kept_bytes = kept_bytes = self._kept_bytes + size
@@ -188,6 +185,7 @@ class StreamTap:
     def _pack(self) -> None:
         kept, self._kept = b"".join(self._kept[:-TAIL_BLOCKS]), self._kept[-TAIL_BLOCKS:]
         self._kept_bytes = sum(map(len, self._kept))
+        self._gone_bytes += len(kept)
         if not kept:
             return
         if self._packed_bytes > PACKED_BYTES_MAX:
@@ -246,12 +244,13 @@ class StreamTap:
 
     def _read_last_usage(self) -> None:
         """The last of many events that repeat cumulative figures."""
-        last = None
-        for document in self._documents(self._marked, self._last_usage):
-            last = document
-        if last is not None:
-            self._note(last)
-            self.done = self._dialect.ends(b"", last)
+        dialect, mark = self._dialect, self._last_usage or b""
+        for event in reversed(list(dialect.events(self._marked))):
+            data = dialect.event_data(event)
+            if data and mark in data and (document := dialect.document(data)) is not None:
+                self._note(document)
+                self.done = dialect.ends(b"", document)
+                return
 
     def _find_error(self) -> None:
         """An error event may stand anywhere in a stream that did not end as it should."""

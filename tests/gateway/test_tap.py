@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects import SURFACES
-from gateway.forwarding.tap import PACK_BYTES, StreamTap
+from gateway.forwarding.tap import CHUNK_BYTES, KEPT_EVENT_BYTES_MAX, PACK_BYTES, StreamTap
 
 CHAT = SURFACES["chat.completions"]
 
@@ -148,3 +148,28 @@ def test_a_model_that_is_named_late_is_still_found() -> None:
     tap = StreamTap(CHAT, strip_usage=True)
     tap.feed(b": waiting\n\n" + event({"model": "", "choices": []}) + event(chunk("x")))
     assert tap.reading.model == "m-1"
+
+
+def test_what_passed_is_counted_packed_or_not_kept_at_all() -> None:
+    tap, passed = StreamTap(CHAT, strip_usage=False), 0
+    for size in (10, PACK_BYTES // 2, PACK_BYTES, KEPT_EVENT_BYTES_MAX + 1, 100, PACK_BYTES + 1):
+        for _ in range(12):
+            passed += len(tap.feed(event(chunk("x" * size))))
+            assert tap.likely_tokens() == passed // CHUNK_BYTES
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_the_last_usage_of_many_in_one_read_is_what_counts(end: bytes) -> None:
+    surface = SURFACES["generateContent"]
+    read_at_once = b"".join(
+        event({"candidates": [{"content": {"parts": [{"text": "x" * 90}]}}], "usageMetadata": made}, end)
+        for n in range(1, 200)
+        for made in [{"promptTokenCount": 7, "candidatesTokenCount": n}]
+    )
+    last = event({"candidates": [{"finishReason": "STOP"}]}, end)
+    tap = StreamTap(surface, strip_usage=False)
+    assert tap.feed(read_at_once + last) == read_at_once + last
+    tap.conclude()
+    assert tap.reading.usage is not None
+    assert tap.reading.usage.output_tokens == 199
+    assert (tap.done, tap.reasons) == (True, {"STOP"})
