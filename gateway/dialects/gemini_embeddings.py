@@ -26,12 +26,10 @@ class EmbedExchange(GeminiExchange):
     def _write_model(self, body: dict[str, Any], model: str) -> None:
         renamed(body, model)
         requests = body.get("requests")
-        if requests is not None:
-            body["requests"] = copies = [
-                dict(each) for each in (requests if isinstance(requests, list) else [requests])
-            ]
-            for each in copies:
-                renamed(each, model)
+        if isinstance(requests, dict):
+            requests = [requests]
+        if isinstance(requests, list):  # whatever else it is, where it is not asked for, Google refuses it
+            body["requests"] = [_renamed_copy(each, model) for each in requests]
 
 
 def read_embed(body: dict[str, Any], *, model: str, **_: str) -> Exchange:
@@ -64,6 +62,14 @@ def read_predict(body: dict[str, Any], *, model: str, **_: str) -> Exchange:
             )
     _require(call, "instances")
     return call
+
+
+def _renamed_copy(each: Any, model: str) -> Any:
+    if not isinstance(each, dict):
+        return each
+    copy = dict(each)
+    renamed(copy, model)
+    return copy
 
 
 def _require(call: Exchange, name: str) -> None:

@@ -152,9 +152,20 @@ def test_a_model_in_the_body_becomes_the_targets() -> None:
     batch = asked("batchEmbedContents", requests=requests)
     assert {each["model"] for each in body_of(batch)["requests"]} == {"models/gemini-2.5-flash"}
     assert requests[0]["model"] == "models/flash"
-    counted = asked("countTokens", generateContentRequest={"model": "models/flash", **HELLO})
-    assert body_of(counted)["generateContentRequest"]["model"] == "models/gemini-2.5-flash"
-    assert (counted.free, counted.produces_tokens) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("stray", "sent"),
+    [
+        (False, False),
+        ("0", "0"),
+        (["a", {"model": "models/flash"}], ["a", {"model": "models/gemini-2.5-flash"}]),
+        ({"model": "models/flash"}, [{"model": "models/gemini-2.5-flash"}]),
+    ],
+)
+def test_field_of_another_operation_is_left_to_google(stray: Any, sent: Any) -> None:
+    call = asked("embedContent", content={"parts": [{"text": "a"}]}, requests=stray)
+    assert body_of(call)["requests"] == sent
 
 
 @pytest.mark.parametrize(
