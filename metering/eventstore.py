@@ -9,7 +9,7 @@ epoch (UTC).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +112,13 @@ class EventStore:
         """Store the notices whose ids are new, and give their number. Raises as `append`."""
         with self._writing() as connection:
             return insert_notices(connection, batch)
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A transaction of the caller's own that holds the write lock, committed at its end. Raises as `append`.
+
+        For what must be stored together with events (metering.ingested).
+        """
+        return self._writing()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
