@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from metering.adjustment import Adjustment, decode_adjustment, encode_adjustment
 from metering.costsums import CostRow, cost_by
-from metering.database import open_database, writing
+from metering.database import PATIENCE_MS, Where, is_gone, open_database, writing
 from metering.event import DEFAULT_ACCOUNT, CostEvent, decode, encode
 from metering.eventtable import (
     Appended,
@@ -67,11 +66,14 @@ class Page:
 
 
 class EventStore:
-    """Events and rollups in the SQLite database at `path`. Safe to use from several threads and processes."""
+    """Events and rollups in one database. Safe to use from several threads, processes and nodes."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open and migrate. Raises metering.database.DatabaseError; `create` False refuses an absent file."""
-        self._engine = open_database(path, create=create)
+    def __init__(self, where: Where, *, create: bool = True, patience_ms: int = PATIENCE_MS) -> None:
+        """Open and migrate. Raises metering.database.DatabaseError; `create` False refuses an absent one.
+
+        `patience_ms`: how long to wait for another writer.
+        """
+        self._engine = open_database(where, create=create, patience_ms=patience_ms)
 
     def close(self) -> None:
         """Close every connection."""
@@ -114,7 +116,7 @@ class EventStore:
             return insert_notices(connection, batch)
 
     def transaction(self) -> AbstractContextManager[Connection]:
-        """A transaction of the caller's own that holds the write lock, committed at its end. Raises as `append`.
+        """A transaction of the caller's that holds the write lock, committed at its end. Raises as `append`.
 
         For what must be stored together with events (metering.ingested).
         """
@@ -127,9 +129,9 @@ class EventStore:
                 yield connection
         except (sa.exc.IntegrityError, sa.exc.DataError, OverflowError, UnicodeError) as error:
             raise UnstorableEvent(_sentence(error)) from error
-        except sa.exc.ProgrammingError:
-            raise  # a statement of ours is wrong; trying again would hide it
         except sa.exc.DBAPIError as error:
+            if isinstance(error, sa.exc.ProgrammingError) and not is_gone(error):
+                raise  # a statement of ours is wrong; trying again would hide it
             raise StoreUnavailable(_sentence(error)) from error
 
     def recorded(self, ids: Sequence[str]) -> set[str]:
@@ -267,9 +269,9 @@ class EventStore:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except sa.exc.ProgrammingError:
-            raise
         except sa.exc.DBAPIError as error:
+            if isinstance(error, sa.exc.ProgrammingError) and not is_gone(error):
+                raise
             raise StoreUnavailable(_sentence(error)) from error
 
     def cost_by(
@@ -298,5 +300,6 @@ class EventStore:
 
 
 def _sentence(error: Exception) -> str:
-    """A driver's error without the statement and the parameters that SQLAlchemy adds to it."""
-    return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    """A driver's error without the statement and the parameters that SQLAlchemy or the server adds to it."""
+    words = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    return words.partition("\n")[0]
