@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from metering.adjustment import Adjustment, decode_adjustment, encode_adjustment
 from metering.costsums import CostRow, cost_by
-from metering.database import PATIENCE_MS, Where, is_gone, open_database, writing
+from metering.database import Where, is_gone, open_database, writing
 from metering.event import DEFAULT_ACCOUNT, CostEvent, decode, encode
 from metering.eventtable import (
     Appended,
@@ -68,7 +68,7 @@ class Page:
 class EventStore:
     """Events and rollups in one database. Safe to use from several threads, processes and nodes."""
 
-    def __init__(self, where: Where, *, create: bool = True, patience_ms: int = PATIENCE_MS) -> None:
+    def __init__(self, where: Where, *, create: bool = True, patience_ms: int | None = None) -> None:
         """Open and migrate. Raises metering.database.DatabaseError; `create` False refuses an absent one.
 
         `patience_ms`: how long to wait for another writer.

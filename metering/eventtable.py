@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, ColumnElement, Connection, FromClause, Table, Text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BigInteger, Column, ColumnElement, Connection, FromClause, Insert, Table, Text, Update
 
 from metering.adjustment import Adjustment, deltas
 from metering.event import CostEvent, decode
 from metering.rollup import CORRECTED, MEASURES, ROLLUPS, Rollup, measure_columns, measured, metadata
-from metering.statement import driver_text, insert_new
+from metering.statement import EngineName, InsertNew, insert_into, whole_sum, written
 
 events = Table(
     "events",
@@ -73,10 +73,10 @@ def insert_events(connection: Connection, chunk: Sequence[tuple[CostEvent, bytes
     The write lock is held, so the rows just added are those after the last one of before.
     """
     latest = connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
-    added = connection.exec_driver_sql(_INSERT, [_row(event, text) for event, text in chunk]).rowcount
+    added = _INSERT.add(connection, (_row(event, text) for event, text in chunk))
     if added:
         for statement in _ROLL_UP:
-            connection.exec_driver_sql(statement, (latest,))
+            statement.run(connection, (latest,))
         _settle_adjustments(connection)
     if added == len(chunk):
         return Appended(added, 0, ())
@@ -94,7 +94,7 @@ def insert_adjustments(
         (each.id, each.event_id, each.account_id, each.at_ms, each.source, *deltas(each), 1, text.decode())
         for each, text in zip(given, documents, strict=True)
     ]
-    added = connection.exec_driver_sql(_INSERT_ADJUSTMENT, rows).rowcount
+    added = _INSERT_ADJUSTMENT.add(connection, rows)
     if added:
         _settle_adjustments(connection)
     return added
@@ -105,7 +105,7 @@ def _settle_adjustments(connection: Connection) -> None:
     if connection.exec_driver_sql("SELECT 1 FROM adjustments WHERE pending = 1 LIMIT 1").first() is None:
         return
     for statement in _SETTLE:
-        connection.exec_driver_sql(statement)
+        statement.run(connection)
 
 
 def _differences(
@@ -161,73 +161,74 @@ def _keys(rollup: Rollup) -> list[ColumnElement[Any]]:
     return [events.c.account_id, bucket, *(events.c[name] for name in rollup.columns)]
 
 
-def _add_to(rollup: Rollup, source: sa.Select[Any], changed: Sequence[str]) -> str:
+def _add_to(engine: EngineName, rollup: Rollup, source: sa.Select[Any], changed: Sequence[str]) -> Insert:
     """The statement that adds the source's sums to the rollup's rows, or makes them."""
     table = rollup.table
-    statement = insert(table).from_select([column.name for column in table.columns], source)
+    statement = insert_into(engine, table).from_select([column.name for column in table.columns], source)
     added = {name: table.c[name] + statement.excluded[name] for name in changed}
-    return driver_text(
-        statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
-    )
+    made: Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+    return made
 
 
-def _roll_up(rollup: Rollup) -> str:
+def _roll_up(rollup: Rollup, engine: EngineName) -> Insert:
     """The statement that adds the events after a `seq` to the rollup.
 
-    It must walk the rows after that `seq`. The plus keeps it from an index in the order of its columns, which
-    would save the sorting of a batch and read all events of all time for it.
+    It must walk the rows after that `seq`. The plus keeps SQLite from an index in the order of its columns,
+    which would save the sorting of a batch and read all events of all time for it.
     """
-    keys = [sa.literal_column("+events.account_id"), *_keys(rollup)[1:]]
-    sums = (sa.func.sum(events.c[name]) for name in MEASURES)
+    account = sa.literal_column("+events.account_id") if engine == "sqlite" else events.c.account_id
+    keys = [account, *_keys(rollup)[1:]]
+    sums = (whole_sum(events.c[name]) for name in MEASURES)
     source = sa.select(*keys, *sums).group_by(*keys)
     source = source.where(events.c.seq > sa.bindparam("seq"))
     if rollup.only is not None:
         source = source.where(events.c[rollup.only] != sa.literal_column("''"))
-    return _add_to(rollup, source, MEASURES)
+    return _add_to(engine, rollup, source, MEASURES)
 
 
 _PENDING = adjustments.c.pending == sa.literal_column("1")
 _OF_EVENT = (events.c.id == adjustments.c.event_id) & (events.c.account_id == adjustments.c.account_id)
 
 
-def _correct(rollup: Rollup) -> str:
+def _correct(rollup: Rollup, engine: EngineName) -> Insert:
     """The statement that adds the pending adjustments to the rollup, where their events are."""
     keys = _keys(rollup)
     sums = (
-        sa.func.sum(adjustments.c[name]) if name in CORRECTED else sa.literal_column("0") for name in MEASURES
+        whole_sum(adjustments.c[name]) if name in CORRECTED else sa.literal_column("0") for name in MEASURES
     )
     joined: FromClause = adjustments.join(events, _OF_EVENT)
     source = sa.select(*keys, *sums).select_from(joined).where(_PENDING).group_by(*keys)
     if rollup.only is not None:
         source = source.where(events.c[rollup.only] != sa.literal_column("''"))
-    return _add_to(rollup, source, CORRECTED)
+    return _add_to(engine, rollup, source, CORRECTED)
 
 
-def _correct_events() -> str:
+def _correct_events(_engine: EngineName) -> Update:
     """The statement that adds the pending adjustments to their events' columns."""
     sums = (
         sa.select(
             adjustments.c.event_id,
             adjustments.c.account_id,
-            *(sa.func.sum(adjustments.c[name]).label(name) for name in CORRECTED),
+            *(whole_sum(adjustments.c[name]).label(name) for name in CORRECTED),
         )
         .where(_PENDING)
         .group_by(adjustments.c.event_id, adjustments.c.account_id)
         .subquery("more")
     )
     statement = sa.update(events).values({name: events.c[name] + sums.c[name] for name in CORRECTED})
-    return driver_text(
-        statement.where(events.c.id == sums.c.event_id, events.c.account_id == sums.c.account_id)
-    )
+    return statement.where(events.c.id == sums.c.event_id, events.c.account_id == sums.c.account_id)
 
 
-def _mark_settled() -> str:
+def _mark_settled(_engine: EngineName) -> Update:
     here = sa.exists().where(_OF_EVENT).correlate(adjustments)
-    statement = sa.update(adjustments).values(pending=sa.literal_column("0"))
-    return driver_text(statement.where(_PENDING, here))
+    return sa.update(adjustments).values(pending=sa.literal_column("0")).where(_PENDING, here)
 
 
-_INSERT = insert_new(events)
-_INSERT_ADJUSTMENT = insert_new(adjustments)
-_ROLL_UP = [_roll_up(rollup) for rollup in ROLLUPS]
-_SETTLE = [*(_correct(rollup) for rollup in ROLLUPS), _correct_events(), _mark_settled()]
+_INSERT = InsertNew(events)
+_INSERT_ADJUSTMENT = InsertNew(adjustments)
+_ROLL_UP = [written(partial(_roll_up, rollup)) for rollup in ROLLUPS]
+_SETTLE = [
+    *(written(partial(_correct, rollup)) for rollup in ROLLUPS),
+    written(_correct_events),
+    written(_mark_settled),
+]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering import database, eventtable
+from metering import eventtable
 from metering.event import CostEvent, encode
 from metering.eventstore import (
     Appended,
@@ -247,10 +247,10 @@ def test_a_batch_is_rolled_up_from_its_own_rows_alone(store: EventStore, tmp_pat
     """An index in the order of a rollup's columns would be read whole for each batch."""
     with sqlite3.connect(tmp_path / "t.db") as connection:
         for statement in eventtable._ROLL_UP:
-            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", (1,)).fetchall())
+            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement.sqlite}", (1,)).fetchall())
             assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)" in plan
         for statement in eventtable._SETTLE:
-            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall())
+            plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement.sqlite}").fetchall())
             assert "SCAN adjustments USING INDEX adjustments_pending" in plan
             assert "SCAN events" not in plan
 
@@ -290,10 +290,9 @@ def test_sum_beyond_64_bits_is_refused_and_not_rounded(store: EventStore) -> Non
 
 
 def test_locked_database_is_unavailable_and_the_same_call_succeeds_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
-    store = EventStore(tmp_path / "t.db")
+    store = EventStore(tmp_path / "t.db", patience_ms=20)
     other = sqlite3.connect(tmp_path / "t.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     batch = [event()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from metering.database import open_database
 from metering.event import Attempt, CostEvent, encode
 from metering.eventstore import EventStore
+from metering.migration import shipped
 from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, measured
 from tests.metering.events import NOVEMBER_MS, event
 from tests.metering.test_rowsums import QUESTIONS, sums_of
@@ -26,7 +26,7 @@ def old_path(tmp_path: Path) -> Path:
     folder = tmp_path / "migrations"
     folder.mkdir()
     for number in ("0001_events.sql", "0002_keys.sql", "0003_limits.sql"):
-        shutil.copy(str(files("metering") / "migrations" / number), folder)
+        shutil.copy(str(shipped("sqlite") / number), folder)
     path = tmp_path / "t.db"
     open_database(path, migrations=folder).dispose()
     return path
