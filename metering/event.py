@@ -73,16 +73,16 @@ class CostEvent:
     """One accepted request.
 
     `task_id` None means that the request is its own task. `usage` holds inclusive totals with their
-    subsets (metering.usage). `usage_units`: how much of its feature it was, where whoever reported it said so.
-    `breakdown` rows are {unit, quantity, price_pico, cost_nano}. `cost_upper_nano`
-    bounds a cost that is not exactly known. `wasted_nano` is the cost of attempts that did not produce the
-    answer. `held_nano` and `doubted_nano` are what the ledger held, and still holds in doubt. `unknown` keeps
-    fields of a later version, so that rewriting an event loses nothing.
+    subsets (metering.usage). `usage_units`: how much of its feature it was, where whoever reported it said
+    so. `breakdown` rows are {unit, quantity, price_pico, cost_nano}. `cost_upper_nano` bounds a cost that is
+    not exactly known. `wasted_nano` is the cost of attempts that did not produce the answer. `held_nano` and
+    `doubted_nano` are what the ledger held, and still holds in doubt. `unknown` keeps fields of a later
+    version, so that rewriting an event loses nothing.
 
     Calls that did not pass the gateway are told afterwards: `source` says by whom, `idempotency_key` under
-    which name, and `event_name`, `cost_type`, `agent_id` and the spans are the teller's words. `usage_units`
-    is what prices per unit count (None: input and output tokens). `revenue_source` says where `revenue_nano`
-    comes from; what prices and plans make of an event is added when it is stored and not part of it.
+    which name, and `event_name`, `cost_type`, `agent_id` and the spans are the teller's words.
+    `revenue_source` says where `revenue_nano` comes from; what prices and plans make of an event is added
+    when it is stored and is not part of it.
 
     What becomes known after the close is an adjustment (metering.adjustment); the event stays as it is.
     """
@@ -132,7 +132,6 @@ class CostEvent:
     source: str = GATEWAY
     event_name: str | None = None
     idempotency_key: str | None = None
-    usage_units: int | None = None
     revenue_source: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
@@ -150,11 +149,14 @@ class CostEvent:
 
     @property
     def units(self) -> int:
-        """How many units a price per unit counts: those that were told, else input and output tokens."""
+        """How many units a price per unit counts, 0 or more: those that were told, else input and output
+        tokens, else one for a request that was served."""
         if self.usage_units is not None:
-            return self.usage_units
+            return max(0, self.usage_units)
+        if self.status == "failed":
+            return 0
         usage = self.usage or {}
-        return usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+        return usage.get("input_tokens", 0) + usage.get("output_tokens", 0) or 1
 
     @property
     def known_nano(self) -> int:

@@ -100,6 +100,7 @@ def any_events(draw: st.DrawFn) -> CostEvent:
         workspace=draw(st.sampled_from([None, "w1", "w2"])),
         plan=draw(st.sampled_from([None, "free", "pro"])),
         trace_id=draw(st.sampled_from([None, "t1", "t2", "t3"])),
+        task_id=draw(st.sampled_from([None, None, None, "task-1", "task-2", "id-03", "id-17"])),
         route="asked",
         route_final=draw(st.sampled_from([None, "fast"])),
         provider=draw(st.sampled_from([None, "openai", "other"])),
@@ -113,6 +114,11 @@ def any_events(draw: st.DrawFn) -> CostEvent:
         doubted_nano=draw(_small),
         revenue_nano=draw(st.none() | _small),
         started_ms=NOVEMBER_MS + draw(st.integers(0, 3 * 24 * 3_600_000)),
+        source=draw(st.sampled_from(["gateway", "gateway", "sdk", "import"])),
+        event_name=draw(st.sampled_from([None, "summarized"])),
+        idempotency_key=draw(st.sampled_from([None, "key-1"])),
+        usage_units=draw(st.none() | st.integers(0, 10**9)),
+        duration_ms=draw(st.none() | st.integers(0, 10**6)),
         attempts=draw(st.lists(st.builds(Attempt, cost_nano=st.none() | _small), max_size=3)),
     )
 
