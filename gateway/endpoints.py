@@ -37,6 +37,8 @@ from metering.ids import new_id
 
 PUBLISHED = 1_735_689_600
 """`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
+API = "/api/"
+"""Below it is the read and management API, which a process of its own answers."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _A_MESSAGE = MessagesCall("messages", {}, "")
 
@@ -60,6 +62,13 @@ class Endpoints:
 
     application: Starlette
     endpoints: tuple[Endpoint, ...]
+
+    def relayed(self, path: str) -> bool:
+        """Whether the api process answers this path: what is below /api, but for what workers answer."""
+        return path.startswith(API) and not any(
+            isinstance(route, Route) and route.path.startswith(API) and route.path_regex.match(path)
+            for route in self.application.routes
+        )
 
 
 def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:

@@ -69,6 +69,20 @@ def run_worker(document: Document, report: Report) -> None:
         slot=document["slot"],
         listener=socket.socket(fileno=document["listener"]),
         metrics_dir=Path(document["metrics_dir"]),
+        api_socket=Path(document["api_socket"]),
+        ready=lambda: report({}),
+    )
+
+
+def run_api(document: Document, report: Report) -> None:
+    from gateway.api.process import run_api
+    from gateway.settings import settings_from_document
+
+    run_api(
+        settings=settings_from_document(document["settings"]),
+        redis_url=document["redis_url"],
+        database_path=Path(document["database_path"]),
+        listener=socket.socket(fileno=document["listener"]),
         ready=lambda: report({}),
     )
 
@@ -105,6 +119,7 @@ def run_simulator(document: Document, report: Report) -> None:
 ROLES: dict[str, tuple[tuple[str, ...], Callable[[Document, Report], None]]] = {
     "worker": (("gateway.worker",), run_worker),
     "recorder": (("gateway.recorder.process", "gateway.serve.preparation"), run_recorder),
+    "api": (("gateway.api.process",), run_api),
     "simulator": (("simulator.process",), run_simulator),
 }
 

@@ -1,5 +1,6 @@
 """What an operator may set: a file for each part, and `whole` that joins and loads them."""
 
+from gateway.settings.api import ApiSettings
 from gateway.settings.auth import AuthSettings
 from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanLimitSettings, PlanSettings
 from gateway.settings.price import PriceOverride
@@ -18,6 +19,7 @@ from gateway.settings.whole import Settings, load_settings, settings_document, s
 
 __all__ = [
     "DATABASE",
+    "ApiSettings",
     "AuthSettings",
     "CircuitSettings",
     "ConfigError",

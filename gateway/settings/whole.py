@@ -16,6 +16,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from gateway.settings.api import ApiSettings
 from gateway.settings.attribution import AttributionSettings
 from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanSettings, plan_faults
 from gateway.settings.price import PriceOverride
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     ledger: LedgerSettings = LedgerSettings()
     recorder: RecorderSettings = RecorderSettings()
+    api: ApiSettings = ApiSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     providers: dict[str, ProviderSettings] = Field(default_factory=_environment_providers)
     routes: dict[str, RouteSettings] = {}
