@@ -80,9 +80,10 @@ class CostEvent:
     version, so that rewriting an event loses nothing.
 
     Calls that did not pass the gateway are told afterwards: `source` says by whom, `idempotency_key` under
-    which name, and `event_name`, `cost_type`, `agent_id` and the spans are the teller's words.
-    `revenue_source` says where `revenue_nano` comes from; what prices and plans make of an event is added
-    when it is stored and is not part of it.
+    which name, `reported_by` with which key (`key_id` is None: no key of the gateway's spent it), and
+    `event_name`, `cost_type`, `agent_id` and the spans are the teller's words. `revenue_source` says where
+    `revenue_nano` comes from; what prices and plans make of an event is added when it is stored and is not
+    part of it.
 
     What becomes known after the close is an adjustment (metering.adjustment); the event stays as it is.
     """
@@ -132,6 +133,7 @@ class CostEvent:
     source: str = GATEWAY
     event_name: str | None = None
     idempotency_key: str | None = None
+    reported_by: str | None = None
     revenue_source: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
