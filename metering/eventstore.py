@@ -85,13 +85,19 @@ class EventStore:
         `documents` are the events as they came, kept as they are; by default they are encoded. Of several
         events with one id the first counts. Raises StoreUnavailable or UnstorableEvent.
         """
+        with self._writing() as connection:
+            return self.add(connection, batch, documents)
+
+    def add(
+        self, connection: Connection, batch: Sequence[CostEvent], documents: Sequence[bytes] | None = None
+    ) -> Appended:
+        """As `append`, in a `transaction` of the caller's."""
         texts = documents if documents is not None else [encode(event) for event in batch]
         ordered = sorted(zip(batch, texts, strict=True), key=lambda item: item[0].id)
-        with self._writing() as connection:
-            done = [
-                insert_events(connection, ordered[start : start + CHUNK_MAX])
-                for start in range(0, len(ordered), CHUNK_MAX)
-            ]
+        done = [
+            insert_events(connection, ordered[start : start + CHUNK_MAX])
+            for start in range(0, len(ordered), CHUNK_MAX)
+        ]
         return Appended(
             sum(each.added for each in done),
             sum(each.repeated for each in done),
