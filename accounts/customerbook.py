@@ -24,6 +24,7 @@ from accounts.plantables import (
     find_plan,
     overrides_text,
     subscription_of,
+    subscription_order,
     subscriptions_of,
 )
 from accounts.publishing import BATCH
@@ -151,23 +152,23 @@ class CustomerBook(Book):
         Many at a time, and the lock is let go in between: whoever stops this moves the rest by another call.
         """
         moved: list[str] = []
-        rowid: sa.ColumnClause[int] = sa.literal_column("subscriptions.rowid")
         last = 0
         while True:
             now_ms = self.now_ms()
             with writing(self._engine) as connection:
                 chosen = find_plan(connection, self._account, plan, version)
                 names = {rule.name for rule in chosen.rules}
+                place = subscription_order(connection)
                 rows = connection.execute(
-                    sa.select(SUBSCRIPTIONS, rowid.label("place"))
+                    sa.select(SUBSCRIPTIONS, place.label("place"))
                     .where(
-                        rowid > last,
+                        place > last,
                         SUBSCRIPTIONS.c.account_id == self._account,
                         SUBSCRIPTIONS.c.plan == plan,
                         SUBSCRIPTIONS.c.version != chosen.version,
                         *_covering(now_ms),
                     )
-                    .order_by(rowid)
+                    .order_by(place)
                     .limit(BATCH)
                 ).all()
                 moves = []

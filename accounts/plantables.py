@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
 from accounts.subscription import Overrides, Subscription
+from metering.statement import is_postgresql
 
 _metadata = MetaData()
 _NAMES_MAX = 1_000
@@ -78,6 +79,11 @@ CUSTOMER_POLICIES = Table(
     Column("unnamed", Text),
     Column("plan", Text),
 )
+
+
+def subscription_order(connection: Connection) -> sa.ColumnClause[int]:
+    """What grows from one recorded subscription to the next."""
+    return sa.literal_column("subscriptions.seq" if is_postgresql(connection) else "subscriptions.rowid")
 
 
 class PlanNotFound(LookupError):

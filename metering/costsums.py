@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select
 
 from metering.eventtable import events
 from metering.rollup import DAY_MS, DIMENSIONS, MEASURES, Piece, pieces
+from metering.statement import whole_sum
 
 _COLUMNS = {name: "key_id" if name == "key" else name for name in DIMENSIONS if name != "day"}
 
@@ -65,7 +66,7 @@ def cost_by(
         return []
     source = sa.union_all(*(_measures_of(piece, columns, account_id) for piece in parts)).subquery()
     keys = [source.c[_COLUMNS.get(name, name)] for name in dimensions]
-    query = sa.select(*keys, *(sa.func.sum(source.c[name]) for name in MEASURES)).group_by(*keys)
+    query = sa.select(*keys, *(whole_sum(source.c[name]) for name in MEASURES)).group_by(*keys)
     found = connection.execute(query).all()
     width = len(keys)
     rows = [

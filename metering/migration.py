@@ -1,8 +1,9 @@
 """Migrations: the numbered steps that bring a database to this version, and when they are refused.
 
-Each engine has a folder of its own (`migrations/<engine>/NNNN_name.sql`); from 0007 on both go in step. A
-step that has run is recorded with a checksum of its text: a database migrated by other text, or by a later
-version, is refused with a sentence.
+Each engine has a folder of its own (`migrations/<engine>/NNNN_name.sql`). SQLite's begins with 1,
+PostgreSQL's with 6, which makes what SQLite has after its sixth; from 0007 on both go in step. A step that
+has run is recorded with a checksum of its text: a database migrated by other text, or by a later version, is
+refused with a sentence.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ def shipped(engine: str) -> Traversable:
 
 
 def load_migrations(folder: Traversable) -> list[Migration]:
-    """Every migration in the folder, in order. Raises DatabaseError unless they count 1, 2, 3 ..."""
+    """Every migration in the folder, in order. Raises DatabaseError unless they count up one by one."""
     found = [
         Migration(int(match[1]), item.name, item.read_text(encoding="utf-8"))
         for item in folder.iterdir()
         if (match := _FILE_NAME.fullmatch(item.name))
     ]
     found.sort(key=lambda step: step.number)
-    if [step.number for step in found] != list(range(1, len(found) + 1)):
+    if [step.number for step in found] != [found[0].number + place for place in range(len(found))]:
         names = ", ".join(step.name for step in found)
         raise DatabaseError(f"migrations must be numbered 1, 2, 3 ... without gap or double; found {names}")
     return found
@@ -61,10 +62,11 @@ def unseen(
 
     Raises DatabaseError, naming the `database`, when its past is not a part of ours.
     """
-    if applied and applied[-1][0] > len(steps):
+    known = steps[-1].number
+    if applied and applied[-1][0] > known:
         raise DatabaseError(
             f"{database}: written by a newer Tollkeeper (schema {applied[-1][0]}; this version knows "
-            f"{len(steps)}). Install that version or a later one, or restore the copy made before the upgrade"
+            f"{known}). Install that version or a later one, or restore the copy made before the upgrade"
         )
     for (_, name, checksum), step in zip(applied, steps, strict=False):
         if checksum != step.checksum:

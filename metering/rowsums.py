@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select
 from metering.eventtable import events
 from metering.ids import CHILD
 from metering.rollup import DAY_MS, Piece, pieces
+from metering.statement import whole_sum
 
 ROW_COLUMNS = ("account_id", "key_id", "customer", "workspace", "feature", "plan", "trace_id", "route")
 BUCKETS_MAX = 4_000
@@ -63,7 +64,7 @@ def row_sums(
     names = [
         sa.literal(account_id).label(_ACCOUNT) if name == _ACCOUNT else source.c[name] for name in columns
     ]
-    sums = (sa.func.sum(source.c[name]) for name in _SUMMED)
+    sums = (whole_sum(source.c[name]) for name in _SUMMED)
     query = sa.select(*names, *sums).group_by(*(source.c[name] for name in grouped))
     width = len(columns)
     # Without groups SQL gives one row also where there is nothing.

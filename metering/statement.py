@@ -66,7 +66,10 @@ class InsertNew:
         values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
         self._statement = written(
             lambda engine: (
-                insert_into(engine, table).values(values).on_conflict_do_nothing(index_elements=[table.c.id])
+                insert_into(engine, table)
+                .values(values)
+                .on_conflict_do_nothing(index_elements=[table.c.id])
+                .inline()
             )
         )
 

@@ -30,6 +30,7 @@ from gateway.recorder.spill import FOLDER
 from gateway.recorder.spilled import SpilledDocuments
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
+from metering.statement import whole_sum
 
 RECONCILE_EVERY_S = 60.0
 NIGHTLY_HOUR = 3
@@ -73,7 +74,7 @@ class RecordedTerms:
                 connection.execute(
                     sa.select(
                         sa.func.count(),
-                        sa.func.coalesce(sa.func.sum(LIMITS.c.version), 0),
+                        sa.func.coalesce(whole_sum(LIMITS.c.version), 0),
                         sa.func.coalesce(sa.func.max(LIMITS.c.created_ms), 0),
                     ).where(LIMITS.c.account_id == account_id)
                 ).one()

@@ -4,7 +4,8 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from metering import eventtable
+from metering.database import Where, open_database, writing
 from metering.event import CostEvent, encode
 from metering.eventstore import (
     Appended,
@@ -23,14 +26,13 @@ from metering.eventstore import (
     StoreUnavailable,
     UnstorableEvent,
 )
-from metering.ids import new_id
 from metering.rollup import DAY_MS, DIMENSIONS, MEASURES, ROLLUPS, measured
 from tests.metering.events import NOVEMBER_MS, adjustment, any_events, event
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EventStore]:
-    store = EventStore(tmp_path / "t.db")
+def store(database: Where) -> Iterator[EventStore]:
+    store = EventStore(database)
     yield store
     store.close()
 
@@ -44,19 +46,30 @@ def measures(row: CostRow) -> tuple[int, ...]:
     return tuple(getattr(row, name) for name in MEASURES)
 
 
+@contextmanager
+def beside(database: Where) -> Iterator[Connection]:
+    """A reader of the database that is not the store."""
+    engine = open_database(database)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
 def test_event_is_found_as_it_was(store: EventStore) -> None:
-    original = event(customer="ünïcode \x00", cost_upper_nano=2**53 - 1, unknown={"later": [1]})
+    original = event(customer="ünïcode \x1f", cost_upper_nano=2**53 - 1, unknown={"later": [1]})
     assert store.append([original]) == Appended(1, 0, ())
     assert store.find(original.id) == original
     assert store.find("nobody") is None
 
 
-def test_document_is_kept_as_it_came(store: EventStore, tmp_path: Path) -> None:
+def test_document_is_kept_as_it_came(store: EventStore, database: Where) -> None:
     original = event()
     text = b" " + encode(original)
     store.append([original], [text])
-    with sqlite3.connect(tmp_path / "t.db") as connection:
-        assert connection.execute("SELECT document FROM events").fetchone() == (text.decode(),)
+    with beside(database) as connection:
+        assert connection.scalar(sa.select(eventtable.events.c.document)) == text.decode()
 
 
 def test_id_that_is_there_already_changes_nothing(store: EventStore) -> None:
@@ -103,10 +116,16 @@ def test_event_is_compared_with_what_was_recorded_and_not_with_its_corrections(s
 )
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rollups_equal_sums_over_events_for_any_batches_order_and_span(
-    tmp_path: Path, events: list[CostEvent], chance: object, size: int, since: int, until: int | None
+    database: Where,
+    new_database: Callable[[], Where],
+    events: list[CostEvent],
+    chance: object,
+    size: int,
+    since: int,
+    until: int | None,
 ) -> None:
-    path = tmp_path / f"{new_id()}.db"
-    store = EventStore(path)
+    where = new_database()
+    store = EventStore(where)
     try:
         first: dict[str, CostEvent] = {}
         for start in range(0, len(events), size):
@@ -133,13 +152,13 @@ def test_rollups_equal_sums_over_events_for_any_batches_order_and_span(
             total = tuple(map(sum, zip(*map(measures, rows), strict=True))) if rows else summed([])
             assert total == summed(inside)
         every = summed(list(first.values()))
-        with sqlite3.connect(path) as connection:
-            names = ", ".join(f"coalesce(sum({name}), 0)" for name in MEASURES)
+        with beside(where) as connection:
             for rollup in ROLLUPS:
                 wanted = every
                 if rollup.only is not None:
                     wanted = summed([e for e in first.values() if getattr(e, rollup.only)])
-                assert connection.execute(f"SELECT {names} FROM {rollup.table.name}").fetchone() == wanted
+                sums = (sa.func.coalesce(sa.func.sum(rollup.table.c[name]), 0) for name in MEASURES)
+                assert tuple(connection.execute(sa.select(*sums)).one()) == wanted
     finally:
         store.close()
 
@@ -212,7 +231,8 @@ def test_pages_are_filtered_by_each_name_and_by_its_absence(store: EventStore) -
     assert store.page(customer="wanted", status="failed").events == ()
 
 
-def test_no_page_sorts_the_events_of_a_whole_account(store: EventStore, tmp_path: Path) -> None:
+def test_no_page_sorts_the_events_of_a_whole_account(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "t.db")
     asked: list[tuple[str, object]] = []
 
     def note(_c: object, _k: object, statement: str, parameters: object, *_: object) -> None:
@@ -232,6 +252,7 @@ def test_no_page_sorts_the_events_of_a_whole_account(store: EventStore, tmp_path
             store.page(after="x", **filters)  # type: ignore[arg-type]
         store.arrivals(3)
     finally:
+        store.close()
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
     plans = 0
     with sqlite3.connect(tmp_path / "t.db") as connection:
@@ -243,8 +264,9 @@ def test_no_page_sorts_the_events_of_a_whole_account(store: EventStore, tmp_path
     assert plans == 13
 
 
-def test_a_batch_is_rolled_up_from_its_own_rows_alone(store: EventStore, tmp_path: Path) -> None:
+def test_a_batch_is_rolled_up_from_its_own_rows_alone(tmp_path: Path) -> None:
     """An index in the order of a rollup's columns would be read whole for each batch."""
+    EventStore(tmp_path / "t.db").close()
     with sqlite3.connect(tmp_path / "t.db") as connection:
         for statement in eventtable._ROLL_UP:
             plan = str(connection.execute(f"EXPLAIN QUERY PLAN {statement.sqlite}", (1,)).fetchall())
@@ -290,17 +312,15 @@ def test_sum_beyond_64_bits_is_refused_and_not_rounded(store: EventStore) -> Non
 
 
 def test_locked_database_is_unavailable_and_the_same_call_succeeds_later(
-    tmp_path: Path,
+    database: Where,
 ) -> None:
-    store = EventStore(tmp_path / "t.db", patience_ms=20)
-    other = sqlite3.connect(tmp_path / "t.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    store = EventStore(database, patience_ms=20)
+    other = open_database(database)
     batch = [event()]
-    with pytest.raises(StoreUnavailable, match="database is locked"):
+    with writing(other), pytest.raises(StoreUnavailable, match=r"database is locked|lock timeout"):
         store.append(batch)
-    other.execute("ROLLBACK")
-    other.close()
     assert store.append(batch).added == 1
+    other.dispose()
     store.close()
 
 
