@@ -30,6 +30,7 @@ __all__ = [
     "identity",
     "is_busy",
     "is_gone",
+    "is_too_large",
     "open_database",
     "shown",
     "writing",
@@ -80,6 +81,11 @@ def is_busy(error: DBAPIError) -> bool:
     if getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return True
     return getattr(error.orig, "sqlstate", None) in postgresql.BUSY
+
+
+def is_too_large(error: DBAPIError) -> bool:
+    """Whether a row can never be stored because of its size: names too long for an index together."""
+    return getattr(error.orig, "sqlstate", None) in postgresql.TOO_LARGE
 
 
 def is_gone(error: DBAPIError) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from metering.adjustment import Adjustment, decode_adjustment, encode_adjustment
 from metering.costsums import CostRow, cost_by
-from metering.database import Where, is_gone, open_database, writing
+from metering.database import Where, is_gone, is_too_large, open_database, writing
 from metering.event import DEFAULT_ACCOUNT, CostEvent, decode, encode
 from metering.eventtable import (
     Appended,
@@ -136,6 +136,8 @@ class EventStore:
         except (sa.exc.IntegrityError, sa.exc.DataError, OverflowError, UnicodeError) as error:
             raise UnstorableEvent(_sentence(error)) from error
         except sa.exc.DBAPIError as error:
+            if is_too_large(error):
+                raise UnstorableEvent(_sentence(error)) from error
             if isinstance(error, sa.exc.ProgrammingError) and not is_gone(error):
                 raise  # a statement of ours is wrong; trying again would hide it
             raise StoreUnavailable(_sentence(error)) from error

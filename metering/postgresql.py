@@ -33,6 +33,8 @@ WRITES = {"isolation_level": "READ COMMITTED", "postgresql_readonly": False, "ta
 under the lock sees what was committed before it, and so all that earlier holders did."""
 BUSY = frozenset({"55P03", "40001", "40P01"})
 """SQLSTATEs of another writer in the way: lock_not_available, serialization_failure, deadlock_detected."""
+TOO_LARGE = frozenset({"54000"})
+"""SQLSTATE program_limit_exceeded: an index cannot hold the row."""
 GONE = frozenset({"42P01", "3F000", "42501"})
 """SQLSTATEs of a database that was replaced, or taken from us, under a running node: undefined_table,
 invalid_schema_name, insufficient_privilege."""
@@ -55,9 +57,11 @@ SELECT set_config('lock_timeout', %s, true),
        set_config('idle_in_transaction_session_timeout', '{_HELD_IDLE_MS}', true),
        set_config('synchronous_commit', CASE current_setting('synchronous_commit')
            WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true),
+       set_config('enable_seqscan', 'off', true),
        pg_advisory_xact_lock({_LOCK})
 """
-# Events leave Redis when their commit returns: then it must be on a disk, whatever the server's default is.
+# Events leave Redis when their commit returns: then it must be on a disk, whatever the server's default is. What
+# writers read, they read by an index, also in tables that grew too fast for the statistics about them.
 _RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_ms BIGINT NOT NULL

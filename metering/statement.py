@@ -7,10 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, ColumnElement, Connection, CursorResult, Delete, Insert, Table, Update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Delete,
+    Insert,
+    Table,
+    Text,
+    Update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 EngineName = Literal["sqlite", "postgresql"]
@@ -62,8 +73,11 @@ class InsertNew:
     """Adds rows to a table with `seq` and `id`, unless the id is there: of several with one id the first."""
 
     def __init__(self, table: Table) -> None:
-        columns = [column.name for column in table.columns if column.name != "seq"]
-        values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
+        columns = [column for column in table.columns if column.name != "seq"]
+        values: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in columns}
+        self._texts = itemgetter(
+            *(place for place, column in enumerate(columns) if isinstance(column.type, Text))
+        )
         self._statement = written(
             lambda engine: (
                 insert_into(engine, table)
@@ -76,6 +90,11 @@ class InsertNew:
     def add(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
         """Add them in this order, and give the number of those that are new.
 
-        A row: the values of every column but `seq`, in their order. The write lock is held.
+        A row: the values of every column but `seq`, in their order. The write lock is held. Raises
+        UnicodeError for NUL characters, which one engine would take.
         """
-        return connection.exec_driver_sql(self._statement.on(connection), list(rows)).rowcount
+        given = list(rows)
+        for row in given:
+            if "\0" in "".join(self._texts(row)):
+                raise UnicodeError("text with a NUL character cannot be stored")
+        return connection.exec_driver_sql(self._statement.on(connection), given).rowcount

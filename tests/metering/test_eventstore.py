@@ -295,7 +295,13 @@ def test_arrivals_meet_a_late_event_with_an_old_id(store: EventStore) -> None:
 
 
 def test_event_that_cannot_be_stored_is_told_and_nothing_of_its_batch_is_there(store: EventStore) -> None:
-    for bad in (event(started_ms=-1), event(started_ms=2**70), event(customer="\ud800")):
+    bads = (
+        event(started_ms=-1),
+        event(started_ms=2**70),
+        event(customer="\ud800"),
+        event(workspace="\x00"),
+    )
+    for bad in bads:
         with pytest.raises(UnstorableEvent):
             store.append([event(), bad], [b"{}", b"{}"])
     assert store.cost_by((), from_events=True) == []
