@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, MutableMapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -156,6 +156,8 @@ class Api:
         self._running += 1
         try:
             found = await asyncio.get_running_loop().run_in_executor(pool, endpoint.handler, call)
+            if isinstance(found, Future):
+                found = await asyncio.wrap_future(found)
         except GatewayError:
             raise
         except StoreUnavailable as error:
@@ -218,7 +220,9 @@ async def _tell(send: Send, scope: Scope, endpoint: Endpoint, answer: Answer, re
     status = answer.status or endpoint.status
     headers = {"x-request-id": request_id, **answer.headers}
     if answer.stream is None:
-        body = body_of(answer.model, platform=endpoint.platform)
+        body = answer.body
+        if body is None:
+            body = body_of(answer.model, platform=endpoint.platform)
         if body:
             headers["content-type"] = answer.media
         await _send(send, scope, status, headers, body)

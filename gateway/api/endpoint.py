@@ -7,6 +7,7 @@ is a plain function that is given a `Call` and gives an answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,6 +74,7 @@ class Answer:
     """An answer that is more than its model: another status, headers, or a body that is no JSON.
 
     stream: parts of the body, asked for in a thread; then `media` is its type and there is no model.
+    body: the whole body as it is sent, in place of a model.
     """
 
     model: BaseModel | None = None
@@ -80,9 +82,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: Iterator[bytes] | None = None
     media: str = "application/json"
+    body: bytes | None = None
 
 
-Handler = Callable[[Call], BaseModel | Answer | None]
+Handler = Callable[[Call], BaseModel | Answer | Future[Answer] | None]
+"""May give an answer that is not there yet: then its thread is free for others meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
