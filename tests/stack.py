@@ -152,6 +152,10 @@ class Stack:
         return int(self.redis.zcard(names_of(ACCOUNT).leases))
 
 
+def _api_socket(api: bool | Path, folder: Path) -> Path | None:
+    return folder / "api.sock" if api is True else api or None
+
+
 @contextmanager
 def running_api(settings: Settings, valkey: Path, database: Path) -> Iterator[None]:
     """An api process' loop in a thread, on `api.sock` beside the database."""
@@ -199,12 +203,12 @@ def running_stack(
     *,
     patch: Callable[[Gateway], None] | None = None,
     valkey: Path | None = None,
-    api: bool = False,
+    api: bool | Path = False,
 ) -> Iterator[Stack]:
     """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves.
 
     `valkey`: the socket of a server that the test keeps itself, to kill and start it. `api`: with an api
-    process, whose loop turns in a thread of this one.
+    process, whose loop turns in a thread of this one; or the socket of what stands in for it.
     """
     socket_of = nullcontext(valkey) if valkey else running_valkey()
     with socket_of as path, tempfile.TemporaryDirectory() as folder:
@@ -230,7 +234,7 @@ def running_stack(
                 connection,
                 owner="test",
                 journal=journal,
-                api_socket=Path(folder) / "api.sock" if api else None,
+                api_socket=_api_socket(api, Path(folder)),
             )
             if patch is not None:
                 patch(gateway)
@@ -258,7 +262,7 @@ def running_stack(
         wait_until(lambda: faults or (started and started[0][2].started))
         assert not faults, faults
         gateway, loop, server = started[0]
-        beside = running_api(settings, path, database) if api else nullcontext()
+        beside = running_api(settings, path, database) if api is True else nullcontext()
         try:
             url = f"http://127.0.0.1:{port}/v1"
             with beside:
