@@ -60,8 +60,8 @@ SELECT set_config('lock_timeout', %s, true),
        set_config('enable_seqscan', 'off', true),
        pg_advisory_xact_lock({_LOCK})
 """
-# Events leave Redis when their commit returns: then it must be on a disk, whatever the server's default is. What
-# writers read, they read by an index, also in tables that grew too fast for the statistics about them.
+# Events leave Redis when their commit returns: then it must be on a disk, whatever the server's default is.
+# What writers read, they read by an index, also in tables that grew too fast for the statistics about them.
 _RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_ms BIGINT NOT NULL

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -19,7 +18,7 @@ from budgets.limit import check_terms
 from budgets.rows import LedgerRows
 from gateway.prices import price_book
 from gateway.settings import Settings
-from metering.database import open_database
+from metering.database import Where, open_database
 from metering.eventstore import EventStore
 from metering.pricebook import PriceBook
 
@@ -67,19 +66,19 @@ class ApiParts:
         self.redis.close()
 
 
-def build_parts(settings: Settings, redis_url: str, database_path: Path) -> ApiParts:
+def build_parts(settings: Settings, redis_url: str, database: Where) -> ApiParts:
     """The parts over a migrated database and a Redis that answers. Raises DatabaseError, redis.RedisError."""
     redis = connect_sync(
         redis_url, timeout_s=REDIS_TIMEOUT_S, connect_timeout_s=settings.ledger.timeout_ms / 1_000
     )
-    engine = open_database(database_path, create=False)
+    engine = open_database(database, create=False)
     rows = LedgerRows(redis)
     return ApiParts(
         settings=settings,
         engine=engine,
         redis=redis,
         rows=rows,
-        events=EventStore(database_path, create=False),
+        events=EventStore(database, create=False),
         keyring=Keyring(engine, rows),
         limits=LimitBook(engine, rows, check_terms),
         plans=PlanBook(engine, rows, check_terms),

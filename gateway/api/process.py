@@ -11,10 +11,9 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,12 +22,14 @@ import uvicorn
 from accounts.keycache import KeyCache
 from budgets.cluster import connect_ledger
 from gateway.api.application import Api
+from gateway.api.endpoint import Endpoint
 from gateway.api.parts import build_parts
 from gateway.api.table import ENDPOINTS
 from gateway.frontdoor.doorkeeper import Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
 from gateway.frontdoor.server import Server, new_loop
 from gateway.settings import Settings
+from metering.database import Where
 
 DRAIN_S = 20.0
 """How long what is being answered may take after the process was asked to end."""
@@ -42,29 +43,30 @@ def run_api(
     *,
     settings: Settings,
     redis_url: str,
-    database_path: Path,
+    database: Where,
     listener: socket.socket,
     ready: Callable[[], Any] | None = None,
 ) -> None:
     """Answer on `listener` until SIGTERM or SIGINT. `ready` is called once questions are accepted."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(serve_api(settings, redis_url, database_path, listener, ready=ready))
+        runner.run(serve_api(settings, redis_url, database, listener, ready=ready))
 
 
 async def serve_api(
     settings: Settings,
     redis_url: str,
-    database_path: Path,
+    database: Where,
     listener: socket.socket,
     *,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
     ready: Callable[[], Any] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """The same in a running loop; `stop` ends it where signals are another's."""
-    parts = await asyncio.to_thread(build_parts, settings, redis_url, database_path)
+    parts = await asyncio.to_thread(build_parts, settings, redis_url, database)
     connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
     keys = KeyCache(lambda name: connection.command("GET", name))
-    api = Api(parts, keys, ENDPOINTS, threads=settings.api.threads)
+    api = Api(parts, keys, endpoints, threads=settings.api.threads)
     keeper = Doorkeeper(_limits(settings))
     server = Server(_config(api, keeper))
     server.on_closed = keeper.drain

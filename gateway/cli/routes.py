@@ -22,7 +22,7 @@ from gateway.forwarding.questions import ASKABLE
 from gateway.forwarding.upstream import build_upstream
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
-from gateway.settings import DATABASE, Settings, load_settings
+from gateway.settings import Settings, load_settings
 from gateway.simulated import with_simulated
 from metering.database import DatabaseError, open_database
 from routing.table import Route
@@ -109,7 +109,7 @@ def _hard_limits(
 ) -> tuple[list[str], str | None]:
     """(the hard limits on money that such a request counts on, what could not be looked at)."""
     try:
-        engine = open_database(settings.server.data_dir / DATABASE, create=False)
+        engine = open_database(settings.record, create=False)
     except DatabaseError:
         return [], "no database here, so limits are not known"
     try:

@@ -14,7 +14,7 @@ from gateway.serve.apisocket import ApiSocket
 from gateway.serve.banner import url_host
 from gateway.serve.children import Child
 from gateway.serve.listeners import AddressBusy, open_listener
-from gateway.settings import DATABASE, Settings, settings_document
+from gateway.settings import Settings, settings_document
 from gateway.simulated import with_simulated
 
 log = structlog.get_logger(component="supervisor")
@@ -89,16 +89,11 @@ class Crew:
 
     def tell_recorder(self, child: Child, settings: Settings, *, first: bool) -> None:
         """Let a spawned recorder prepare, report, and record. `first`: no worker runs yet."""
-        more = {"database_path": str(self._data_dir / DATABASE), "first": first}
-        child.feed(self._document(settings) | more)
+        child.feed(self._document(settings) | {"first": first})
 
     def tell_api(self, child: Child, settings: Settings) -> None:
         """Let a spawned api process begin."""
-        more = {
-            "database_path": str(self._data_dir / DATABASE),
-            "listener": self._api.listener.fileno(),
-        }
-        child.feed(self._document(settings) | more)
+        child.feed(self._document(settings) | {"listener": self._api.listener.fileno()})
 
     def worker_start(self, settings: Settings, slot: int) -> Start:
         """Makes workers of this slot."""

@@ -2,6 +2,7 @@
 
 from gateway.settings.api import ApiSettings
 from gateway.settings.auth import AuthSettings
+from gateway.settings.database import DATABASE, DatabaseSettings
 from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanLimitSettings, PlanSettings
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import (
@@ -14,7 +15,7 @@ from gateway.settings.provider import (
 )
 from gateway.settings.route import RouteSettings, TargetSettings
 from gateway.settings.section import ConfigError, Section
-from gateway.settings.server import DATABASE, LedgerSettings, RecorderSettings, ServerSettings
+from gateway.settings.server import LedgerSettings, RecorderSettings, ServerSettings
 from gateway.settings.whole import Settings, load_settings, settings_document, settings_from_document
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CircuitSettings",
     "ConfigError",
     "CustomerSettings",
+    "DatabaseSettings",
     "FeatureSettings",
     "KeySettings",
     "LedgerSettings",

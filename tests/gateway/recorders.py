@@ -41,7 +41,7 @@ from pathlib import Path
 from gateway.recorder.reader_slot import ReaderSlot
 from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
-run_recorder(settings=Settings(), redis_url=sys.argv[1], database_path=Path(sys.argv[2]),
+run_recorder(settings=Settings(), redis_url=sys.argv[1], database=Path(sys.argv[2]),
              metrics_dir=Path(sys.argv[3]) if len(sys.argv) > 3 else None)
 """
 
@@ -154,7 +154,7 @@ class Forked:
         arguments = {
             "settings": Settings(recorder=RecorderSettings(**options)),
             "redis_url": server.url,
-            "database_path": path,
+            "database": path,
             "metrics_dir": None,
         }
         self._process = self.context.Process(target=_run, args=(patience_ms,), kwargs=arguments)

@@ -63,7 +63,7 @@ async def _work(document: Document, report: Report) -> None:
 
 
 def run_recorder(document: Document, report: Report) -> None:
-    marker = Path(document["database_path"])
+    marker = Path(document["settings"]["server"]["data_dir"], "stand_in.db")
     first = not marker.exists()
     marker.touch()
     report({"first_key": "obs_first" if first else None, "model": "m", "warnings": []})

@@ -60,7 +60,7 @@ from pathlib import Path
 from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
 settings = Settings(ledger={"lease_ms": %d, "heartbeat_ms": %d, "reap_every_ms": %d})
-run_recorder(settings=settings, redis_url=sys.argv[1], database_path=Path(sys.argv[2]), metrics_dir=None)
+run_recorder(settings=settings, redis_url=sys.argv[1], database=Path(sys.argv[2]), metrics_dir=None)
 """
 
 
