@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,9 @@ from budgets.journal import Journal
 from budgets.limit import check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
+from gateway.api.endpoint import Endpoint
 from gateway.api.process import serve_api
+from gateway.api.table import ENDPOINTS
 from gateway.app import Gateway, build_gateway
 from gateway.frontdoor.doorkeeper import Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
@@ -152,12 +154,16 @@ class Stack:
         return int(self.redis.zcard(names_of(ACCOUNT).leases))
 
 
-def _api_socket(api: bool | Path, folder: Path) -> Path | None:
-    return folder / "api.sock" if api is True else api or None
+def _api_socket(api: bool | Path | Iterable[Endpoint], folder: Path) -> Path | None:
+    if isinstance(api, Path):
+        return api
+    return None if api is False else folder / "api.sock"
 
 
 @contextmanager
-def running_api(settings: Settings, valkey: Path, database: Path) -> Iterator[None]:
+def running_api(
+    settings: Settings, valkey: Path, database: Path, endpoints: Iterable[Endpoint] = ENDPOINTS
+) -> Iterator[None]:
     """An api process' loop in a thread, on `api.sock` beside the database."""
     place = database.parent / "api.sock"
     listener = socket.socket(socket.AF_UNIX)
@@ -173,7 +179,15 @@ def running_api(settings: Settings, valkey: Path, database: Path) -> Iterator[No
         patient = settings.model_copy(
             update={"ledger": settings.ledger.model_copy(update={"timeout_ms": PATIENCE_MS})}
         )
-        await serve_api(patient, f"unix://{valkey}", database, listener, ready=ready.set, stop=stop)
+        await serve_api(
+            patient,
+            f"unix://{valkey}",
+            database,
+            listener,
+            endpoints=endpoints,
+            ready=ready.set,
+            stop=stop,
+        )
 
     def run() -> None:
         try:
@@ -203,12 +217,13 @@ def running_stack(
     *,
     patch: Callable[[Gateway], None] | None = None,
     valkey: Path | None = None,
-    api: bool | Path = False,
+    api: bool | Path | Iterable[Endpoint] = False,
 ) -> Iterator[Stack]:
     """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves.
 
     `valkey`: the socket of a server that the test keeps itself, to kill and start it. `api`: with an api
-    process, whose loop turns in a thread of this one; or the socket of what stands in for it.
+    process, whose loop turns in a thread of this one; or the socket of what stands in for it, or
+    the endpoints that it has.
     """
     socket_of = nullcontext(valkey) if valkey else running_valkey()
     with socket_of as path, tempfile.TemporaryDirectory() as folder:
@@ -262,7 +277,11 @@ def running_stack(
         wait_until(lambda: faults or (started and started[0][2].started))
         assert not faults, faults
         gateway, loop, server = started[0]
-        beside = running_api(settings, path, database) if api is True else nullcontext()
+        beside = (
+            nullcontext()
+            if api is False or isinstance(api, Path)
+            else running_api(settings, path, database, ENDPOINTS if api is True else api)
+        )
         try:
             url = f"http://127.0.0.1:{port}/v1"
             with beside:

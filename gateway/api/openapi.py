@@ -58,6 +58,7 @@ _USUAL = {
     413: "The body is larger than is read here",
     500: "This gateway failed",
     503: "The store or the ledger cannot be reached at the moment; try again",
+    504: "The answer took too long",
 }
 
 
@@ -91,6 +92,9 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(components.items())),
+            "headers": {
+                "RequestId": {"description": "Names this request in the log", "schema": {"type": "string"}}
+            },
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -213,7 +217,7 @@ def _enveloped(schema: Any) -> dict[str, Any]:
 
 
 def _refusals(each: Endpoint) -> dict[str, Any]:
-    statuses = {400, 500, 503}
+    statuses = {400, 500, 503, 504}
     if each.scope is not None:
         statuses |= {401, 403} if each.scope != ANY or each.bound == "refused" else {401}
     if _PLACE.search(each.path):
@@ -232,7 +236,7 @@ def _refusals(each: Endpoint) -> dict[str, Any]:
     }
 
 
-_HEADERS = {"x-request-id": {"description": "Names this request in the log", "schema": {"type": "string"}}}
+_HEADERS = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
 
 
 def _id(each: Endpoint) -> str:

@@ -53,10 +53,16 @@ class ApiParts:
     events: EventStore
     keyring: Keyring
     limits: LimitBook
-    plans: PlanBook
-    customers: CustomerBook
     prices: PriceBook
     writer: Writer
+
+    def plans(self, account_id: str) -> PlanBook:
+        """The account's features and plans."""
+        return PlanBook(self.engine, self.rows, check_terms, account_id=account_id)
+
+    def customers(self, account_id: str) -> CustomerBook:
+        """The account's customers and their subscriptions."""
+        return CustomerBook(self.engine, self.rows, check_terms, account_id=account_id)
 
     def close(self) -> None:
         """End the writer, then close every connection."""
@@ -81,8 +87,6 @@ def build_parts(settings: Settings, redis_url: str, database: Where) -> ApiParts
         events=EventStore(database, create=False),
         keyring=Keyring(engine, rows),
         limits=LimitBook(engine, rows, check_terms),
-        plans=PlanBook(engine, rows, check_terms),
-        customers=CustomerBook(engine, rows, check_terms),
         prices=price_book(settings),
         writer=Writer(),
     )
