@@ -27,6 +27,7 @@ from metering.eventtable import (
     insert_adjustments,
     insert_events,
 )
+from metering.ingested import settle_uncounted
 from metering.notice import Notice, find_notices, insert_notices
 from metering.rowsums import Sums, row_sums
 from metering.snapshot import Later, Place, Snapshot, later
@@ -120,6 +121,12 @@ class EventStore:
         """Store the notices whose ids are new, and give their number. Raises as `append`."""
         with self._writing() as connection:
             return insert_notices(connection, batch)
+
+    def settle_uncounted(self, ids: Sequence[str]) -> int:
+        """The ledger has counted these batches of reported events (metering.ingested); gives how many of them
+        were still waiting. Raises as `append`."""
+        with self._writing() as connection:
+            return settle_uncounted(connection, ids)
 
     def transaction(self) -> AbstractContextManager[Connection]:
         """A transaction of the caller's that holds the write lock, committed at its end. Raises as `append`.

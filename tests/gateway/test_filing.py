@@ -119,7 +119,7 @@ def test_what_is_wrong_with_one_entry_holds_no_other_up(store: EventStore, desk:
     assert {entry.id for entry, _ in desk.buried if entry not in bad} == set()
     assert {reason.partition(":")[0] for _, reason in desk.buried} >= {
         "not valid JSON",
-        "the entry has no field e, a or limit",
+        "the entry has no field e, a, c or limit",
         "the notice has no field row",
         "notice",
         "cannot be stored",
