@@ -72,7 +72,7 @@ _HINTS = (
     (r'database "(.+)" does not exist', "create it first: CREATE DATABASE name ENCODING 'UTF8'"),
     (r'role "(.+)" does not exist', "create the user first, and let it own the database"),
     (r"no pg_hba.conf entry", "the server's pg_hba.conf does not let this user in from here"),
-    (r"could not translate host name", "check the name of the host"),
+    (r"could not translate host name|failed to resolve host", "check the host and the port"),
     (r"Connection refused|timeout expired|No such file or directory", "is the server running there?"),
     (r"permission denied for schema", "let the user own the database, or GRANT CREATE ON SCHEMA to it"),
 )
