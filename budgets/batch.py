@@ -16,10 +16,14 @@ import orjson
 
 from budgets.counted import Counted, counted_event
 from budgets.limit import Attribution
+from budgets.names import names_of
 from metering.event import CostEvent
 
 BATCH_MAX = 200
 """Events of one batch: what counting them costs the server stays below a few milliseconds."""
+
+MARKER_MS = 7 * 86_400_000
+"""How long a counted batch is remembered, from the last time that it was told."""
 
 
 class BatchError(ValueError):
@@ -34,6 +38,11 @@ class Batch:
     account_id: str
     event_seq: int
     counted: tuple[Counted, ...]
+
+    @property
+    def marker(self) -> str:
+        """The name of what says on the ledger that it was counted."""
+        return f"{names_of(self.account_id).base}counted:{self.id}"
 
     def taken_away(self) -> list[Counted]:
         """What must be added to the record's sums so that they are without this batch."""

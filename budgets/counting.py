@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from budgets.batch import Batch, encode_batch
+from budgets.batch import MARKER_MS, Batch, encode_batch
 from budgets.client import SyncClient
 from budgets.counted import Counted, LimitIndex, amounts
 from budgets.limit import LimitTerms
@@ -20,8 +20,6 @@ from budgets.rowset import Row, rows_of
 from budgets.scripts import COUNT, run_script
 from budgets.seed import ends_of
 
-MARKER_MS = 7 * 86_400_000
-"""How long a counted batch is remembered, from the last time that it was told."""
 Place = tuple[str, str]
 OwnLimits = Callable[[Counted], Sequence[LimitTerms]]
 """The limits of the plan that the customer is on, with the values that are its own."""
@@ -70,7 +68,7 @@ def count_batch(
             places.append(place)
         touched.append((counted.id, places))
     keys = (
-        f"{names.base}counted:{batch.id}",
+        batch.marker,
         *(names.outbox, names.meta, names.limits, names.notices),
         *(name for name, _ in lines),
     )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from metering.adjustment import Adjustment, decode_adjustment
 from metering.event import CostEvent, decode
 from metering.eventtable import adjustments, events
+from metering.ingested import Uncounted, find_uncounted
 from metering.rowsums import Sums, row_sums
 
 BATCH = 1_000
@@ -65,6 +66,11 @@ class Snapshot:
             adjustment = decode_adjustment(document)
             found.setdefault(adjustment.event_id, []).append(adjustment)
         return found
+
+    @cached_property
+    def uncounted(self) -> Sequence[Uncounted]:
+        """What the sums have and rows of limits have not, or have not told so."""
+        return find_uncounted(self._connection)
 
 
 def place_of(connection: Connection) -> Place:

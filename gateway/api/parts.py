@@ -16,6 +16,7 @@ from accounts.planbook import PlanBook
 from budgets.client import SyncClient, connect_sync
 from budgets.limit import check_terms
 from budgets.rows import LedgerRows
+from gateway.ingest.ingest import Ingest
 from gateway.prices import price_book
 from gateway.settings import Settings
 from metering.database import Where, open_database
@@ -55,6 +56,7 @@ class ApiParts:
     limits: LimitBook
     prices: PriceBook
     writer: Writer
+    ingest: Ingest
 
     def plans(self, account_id: str) -> PlanBook:
         """The account's features and plans."""
@@ -66,6 +68,7 @@ class ApiParts:
 
     def close(self) -> None:
         """End the writer, then close every connection."""
+        self.ingest.close()
         self.writer.close()
         self.events.close()
         self.engine.dispose()
@@ -79,14 +82,18 @@ def build_parts(settings: Settings, redis_url: str, database: Where) -> ApiParts
     )
     engine = open_database(database, create=False)
     rows = LedgerRows(redis)
+    store = EventStore(database, create=False)
+    prices = price_book(settings)
+    writer = Writer()
     return ApiParts(
         settings=settings,
         engine=engine,
         redis=redis,
         rows=rows,
-        events=EventStore(database, create=False),
+        events=store,
         keyring=Keyring(engine, rows),
         limits=LimitBook(engine, rows, check_terms),
-        prices=price_book(settings),
-        writer=Writer(),
+        prices=prices,
+        writer=writer,
+        ingest=Ingest(settings, prices, engine, store, redis, rows, writer.pool),
     )
