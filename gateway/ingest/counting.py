@@ -27,6 +27,11 @@ from metering.eventstore import EventStore
 AGAIN_S = 30.0
 """What has been told is told again after so long, in case the ledger has lost it."""
 AT_ONCE = 500
+PAUSE_S = 1.0
+"""After the ledger could not be reached, before it is tried again: who reports must not wait for that."""
+BEHIND_MAX = 500
+"""So many batches may stand as not counted before reports are told to come later: limits that are a hundred
+thousand events behind say nothing any more."""
 
 log = structlog.get_logger(component="ingest")
 IndexOf = Callable[[str], LimitIndex]
@@ -55,7 +60,13 @@ class Counting:
         self._told: dict[str, float] = {}
         self._unpublished: dict[str, set[str]] = {}
         self._first: set[str] = set()
-        self._away = False
+        self._away_until: float | None = None
+        self._waiting = 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much stands as not counted that no more should be taken."""
+        return self._waiting > BEHIND_MAX
 
     def count(self, recorded: Recorded) -> frozenset[str] | None:
         """Count these batches; gives the ids of events that are beyond a hard limit, None where that cannot
@@ -65,17 +76,23 @@ class Counting:
                 self._unpublished.setdefault(account_id, set()).update(newcomers.customers)
             if newcomers.first:
                 self._first.add(account_id)
+        if self._away_until is not None and self._monotonic() < self._away_until:
+            self._waiting += len(recorded.batches)
+            return None
         exceeding: set[str] = set()
         known = True
+        counted = 0
         try:
             for batch in recorded.batches:
                 found = self._count(batch, recorded.limits)
                 known = known and found is not None
                 exceeding |= found or frozenset()
+                counted += 1
             self._publish()
-            self._away = False
+            self._away_until = None
         except RedisError as error:
             self._lament(error)
+            self._waiting += len(recorded.batches) - counted
             known = False
         counted_exceeding(len(exceeding))
         return frozenset(exceeding) if known else None
@@ -85,6 +102,7 @@ class Counting:
         gives the number of batches told. Raises StoreUnavailable."""
         with self._store.snapshot() as snapshot:
             waiting = snapshot.uncounted
+        self._waiting = len(waiting)
         UNCOUNTED.set(len(waiting))
         now = self._monotonic()
         names = {each.id for each in waiting}
@@ -96,7 +114,7 @@ class Counting:
                 self._count(decode_batch(each.document), {})
                 told += 1
             self._publish()
-            self._away = False
+            self._away_until = None
         except RedisError as error:
             self._lament(error)
         return told
@@ -118,6 +136,6 @@ class Counting:
             del self._unpublished[account_id]
 
     def _lament(self, error: Exception) -> None:
-        if not self._away:
+        if self._away_until is None:
             log.warning("ledger_unavailable", reason=str(error))
-        self._away = True
+        self._away_until = self._monotonic() + PAUSE_S

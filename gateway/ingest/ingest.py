@@ -31,6 +31,7 @@ from metering.eventstore import EventStore, StoreUnavailable
 from metering.pricebook import PriceBook
 
 RECOUNT_EVERY_S = 5.0
+FORGET_EVERY_S = 3_600.0
 
 log = structlog.get_logger(component="ingest")
 
@@ -55,10 +56,11 @@ class Ingest:
         self._pricer = Pricer(prices, lists)
         self._headers = HeaderTable(settings.attribution)
         self._counting = Counting(store, redis, terms.index, Publisher(engine, rows), now_ms=wall_ms)
-        recording = Recording(
+        self._recording = Recording(
             store, lambda account_id: bool(terms.index(account_id).limits), Calls(redis), wall_ms
         )
-        self._writer = IngestWriter(thread, recording, self._counting)
+        self._writer = IngestWriter(thread, self._recording, self._counting)
+        self._forget_at = 0.0
         self._thread = thread
         self._every_s = recount_every_s
         self._stop = Event()
@@ -100,6 +102,9 @@ class Ingest:
     def _recount(self) -> None:
         try:
             self._counting.recount()
+            if time.monotonic() >= self._forget_at:
+                self._forget_at = time.monotonic() + FORGET_EVERY_S
+                self._recording.forget_replies()
         except StoreUnavailable as error:
             log.warning("store_unavailable", reason=str(error))
         except Exception:

@@ -24,6 +24,7 @@ from metering.ingested import (
     Reply,
     Uncounted,
     claim_keys,
+    drop_old_replies,
     find_reply,
     keep_reply,
     last_event_seq,
@@ -67,6 +68,11 @@ class Recording:
             for work in asked:
                 self._remember(connection, work, now_ms)
         return done
+
+    def forget_replies(self) -> None:
+        """Drop answers that are too old to be asked for. Raises as EventStore.append does."""
+        with self._store.transaction() as connection:
+            drop_old_replies(connection, self._now_ms())
 
     def amend_reply(self, work: Work) -> None:
         """Keep the answer that the work gets in the end, where counting has changed it."""

@@ -26,6 +26,7 @@ WAITING_MAX = 20_000
 GROUP_MAX = 4_000
 """Reports of one transaction: others write to the database, too, and wait for its end."""
 RETRY_AFTER_S = 1
+BEHIND_RETRY_AFTER_S = 10
 
 log = structlog.get_logger(component="ingest")
 
@@ -62,7 +63,8 @@ class IngestWriter:
     def submit(self, work: Work) -> Future[Rendered]:
         """Have the work's reports recorded; its answer comes when they are.
 
-        Raises Unavailable when too many wait, BeingAnswered when one with the same `Idempotency-Key` does.
+        Raises Unavailable when too many wait or are not counted yet, BeingAnswered when one with the same
+        `Idempotency-Key` waits.
         """
         with self._lock:
             if self._reports + len(work.reports) > WAITING_MAX:
@@ -70,6 +72,12 @@ class IngestWriter:
                     "Too many events wait to be recorded; send them again in a second.",
                     code="ingest_busy",
                     retry_after_s=RETRY_AFTER_S,
+                )
+            if self._counting.behind:
+                raise Unavailable(
+                    "The ledger is too far behind what was reported; send these events again later.",
+                    code="ingest_behind",
+                    retry_after_s=BEHIND_RETRY_AFTER_S,
                 )
             if work.once is not None:
                 name = (work.account_id, work.once.key)
