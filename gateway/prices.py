@@ -12,7 +12,12 @@ from metering.units import UNITS, unit_of
 
 
 def price_book(settings: Settings) -> PriceBook:
-    """The shipped prices with the configured ones laid over them.
+    """The shipped prices with the configured ones laid over them. Raises ConfigError."""
+    return PriceBook.load(configured_prices(settings))
+
+
+def configured_prices(settings: Settings) -> list[Override]:
+    """The `prices` section.
 
     Raises ConfigError with one complaint for each unknown provider, unknown unit, unusable rate and repeated
     price.
@@ -50,7 +55,7 @@ def price_book(settings: Settings) -> PriceBook:
         overrides.append(override)
     if complaints:
         raise ConfigError(complaints)
-    return PriceBook.load(overrides)
+    return overrides
 
 
 def _rates(path: str, price: PriceOverride, complaints: list[str]) -> dict[str, int]:
