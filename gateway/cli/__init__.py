@@ -26,6 +26,8 @@ COMMANDS = {
     "events": "gateway.cli.events:events",
     "adjust": "gateway.cli.adjust:adjust",
     "report": "gateway.cli.report:report",
+    "backup": "gateway.cli.backup:backup",
+    "restore": "gateway.cli.restore:restore",
 }
 
 
