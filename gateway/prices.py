@@ -36,7 +36,7 @@ def configured_prices(settings: Settings) -> list[Override]:
             )
         rates = _rates(path, price, complaints)
         override = Override(
-            provider=_list_of(price.provider, settings),
+            provider=list_of(price.provider, settings),
             model=price.model,
             effective_from_ms=_day_ms(price),
             rates_pico=rates,
@@ -86,7 +86,7 @@ def _rates(path: str, price: PriceOverride, complaints: list[str]) -> dict[str, 
     return rates
 
 
-def _list_of(provider: str, settings: Settings) -> str:
+def list_of(provider: str, settings: Settings) -> str:
     """The price-book provider that a configured provider's name stands for."""
     configured = settings.providers.get(provider)
     return (configured.prices or provider) if configured is not None else provider
