@@ -110,8 +110,9 @@ def _hard_limits(
     """(the hard limits on money that such a request counts on, what could not be looked at)."""
     try:
         engine = open_database(settings.record, create=False)
-    except DatabaseError:
-        return [], "no database here, so limits are not known"
+    except DatabaseError as error:
+        lacking = "no database here" if settings.database.url is None else str(error)
+        return [], f"{lacking}, so limits are not known"
     try:
         key_id = Keyring(engine, None).find(key).id if key is not None else ""
         of = Attribution(

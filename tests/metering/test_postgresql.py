@@ -203,6 +203,19 @@ def test_a_user_who_may_not_make_tables_is_told(postgres: PostgresServer) -> Non
         open_database(guest)
 
 
+def test_a_user_needs_no_more_than_rows_once_the_tables_are_there(postgres: PostgresServer) -> None:
+    url = postgres.fresh()
+    EventStore(url).close()
+    postgres.sql("CREATE ROLE clerk LOGIN")
+    granted = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clerk"
+    postgres.sql(granted, database_of(url))
+    store, made = EventStore(url.replace("postgres@", "clerk@")), [event(cost_nano=1) for _ in range(50)]
+    assert store.append([*made, event(cost_nano=1)]).added == 51
+    assert store.append_adjustments([adjustment(made[0], cost_delta_nano=9)]) == 1
+    assert store.cost_by(())[0].cost_nano == 60
+    store.close()
+
+
 def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> None:
     url = postgres.fresh("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(DatabaseError, match="encoding is LATIN1"):
