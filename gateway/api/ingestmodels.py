@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from gateway.api.fields import Asked, AskedCamel, Told, ToldCamel
-from gateway.ingest.fields import KEY_MAX, NAME_MAX, PROPERTIES_MAX, TOKENS_MAX
-from gateway.ingest.observe import OUTCOMES
+from gateway.ingest.fields import KEY_MAX, NAME_MAX, OUTCOMES, PROPERTIES_MAX, TOKENS_MAX
 from gateway.ingest.tokens import TOKEN_FIELDS
 from metering.event import AMOUNT_MAX
 

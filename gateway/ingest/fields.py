@@ -6,7 +6,7 @@ A field that is absent, null, or (for texts) empty gives None: the three mean th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,10 +22,14 @@ FUTURE_MS = 5 * 60_000
 TOKENS_MAX = 10**9
 """Of one event. The largest context is a hundredth of it, and no price makes it an amount beyond counting."""
 KEY_MAX = 255
+FLOW_MAX = 64
 PROPERTIES_MAX = 64
 PROPERTY_VALUE_MAX = 1_024
 NAME_MAX = 256
+OUTCOMES = ("success", "failure", "rejected", "unknown")
 
+Reader = Callable[[str, Any], Any]
+"""Reads one field: (its name, its value) -> what it says, None for nothing. Raises Refused."""
 _ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}\Z")
@@ -46,9 +50,8 @@ class Refused(ValueError):
         self.field = field
 
 
-def text_field(fields: Mapping[str, Any], name: str) -> str | None:
+def text_field(name: str, value: Any) -> str | None:
     """A text without its NULs, which some logs carry; not more than that is changed."""
-    value = fields.get(name)
     if value is None:
         return None
     if type(value) is not str:
@@ -56,25 +59,26 @@ def text_field(fields: Mapping[str, Any], name: str) -> str | None:
     return value.replace("\0", "") or None
 
 
-def id_field(fields: Mapping[str, Any], name: str) -> str | None:
+def id_field(name: str, value: Any) -> str | None:
     """A name of a customer, a feature, a trace: what the gateway's own headers may say, too."""
-    value = text_field(fields, name)
-    if value is not None and not _ID.match(value):
+    if type(value) is str and _ID.match(value):
+        return value
+    text = text_field(name, value)
+    if text is not None and not _ID.match(text):
         raise _wrong(name, "1 to 128 visible ASCII characters", value)
-    return value
+    return text
 
 
-def name_field(fields: Mapping[str, Any], name: str) -> str | None:
+def name_field(name: str, value: Any) -> str | None:
     """A name for people: 1 to 256 characters of one line."""
-    value = text_field(fields, name)
-    if value is not None and not _NAME.match(value):
+    text = text_field(name, value)
+    if text is not None and not _NAME.match(text):
         raise _wrong(name, f"1 to {NAME_MAX} characters of one line", value)
-    return value
+    return text
 
 
-def key_field(fields: Mapping[str, Any], name: str) -> str | None:
+def key_field(name: str, value: Any) -> str | None:
     """An idempotency key, which must not be changed by a single character."""
-    value = fields.get(name)
     if value is None or value == "":
         return None
     if type(value) is not str or not _KEY.match(value):
@@ -82,9 +86,8 @@ def key_field(fields: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def count_field(fields: Mapping[str, Any], name: str, most: int = TOKENS_MAX) -> int | None:
+def count_field(name: str, value: Any, most: int = TOKENS_MAX) -> int | None:
     """A whole number from 0 to `most`, however it is spelled: 5, 5.0 and 5e0 are one number."""
-    value = fields.get(name)
     if value is None:
         return None
     if type(value) is Decimal and value.is_finite() and abs(value.adjusted()) < 20 and value % 1 == 0:
@@ -94,9 +97,8 @@ def count_field(fields: Mapping[str, Any], name: str, most: int = TOKENS_MAX) ->
     return value
 
 
-def usd_field(fields: Mapping[str, Any], name: str) -> int | None:
+def usd_field(name: str, value: Any) -> int | None:
     """Dollars, as a number or a text, in nano-USD. Exactly: what is finer than a nano-dollar is refused."""
-    value = fields.get(name)
     if value is None or value == "":
         return None
     if type(value) not in (int, str, Decimal) or (type(value) is str and not _AMOUNT.match(value)):
@@ -110,9 +112,8 @@ def usd_field(fields: Mapping[str, Any], name: str) -> int | None:
     return nano
 
 
-def moment_field(fields: Mapping[str, Any], name: str, now_ms: int, *, backfill: bool) -> int | None:
+def moment_field(name: str, value: Any, now_ms: int, *, backfill: bool) -> int | None:
     """A moment in ISO 8601, without a zone in UTC, as milliseconds. `backfill`: any past one will do."""
-    value = fields.get(name)
     if value is None or value == "":
         return None
     moment: datetime | None = None
@@ -136,17 +137,41 @@ def moment_field(fields: Mapping[str, Any], name: str, now_ms: int, *, backfill:
     return moment_ms
 
 
-def choice_field(fields: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str | None:
-    """One of a few words."""
-    value = text_field(fields, name)
-    if value is not None and value not in known:
-        raise _wrong(name, f"one of {', '.join(known)}", value)
-    return value
+def outcome_field(name: str, value: Any) -> str | None:
+    """What became of the task that the event was made for."""
+    text = text_field(name, value)
+    if text is not None and text not in OUTCOMES:
+        raise _wrong(name, f"one of {', '.join(OUTCOMES)}", value)
+    return text
 
 
-def properties_field(fields: Mapping[str, Any], name: str, prefix: str = "") -> dict[str, str]:
+def units_field(name: str, value: Any) -> int | None:
+    """How much of its feature an event is."""
+    return count_field(name, value, AMOUNT_MAX)
+
+
+def duration_field(name: str, value: Any) -> int | None:
+    """Milliseconds; no call takes longer than events are taken back."""
+    return count_field(name, value, PAST_MS)
+
+
+def flow_field(name: str, value: Any) -> str | None:
+    """An id of at most 64 characters."""
+    text = id_field(name, value)
+    if text is not None and len(text) > FLOW_MAX:
+        raise _wrong(name, f"at most {FLOW_MAX} characters", value)
+    return text
+
+
+def currency_field(name: str, value: Any) -> None:
+    """Amounts are US dollars: whoever says another unit would be understood wrongly."""
+    unit = name_field(name, value)
+    if unit is not None and unit.lower() != "usd":
+        raise _wrong(name, '"usd", since amounts are US dollars', value)
+
+
+def properties_field(name: str, value: Any, prefix: str = "") -> dict[str, str]:
     """A flat object as texts: numbers and booleans as JSON writes them, deeper values as compact JSON."""
-    value = fields.get(name)
     if value is None:
         return {}
     if type(value) is not dict or len(value) > PROPERTIES_MAX:
@@ -164,14 +189,28 @@ def properties_field(fields: Mapping[str, Any], name: str, prefix: str = "") -> 
     return found
 
 
-def check_known(fields: Mapping[str, Any], known: frozenset[str], where: str = "") -> None:
-    """Refuse what nobody would read: a misspelled field would be an amount lost."""
-    unknown = [name for name in fields if name not in known]
-    if unknown:
-        shown = ", ".join(f"{where}{name:.80}" for name in sorted(unknown)[:10])
+def read_fields(
+    fields: Mapping[str, Any],
+    readers: Mapping[str, tuple[str, Reader]],
+    said: dict[str, Any],
+    where: str = "",
+) -> None:
+    """Add what the fields say to `said`, under the names that their readers stand with. Refuses what nobody
+    would read: a misspelled field would be an amount lost."""
+    try:
+        for name, value in fields.items():
+            known, read = readers[name]
+            found = read(name, value)
+            if found is not None:
+                if known in said:
+                    raise Refused(f"{name} says what another field says, too; send one of them", field=name)
+                said[known] = found
+    except KeyError:
+        unknown = sorted(name for name in fields if name not in readers)
+        shown = ", ".join(f"{where}{name:.80}" for name in unknown[:10])
         raise Refused(
-            f"unknown fields: {_printable(shown)}", code="unknown_field", field=sorted(unknown)[0][:80]
-        )
+            _printable(f"unknown fields: {shown}"), code="unknown_field", field=_printable(unknown[0][:80])
+        ) from None
 
 
 def _json_text(item: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.ingest.pricing import Priced, Pricer
 from gateway.ingest.reported import Reported
@@ -30,8 +31,13 @@ def make_report(reported: Reported, pricer: Pricer, *, account_id: str, key_id: 
     The event has one attempt where a model is named, and none where not.
     """
     at_ms = now_ms if reported.at_ms is None else reported.at_ms
-    priced = pricer.price(reported, at_ms, account_id)
-    usage = Usage.from_document(reported.usage).document() if reported.usage else None
+    counted = Usage(**_counts(reported)) if reported.usage else None
+    priced = pricer.price(reported, counted, at_ms, account_id)
+    usage = counted.document() if counted is not None else None
+    breakdown = [
+        {"unit": unit, "quantity": quantity, "price_pico": price, "cost_nano": cost}
+        for unit, quantity, price, cost in priced.lines
+    ]
     ended_ms = None if reported.duration_ms is None else at_ms + reported.duration_ms
     event = CostEvent(
         id=new_id(),
@@ -54,7 +60,7 @@ def make_report(reported: Reported, pricer: Pricer, *, account_id: str, key_id: 
         cost_nano=priced.nano,
         cost_upper_nano=_upper(priced),
         cost_status=priced.status,
-        breakdown=[line._asdict() for line in priced.lines],
+        breakdown=breakdown,
         price_entries=list(priced.entry_ids),
         revenue_nano=reported.revenue_nano,
         revenue_source=EXPLICIT if reported.revenue_nano is not None else None,
@@ -70,29 +76,33 @@ def make_report(reported: Reported, pricer: Pricer, *, account_id: str, key_id: 
         agent_id=reported.agent,
         cost_type=reported.cost_type or ("generic" if reported.model is None else "llm"),
         duration_ms=reported.duration_ms,
-        attempts=[] if reported.model is None else [_attempt(reported, priced, usage, at_ms, ended_ms)],
     )
-    return Report(event, reported.key, reported.digest())
+    if reported.model is not None:
+        event.attempts.append(_attempt(event))
+    return Report(event, reported.key, reported.digest)
 
 
-def _attempt(
-    reported: Reported, priced: Priced, usage: dict[str, int] | None, at_ms: int, ended_ms: int | None
-) -> Attempt:
+def _attempt(event: CostEvent) -> Attempt:
+    """The one try of which is told."""
     return Attempt(
         kind="primary",
-        provider=priced.provider,
-        model=reported.model,
+        provider=event.provider,
+        model=event.model,
         status="succeeded",
-        usage=usage,
-        usage_source="client" if usage is not None else "none",
-        cost_nano=priced.nano,
-        cost_upper_nano=_upper(priced),
-        cost_status=priced.status,
-        breakdown=[line._asdict() for line in priced.lines],
-        price_entries=list(priced.entry_ids),
-        started_ms=at_ms,
-        ended_ms=ended_ms,
+        usage=event.usage,
+        usage_source=event.usage_source,
+        cost_nano=event.cost_nano,
+        cost_upper_nano=event.cost_upper_nano,
+        cost_status=event.cost_status,
+        breakdown=event.breakdown,
+        price_entries=event.price_entries,
+        started_ms=event.started_ms,
+        ended_ms=event.ended_ms,
     )
+
+
+def _counts(reported: Reported) -> dict[str, Any]:
+    return dict(reported.usage)
 
 
 def _upper(priced: Priced) -> int | None:

@@ -6,98 +6,96 @@ headers say of a request (`taskId`, `workspaceId`, `userId`), so that a report c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gateway.ingest.fields import (
+    Reader,
     Refused,
-    check_known,
-    choice_field,
-    count_field,
+    currency_field,
+    duration_field,
     id_field,
     key_field,
     moment_field,
     name_field,
+    outcome_field,
     properties_field,
+    read_fields,
+    units_field,
     usd_field,
 )
-from gateway.ingest.reported import Reported
-from gateway.ingest.tokens import TOKEN_FIELDS, read_usage
-from metering.event import AMOUNT_MAX
+from gateway.ingest.reported import Reported, reported_as
+from gateway.ingest.tokens import TOKEN_READERS, take_usage
 
-REQUIRED = ("eventName", "customerReferenceId", "featureKey")
-OUTCOMES = ("success", "failure", "rejected", "unknown")
-DAY_MS = 86_400_000
-EXTRAS = ("taskId", "workspaceId", "userId", "serviceTier", "outcome", "outcomeReason")
+REQUIRED = {"eventName": "event_name", "customerReferenceId": "customer", "featureKey": "feature"}
+
+
+def whole(_name: str, value: Any) -> Any:
+    """A field that is read later, or not at all."""
+    return value
+
+
+def unkept(_name: str, _value: Any) -> None:
+    """A field that is taken and not kept: no prompts and no answers are stored."""
+
+
+EXTRAS: dict[str, tuple[str, Reader]] = {
+    "taskId": ("task", id_field),
+    "workspaceId": ("workspace", id_field),
+    "userId": ("user", id_field),
+    "serviceTier": ("service_tier", id_field),
+    "outcome": ("outcome", outcome_field),
+    "outcomeReason": ("outcome_reason", id_field),
+}
 """Fields of ours, at both endpoints."""
-KNOWN = frozenset(
-    (
-        *REQUIRED,
-        *("model", "modelProvider", "costAmount", "costUnit", "revenueAmount", "usageUnits", "durationMs"),
-        *("traceId", "spanId", "parentSpanId", "agentId", "costType", "timestamp", "idempotencyKey"),
-        *("properties", "meta", "requestBody", "responseBody"),
-        *EXTRAS,
-        *TOKEN_FIELDS,
-    )
-)
+READERS: dict[str, tuple[str, Reader]] = {
+    "eventName": ("event_name", name_field),
+    "customerReferenceId": ("customer", id_field),
+    "featureKey": ("feature", id_field),
+    "model": ("model", name_field),
+    "modelProvider": ("provider", name_field),
+    "costAmount": ("cost_nano", usd_field),
+    "costUnit": ("", currency_field),
+    "revenueAmount": ("revenue_nano", usd_field),
+    "usageUnits": ("usage_units", units_field),
+    "durationMs": ("duration_ms", duration_field),
+    "traceId": ("trace", id_field),
+    "spanId": ("span", id_field),
+    "parentSpanId": ("parent_span", id_field),
+    "agentId": ("agent", id_field),
+    "costType": ("cost_type", id_field),
+    "timestamp": ("at_ms", whole),
+    "idempotencyKey": ("key", key_field),
+    "properties": ("properties", properties_field),
+    "meta": ("meta", whole),
+    "requestBody": ("", unkept),
+    "responseBody": ("", unkept),
+    **TOKEN_READERS,
+    **EXTRAS,
+}
 
 
 def read_observe(item: Any, now_ms: int, *, backfill: bool = False) -> Reported:
-    """The reported event. Raises Refused.
-
-    `requestBody` and `responseBody` are taken and not kept: no prompts are stored.
-    """
+    """The reported event. Raises Refused."""
     if type(item) is not dict:
         raise Refused("an event is a JSON object")
-    check_known(item, KNOWN)
-    event_name = name_field(item, "eventName")
-    customer, feature = id_field(item, "customerReferenceId"), id_field(item, "featureKey")
-    if event_name is None or customer is None or feature is None:
-        given = (event_name, customer, feature)
-        absent = [name for name, value in zip(REQUIRED, given, strict=True) if value is None]
+    said: dict[str, Any] = {}
+    read_fields(item, READERS, said)
+    absent = [name for name, known in REQUIRED.items() if known not in said]
+    if absent:
         raise Refused(f"Missing required fields: {', '.join(absent)}", field=absent[0])
-    if "meta" in item:
-        properties = properties_field(item, "properties") | properties_field(item, "meta", "meta.")
-    else:
-        properties = properties_field(item, "properties")
-    check_currency(item, "costUnit")
-    return Reported(
-        event_name=event_name,
-        customer=customer,
-        feature=feature,
-        key=key_field(item, "idempotencyKey"),
-        model=name_field(item, "model"),
-        provider=name_field(item, "modelProvider"),
-        usage=read_usage(item),
-        cost_nano=usd_field(item, "costAmount"),
-        revenue_nano=usd_field(item, "revenueAmount"),
-        usage_units=count_field(item, "usageUnits", AMOUNT_MAX),
-        at_ms=moment_field(item, "timestamp", now_ms, backfill=backfill),
-        duration_ms=count_field(item, "durationMs", DAY_MS * 35),
-        trace=id_field(item, "traceId"),
-        span=id_field(item, "spanId"),
-        parent_span=id_field(item, "parentSpanId"),
-        agent=id_field(item, "agentId"),
-        cost_type=id_field(item, "costType"),
-        properties=properties,
-        **read_extras(item),
-    )
+    finish(said, "timestamp", now_ms, backfill=backfill)
+    return reported_as(said, said.pop("key", None))
 
 
-def read_extras(item: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of ours that both endpoints take."""
-    return {
-        "task": id_field(item, "taskId"),
-        "workspace": id_field(item, "workspaceId"),
-        "user": id_field(item, "userId"),
-        "service_tier": id_field(item, "serviceTier"),
-        "outcome": choice_field(item, "outcome", OUTCOMES),
-        "outcome_reason": id_field(item, "outcomeReason"),
-    }
-
-
-def check_currency(item: Mapping[str, Any], name: str) -> None:
-    """Amounts are US dollars: whoever says another unit would be understood wrongly."""
-    unit = name_field(item, name)
-    if unit is not None and unit.lower() != "usd":
-        raise Refused(f'{name}: expected "usd", found {unit!r}; amounts are US dollars', field=name)
+def finish(said: dict[str, Any], moment: str, now_ms: int, *, backfill: bool) -> None:
+    """What is read of several fields together, or against the clock."""
+    if "at_ms" in said:
+        at_ms = moment_field(moment, said.pop("at_ms"), now_ms, backfill=backfill)
+        if at_ms is not None:
+            said["at_ms"] = at_ms
+    usage = take_usage(said)
+    if usage:
+        said["usage"] = usage
+    properties = said.pop("properties", {}) | properties_field("meta", said.pop("meta", None), "meta.")
+    if properties:
+        said["properties"] = properties

@@ -80,18 +80,19 @@ class Pricer:
         self._known = set(book.providers())
         self._makers: dict[tuple[str, str], tuple[str, str] | None] = {}
 
-    def price(self, reported: Reported, at_ms: int, account_id: str) -> Priced:
-        """The cost of an event that happened then. Raises Refused where it is beyond what can be counted."""
+    def price(self, reported: Reported, usage: Usage | None, at_ms: int, account_id: str) -> Priced:
+        """The cost of an event that happened then; `usage` is its own. Raises Refused where it is beyond what
+        can be counted."""
         provider, model = self._served(reported, at_ms, account_id)
         if reported.cost_nano is not None:
             row = Line(GIVEN, 1, reported.cost_nano * PICO_PER_NANO, reported.cost_nano)
             return Priced(reported.cost_nano, "override", provider, (row,), (), reported.cost_nano)
         if model is None:
-            return Priced(0, "free", provider) if not reported.usage else Priced(None, "unpriced", provider)
+            return Priced(0, "free", provider) if usage is None else Priced(None, "unpriced", provider)
         listed = self._list(provider) if provider is not None else None
-        if listed is None or not reported.usage:
+        if listed is None or usage is None:
             return Priced(None, "unpriced", provider)
-        reading = Reading(Usage.from_document(reported.usage), service_tier=reported.service_tier)
+        reading = Reading(usage, service_tier=reported.service_tier)
         cost = bill(self._book, listed, model, reading, at_ms, account=account_id)
         if cost.nano is not None and cost.nano > AMOUNT_MAX:
             raise Refused("the event costs more than can be counted", field="inputTokens")
@@ -122,6 +123,8 @@ class Pricer:
 
     def _list(self, provider: str) -> str | None:
         """The price list of a provider, however it is called; None for one without."""
+        if provider in self._known and provider not in self._lists:
+            return provider
         name = provider.lower()
         found = self._lists.get(name, name)
         if found in self._known:

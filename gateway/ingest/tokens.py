@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from gateway.ingest.fields import Refused, count_field
+from gateway.ingest.fields import Reader, Refused, count_field
 from metering.usage import Usage
 
 TOKEN_FIELDS = {
@@ -22,19 +21,17 @@ TOKEN_FIELDS = {
     "outputImageTokens": "output_image_tokens",
 }
 """Fields of reports -> counts of metering.usage. Every total includes its parts: cached tokens are input."""
+TOKEN_READERS: dict[str, tuple[str, Reader]] = {
+    name: (unit, count_field) for name, unit in TOKEN_FIELDS.items()
+}
 
 
-def read_usage(item: Mapping[str, Any]) -> dict[str, int]:
-    """The counts that were reported, zeros too; empty where none was. Raises Refused, also for a part that
-    exceeds its whole: then one of the two is wrong, and so would be the cost."""
-    found: dict[str, int] = {}
-    for name, unit in TOKEN_FIELDS.items():
-        if name in item:
-            count = count_field(item, name)
-            if count is not None:
-                found[unit] = count
-    if len(found) > 1 or (found and not found.keys() & _TOTALS):
-        contradiction = Usage.from_document(found).contradiction()
+def take_usage(said: dict[str, Any]) -> dict[str, int]:
+    """Take the counts out of what was said, zeros too; empty where there are none. Raises Refused for a part
+    that exceeds its whole: then one of the two is wrong, and so would be the cost."""
+    found = {unit: said.pop(unit) for unit in _UNITS if unit in said}
+    if not _TOTALS.issuperset(found):
+        contradiction = Usage(**found).contradiction()
         if contradiction is not None:
             raise Refused(
                 f"{contradiction}; totals include their parts, so inputTokens counts cached tokens, too",
@@ -44,4 +41,5 @@ def read_usage(item: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-_TOTALS = {"input_tokens", "output_tokens"}
+_UNITS = tuple(TOKEN_FIELDS.values())
+_TOTALS = frozenset({"input_tokens", "output_tokens"})
