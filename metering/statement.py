@@ -77,20 +77,23 @@ def whole_sum(column: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 class InsertNew:
-    """Adds rows to a table with `seq` and `id`, unless the id is there: of several with one id the first."""
+    """Adds rows to a table with `seq` and `id`, unless the id is there: of several with one id the first.
 
-    def __init__(self, table: Table) -> None:
-        columns = [column for column in table.columns if column.name != "seq"]
+    `numbered`: rows bring their `seq`, else the database gives it. Without an id it is `seq` that is new.
+    """
+
+    def __init__(self, table: Table, *, numbered: bool = False) -> None:
+        columns = [column for column in table.columns if numbered or column.name != "seq"]
+        key = table.c.id if "id" in table.c else table.c.seq
         values: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in columns}
-        self._texts = itemgetter(
-            *(place for place, column in enumerate(columns) if isinstance(column.type, Text))
-        )
-        self._copy = _Copy(table, columns)
+        texts = [place for place, column in enumerate(columns) if isinstance(column.type, Text)]
+        self._texts = itemgetter(*texts, texts[0])  # one too many: of a single one no tuple would come
+        self._copy = _Copy(table, columns, key)
         self._statement = written(
             lambda engine: (
                 insert_into(engine, table)
                 .values(values)
-                .on_conflict_do_nothing(index_elements=[table.c.id])
+                .on_conflict_do_nothing(index_elements=[key])
                 .inline()
             )
         )
@@ -98,8 +101,8 @@ class InsertNew:
     def add(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
         """Add them in this order, and give the number of those that are new.
 
-        A row: the values of every column but `seq`, in their order. The write lock is held. Raises
-        UnicodeError for NUL characters, which one engine would take.
+        A row: the values of every column in their order; `seq` only where rows bring it. The write lock is
+        held. Raises UnicodeError for NUL characters, which one engine would take.
         """
         given = list(rows)
         for row in given:
@@ -114,7 +117,7 @@ class _Copy:
     """What InsertNew does with many rows on a server: they come in one stream, into a table of the
     connection's own, and go from there where they belong."""
 
-    def __init__(self, table: Table, columns: Sequence[Column[Any]]) -> None:
+    def __init__(self, table: Table, columns: Sequence[Column[Any]], key: Column[Any]) -> None:
         passing = Table(
             f"incoming_{table.name}",
             MetaData(),
@@ -129,7 +132,7 @@ class _Copy:
         self._make = str(CreateTable(passing, if_not_exists=True).compile(dialect=_FORMAT))
         self._take = f"COPY {passing.name} FROM STDIN"
         self._move = str(
-            insert.on_conflict_do_nothing(index_elements=[table.c.id]).inline().compile(dialect=_FORMAT)
+            insert.on_conflict_do_nothing(index_elements=[key]).inline().compile(dialect=_FORMAT)
         )
 
     def add(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:

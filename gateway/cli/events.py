@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -64,7 +65,7 @@ def tail(
 ) -> None:
     """Print the newest events, the newest last. An unknown cost is shown as unknown, never as 0."""
     filters = {"customer": customer, "feature": feature, "key_id": key_id, "model": model, "status": status}
-    wanted = {name: value for name, value in filters.items() if value is not None}
+    wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
     show = _json if as_json else _coloured() if sys.stdout.isatty() else _plain
     with recorded_events(config, data_dir) as store:
         _, place = store.arrivals()

@@ -21,7 +21,7 @@ NAMES = ("customer", "feature", "model", "plan", "workspace")
 
 def cost_row(*key: str | None, **measures: int) -> CostRow:
     """A row of summed events; measures that are not named are 0."""
-    zero = dict.fromkeys((name for name in CostRow.__slots__ if name != "key"), 0)
+    zero = dict.fromkeys((name for name in CostRow._fields if name != "key"), 0)
     return CostRow(key, **(zero | {"events": 1, "revenue_known": 1} | measures))
 
 

@@ -230,7 +230,7 @@ def stored(database: Path) -> dict[str, CostEvent]:
     engine = open_database(database)
     try:
         with engine.connect() as connection:
-            rows = connection.execute(text("SELECT document FROM events")).all()
+            rows = connection.execute(text("SELECT document FROM event_documents")).all()
     finally:
         engine.dispose()
     events = [decode(row[0]) for row in rows]
