@@ -65,7 +65,9 @@ async def serve_api(
     """The same in a running loop; `stop` ends it where signals are another's."""
     parts = await asyncio.to_thread(build_parts, settings, redis_url, database)
     connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
-    keys = KeyCache(lambda name: connection.command("GET", name))
+    parts.ingest.start()
+    # A revoked key is refused at once here, too: no ledger is asked that would tell.
+    keys = KeyCache(lambda name: connection.command("GET", name), fresh_s=0)
     api = Api(parts, keys, endpoints, threads=settings.api.threads)
     keeper = Doorkeeper(_limits(settings))
     server = Server(_config(api, keeper))

@@ -16,6 +16,7 @@ from gateway.settings.provider import (
 from gateway.settings.route import RouteSettings, TargetSettings
 from gateway.settings.section import ConfigError, Section
 from gateway.settings.server import LedgerSettings, RecorderSettings, ServerSettings
+from gateway.settings.signup import SignupSettings
 from gateway.settings.whole import Settings, load_settings, settings_document, settings_from_document
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Section",
     "ServerSettings",
     "Settings",
+    "SignupSettings",
     "TargetSettings",
     "TimeoutSettings",
     "load_settings",

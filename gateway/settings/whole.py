@@ -31,6 +31,7 @@ from gateway.settings.server import (
     ServerSettings,
     SimulatorSettings,
 )
+from gateway.settings.signup import SignupSettings
 from routing.presets import filled, from_environment, known, preset
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     recorder: RecorderSettings = RecorderSettings()
     api: ApiSettings = ApiSettings()
+    signup: SignupSettings = SignupSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     providers: dict[str, ProviderSettings] = Field(default_factory=_environment_providers)
     routes: dict[str, RouteSettings] = {}
