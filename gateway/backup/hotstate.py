@@ -156,8 +156,12 @@ def _keys(server: Any, names: list[bytes]) -> Iterator[_Key]:
             pipeline.zrange(name, 0, -1, withscores=True)
         else:
             raise BackupError(f"{name!r} is a {kind.decode()}: this version's ledger has no such key")
-    contents = pipeline.execute() if found else []
+    contents = pipeline.execute(raise_on_error=False) if found else []
     for (name, kind, until_ms), answer in zip(found, contents, strict=True):
+        if isinstance(answer, ResponseError) and str(answer).startswith("WRONGTYPE"):
+            continue  # a request has ended since: its record is the marker of that, and it has its event
+        if isinstance(answer, RedisError):
+            raise answer
         if answer is not None:
             yield _Key(name, kind, until_ms, answer)
 
