@@ -93,13 +93,14 @@ def is_gone(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in postgresql.GONE
 
 
-def identity(where: Where) -> object:
-    """What tells the database that is there now from another one in its place; None where there is none.
+def identity(where: Where, engine: Engine | None = None) -> object:
+    """What tells the database that is there now from another one in its place; None where there is no file.
 
-    SQLite goes on writing to a file that was moved or deleted. A server's connections end with the database.
+    SQLite goes on writing to a file that was moved or deleted. A server's connections end with the database,
+    so that who only writes need not know; who compares with what was read before asks, by an engine on it.
     """
     if not isinstance(where, Path):
-        return where
+        return where if engine is None else postgresql.identity(engine)
     try:
         found = os.stat(where)
     except OSError:

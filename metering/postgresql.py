@@ -62,6 +62,7 @@ SELECT set_config('lock_timeout', %s, true),
 """
 # Events leave Redis when their commit returns: then it must be on a disk, whatever the server's default is.
 # What writers read, they read by an index, also in tables that grew too fast for the statistics about them.
+_IDENTITY = "SELECT pg_postmaster_start_time(), 'schema_migrations'::regclass::oid"
 _RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_ms BIGINT NOT NULL
@@ -97,6 +98,13 @@ def open_postgresql(url: str, steps: Sequence[Migration], *, create: bool, patie
     except psycopg.Error as error:
         raise DatabaseError(f"{shown(url)}: {_explained(error)}") from error
     return _engine(connect, patience_ms)
+
+
+def identity(engine: Engine) -> object:
+    """Differs after a restart of the server, or of another one in its place, and where tables were made anew:
+    whatever puts an earlier state back does one of these."""
+    with engine.connect() as connection:
+        return tuple(connection.exec_driver_sql(_IDENTITY).one())
 
 
 def shown(url: str) -> str:

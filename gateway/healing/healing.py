@@ -2,7 +2,7 @@
 
 The database may be away, or be another one by now. A ledger that was compared with another database than the
 one that requests are recorded in would be wronged, so a pass counts only while the path leads to the file
-that was opened, and no database is ever made here.
+that was opened, or the server has not been started anew; and no database is ever made here.
 """
 
 from __future__ import annotations
@@ -136,13 +136,14 @@ class Healing:
             self._opened = None
 
     def _healer(self) -> Healer:
-        present = identity(self._database)
-        if present is None:
-            raise StoreUnavailable(f"{shown(self._database)}: No such file or directory")
-        if self._opened is not None and self._opened.identity != present:
+        opened = self._opened
+        if opened is not None and opened.identity != identity(self._database, opened.engine):
             self.close()
         if self._opened is None:
+            if identity(self._database) is None:
+                raise StoreUnavailable(f"{shown(self._database)}: No such file or directory")
             engine = open_database(self._database, create=False, patience_ms=BUSY_MS)
+            present = identity(self._database, engine)
             store = EventStore(self._database, create=False)
             reconciler = Reconciler(
                 self._redis,
@@ -172,15 +173,15 @@ class _Opened:
     def __init__(self, identity: object, engine: Engine, store: EventStore, healer: Healer) -> None:
         self.identity = identity
         self.healer = healer
-        self._engine = engine
+        self.engine = engine
         self._store = store
 
     def close(self) -> None:
         self._store.close()
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 def spilled_in(folder: Path) -> Spilled:
     """What waits in the folder's segments."""
     found = SpilledDocuments(folder)
-    return Spilled(found.events, found.adjustments, found.state)
+    return Spilled(found.events, found.adjustments, found.state, found.batches)

@@ -25,10 +25,11 @@ from gateway.healing.metrics import healing_exporter
 from gateway.recorder.entry import Entry
 from gateway.recorder.spill import FOLDER, Spill
 from gateway.serve.valkey import EmbeddedValkey
-from metering.database import Where, open_database
+from metering.database import Where, identity, open_database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.ids import new_id
+from tests.databases import PostgresServer
 
 GRACE_MS = round(1_000 * GRACE_S)
 NAMES = names_of(ACCOUNT)
@@ -199,6 +200,46 @@ async def test_another_file_in_the_database_s_place_is_the_one_that_counts(
     fresh.close()
     site.heal(70_000)
     assert site.spent(limit.id) == 3
+
+
+@pytest.mark.wide
+@pytest.mark.debian
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+async def test_another_database_of_its_name_is_the_one_that_counts(
+    site: Site, postgres: PostgresServer
+) -> None:
+    site.store.append([event(1)])
+    site.make_whole()
+    name = str(site.database).partition("?")[0].rpartition("/")[2]
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with pytest.raises(StoreUnavailable):
+        site.heal()
+    postgres.sql(f"CREATE DATABASE {name}")
+    with pytest.raises(StoreUnavailable, match="holds no tables"):
+        site.heal()
+    other = open_database(site.database)
+    limit = LimitBook(other, LedgerRows(site.redis)).set("account", ACCOUNT, "money", "month", 5).limit
+    other.dispose()
+    site.store.append([event(3)])
+    site.heal(70_000)
+    assert site.spent(limit.id) == 3
+
+
+@pytest.mark.wide
+@pytest.mark.debian
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+async def test_a_server_that_was_restarted_is_looked_at_anew(site: Site, postgres: PostgresServer) -> None:
+    site.make_whole()
+    before = identity(site.database, site.engine)
+    assert before == identity(site.database, site.engine)
+    postgres.stop()
+    try:
+        with pytest.raises(StoreUnavailable):
+            site.heal()
+    finally:
+        postgres.start()
+    assert identity(site.database, site.engine) != before
+    site.heal()
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
