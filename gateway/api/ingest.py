@@ -210,7 +210,7 @@ def _key_of(call: Call, header: str) -> str | None:
 
 
 BATCH_PATH, EVENT_PATH = "/api/events/ingest", "/api/v1/client/events"
-ENDPOINTS = (
+INGEST = (
     Endpoint(
         "POST",
         BATCH_PATH,
