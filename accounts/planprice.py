@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.feature import check_feature
-from metering.money import NANO_MAX
+from metering.money import NANO_MAX, usd_to_pico
 
 MODELS = ("included", "usage", "graduated", "package")
 TIMINGS = ("in_advance", "in_arrears")
@@ -108,6 +108,17 @@ class PlanPrice:
                 for each in fields["rates"]
             ),
         )
+
+
+def unit_pico(usd: str, per: int = 1) -> int:
+    """The price of one unit in pico-USD, where so many cost so many dollars. ValueError where it is none, or
+    not whole."""
+    if not 1 <= per <= UNITS_MAX:
+        raise ValueError(f"a price is for 1 to {UNITS_MAX} units, not for {per}")
+    pico, rest = divmod(usd_to_pico(usd), per)
+    if rest:
+        raise ValueError(f"{usd} dollars for {per} units is finer than a pico-dollar (10^-12 $) for one")
+    return pico
 
 
 def check_plan_price(where: str, price: PlanPrice, grants: Callable[[str], bool]) -> None:

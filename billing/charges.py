@@ -57,7 +57,7 @@ class Span:
 
 
 Used = Mapping[Span, int]
-"""Units (billing.units) of those events of each span whose revenue is of the source plan_period."""
+"""Units (CostEvent.units) of all events of each span."""
 
 
 def spans_wanted(subscribed: Iterable[Subscribed], since_ms: int, until_ms: int) -> list[Span]:

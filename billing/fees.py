@@ -10,6 +10,7 @@ same terms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from accounts.plan import OWN_DAY, PlanVersion
 from accounts.planprice import PlanPrice
@@ -56,16 +57,22 @@ def earned_nano(fee: Fee, since_ms: int, until_ms: int) -> int:
         until_ms = min(until_ms, fee.ends_ms)
     if since_ms >= until_ms or not fee.nano_ppm:
         return 0
+    return _earned(fee.nano_ppm, fee.terms, since_ms, until_ms)
+
+
+@lru_cache(maxsize=4_096)
+def _earned(nano_ppm: int, terms: PeriodTerms, since_ms: int, until_ms: int) -> int:
+    """Many customers on one plan have the same sum for the same span."""
     nano = 0
     while since_ms < until_ms:
-        period = period_of(fee.terms, since_ms)
+        period = period_of(terms, since_ms)
         end_ms = min(until_ms, period.end_ms)
-        nano += _until(fee, period, end_ms) - _until(fee, period, since_ms)
+        nano += _until(nano_ppm, period, end_ms) - _until(nano_ppm, period, since_ms)
         since_ms = end_ms
     return nano
 
 
-def _until(fee: Fee, period: Period, moment_ms: int) -> int:
+def _until(nano_ppm: int, period: Period, moment_ms: int) -> int:
     """What of the period's price is earned from its beginning until a moment in it."""
     passed_ms, length_ms = moment_ms - period.start_ms, period.end_ms - period.start_ms
-    return half_even(fee.nano_ppm * passed_ms, PPM * length_ms)
+    return half_even(nano_ppm * passed_ms, PPM * length_ms)

@@ -101,10 +101,12 @@ class MarginRow:
 
     @property
     def margin_pct(self) -> Decimal | None:
-        """The margin in revenue, 1.0000 for all of it; None as the margin, and where the revenue is 0."""
+        """The margin in percent of the revenue; None as the margin, and where the revenue is 0."""
         if self.margin_nano is None or not self.revenue_nano:
             return None
-        return (Decimal(self.margin_nano) / Decimal(self.revenue_nano)).quantize(_PLACES, ROUND_HALF_EVEN)
+        return (Decimal(100 * self.margin_nano) / Decimal(self.revenue_nano)).quantize(
+            _PLACES, ROUND_HALF_EVEN
+        )
 
     @property
     def reason(self) -> str | None:

@@ -352,6 +352,10 @@ class EventStore:
         with self._reading() as connection:
             return later(connection, place)
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to the record, for what is kept beside the events. Raises StoreUnavailable."""
+        return self._reading()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:

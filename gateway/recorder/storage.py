@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from billing.ratebook import RateBook
 from metering.adjustment import Adjustment
 from metering.database import DatabaseError, Where, identity, shown
 from metering.event import CostEvent
@@ -29,12 +30,13 @@ class Storage:
     def __init__(self, where: Where) -> None:
         self._where = where
         self._store: EventStore | None = None
+        self._rates: RateBook | None = None
         self._opened: object = None
         self._create = True
 
     def append(self, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended:
         """As EventStore.append. Raises StoreUnavailable or UnstorableEvent, as the others here do."""
-        return self._write(lambda store: store.append(batch, documents))
+        return self._write(lambda store: self._append(store, batch, documents))
 
     def append_adjustments(self, batch: Sequence[Adjustment], documents: Sequence[bytes]) -> int:
         """As EventStore.append_adjustments."""
@@ -54,6 +56,11 @@ class Storage:
             self._store.close()
             self._store = None
 
+    def _append(self, store: EventStore, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended:
+        """Prices are read before the transaction begins: what decides is in force when it is stored."""
+        assert self._rates is not None
+        return store.append(batch, documents, revenue=self._rates.for_batch(batch))
+
     def _write(self, act: Callable[[EventStore], _Answer]) -> _Answer:
         try:
             answer = act(self._open())
@@ -72,5 +79,6 @@ class Storage:
                 self._store = EventStore(self._where, create=self._create)
             except DatabaseError as error:
                 raise StoreUnavailable(str(error)) from error
+            self._rates = RateBook(self._store.reading)
             self._opened, self._create = identity(self._where), False
         return self._store

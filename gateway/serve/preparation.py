@@ -25,7 +25,7 @@ from budgets.rows import LedgerRows
 from gateway.healing.healing import RecordedTerms, spilled_in
 from gateway.recorder.spill import FOLDER
 from gateway.settings import ProviderSettings, Settings
-from gateway.settings.plans import features_of, plans_of
+from gateway.settings.plans import features_of, plans_of, prices_of
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.pricebook import PriceBook
@@ -90,7 +90,8 @@ def apply_plans(settings: Settings, engine: Engine) -> None:
     policy = settings.customers.policy() if "customers" in settings.model_fields_set else None
     if settings.features or settings.plans or policy is not None:
         book = PlanBook(engine, None, check_terms)
-        book.apply(features_of(settings.features), plans_of(settings.plans), policy)
+        prices = prices_of(settings.features, book.now_ms())
+        book.apply(features_of(settings.features), plans_of(settings.plans), policy, prices)
 
 
 def information(redis: Redis) -> Mapping[str, Any]:

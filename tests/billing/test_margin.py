@@ -36,11 +36,11 @@ def test_margin_is_revenue_less_cost_and_its_part_of_the_revenue() -> None:
         30,
         20,
         10,
-        Decimal("0.3333"),
+        Decimal("33.3333"),
     )
     assert row.reason is None
     loss = only([cost_row("acme", revenue_nano=30, cost_nano=90)])
-    assert (loss.margin_nano, loss.margin_pct) == (-60, Decimal("-2.0000"))
+    assert (loss.margin_nano, loss.margin_pct) == (-60, Decimal("-200.0000"))
 
 
 def test_d12_margin_without_a_source_of_revenue_is_none_and_not_0_or_minus_100() -> None:
@@ -93,7 +93,7 @@ def test_d7_revenue_of_a_flat_plan_does_not_depend_on_the_number_of_events(event
 def test_d13_a_customer_that_overruns_its_plan_keeps_its_cost_and_goes_negative() -> None:
     fee = Charge(PLAN_FEES, "acme", "pro", None, 10 * USD)
     row = only([cost_row("acme", events=500, revenue_known=500, cost_nano=25 * USD)], fee)
-    assert (row.margin_nano, row.margin_pct) == (-15 * USD, Decimal("-1.5000"))
+    assert (row.margin_nano, row.margin_pct) == (-15 * USD, Decimal("-150.0000"))
 
 
 def test_charges_stand_where_they_belong_and_else_on_a_row_of_their_own() -> None:

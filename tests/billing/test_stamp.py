@@ -12,7 +12,6 @@ from accounts.featureprices import FeaturePrice, FeaturePrices, check_feature_pr
 from accounts.plan import PlanVersion, version_of
 from accounts.planprice import FeatureRate
 from billing.stamp import Revenue, revenue_of
-from billing.units import units_of
 from metering.event import AMOUNT_MAX, CostEvent
 from tests.billing.made import SEARCH, graduated, plan
 
@@ -42,6 +41,11 @@ def test_an_amount_of_0_counts_and_so_does_a_price_of_0() -> None:
     assert revenue(event(revenue_nano=0), PRICE) == (0, "explicit")
     assert revenue(event(revenue_nano=-7), PRICE) == (-7, "explicit")
     assert revenue(event(), FeaturePrice(SEARCH, 0, 0), USAGE) == (0, "feature_price")
+    assert revenue(event(), PRICE, plan("tiers", 30, graduated((None, 1, 0)))) == (0, "plan_period")
+    assert revenue(event(revenue_nano=5), PRICE, plan("tiers", 30, graduated((None, 1, 0)))) == (
+        5,
+        "explicit",
+    )
     assert revenue(event(), FeaturePrice(SEARCH, 0, None), USAGE) == (4_004, "plan_usage")
 
 
@@ -92,7 +96,7 @@ def test_customers_of_the_operators_own_have_no_revenue_and_nobody_owes_only_wha
     ],
 )
 def test_units_of_an_event(fields: dict[str, Any], units: int) -> None:
-    assert units_of(event(**fields)) == units
+    assert event(**fields).units == units
 
 
 def test_an_amount_beyond_what_can_be_held_is_not_known() -> None:
