@@ -149,6 +149,15 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[],
     return lambda: tmp_path / f"t{next(numbers)}.db"
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def record(request: pytest.FixtureRequest) -> Where | None:
+    """For what a module's tests share, on every engine: None is a file of its own."""
+    if request.param == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
 @pytest.fixture(params=ENGINES)
 def engine_name(request: pytest.FixtureRequest) -> str:
     """The test runs on every engine."""

@@ -42,7 +42,7 @@ from gateway.frontdoor.doorkeeper import Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
 from gateway.settings import Settings
 from gateway.worker import server_config
-from metering.database import open_database
+from metering.database import Where, open_database
 from metering.event import CostEvent, decode
 
 ACCOUNT = "default"
@@ -106,7 +106,9 @@ class Stack:
     customers: CustomerBook
     gateway: Gateway
     loop: asyncio.AbstractEventLoop
-    database: Path
+    database: Where
+    folder: Path
+    """What a gateway keeps beside the record."""
     records: dict[str, str] = field(default_factory=dict)
     """Secret -> key id, of the keys made here."""
 
@@ -162,10 +164,14 @@ def _api_socket(api: bool | Path | Iterable[Endpoint], folder: Path) -> Path | N
 
 @contextmanager
 def running_api(
-    settings: Settings, valkey: Path, database: Path, endpoints: Iterable[Endpoint] = ENDPOINTS
+    settings: Settings,
+    valkey: Path,
+    database: Where,
+    folder: Path,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
 ) -> Iterator[None]:
-    """An api process' loop in a thread, on `api.sock` beside the database."""
-    place = database.parent / "api.sock"
+    """An api process' loop in a thread, on `api.sock` in the folder."""
+    place = folder / "api.sock"
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(place))
     listener.listen(2_048)
@@ -218,17 +224,18 @@ def running_stack(
     patch: Callable[[Gateway], None] | None = None,
     valkey: Path | None = None,
     api: bool | Path | Iterable[Endpoint] = False,
+    record: Where | None = None,
 ) -> Iterator[Stack]:
     """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves.
 
     `valkey`: the socket of a server that the test keeps itself, to kill and start it. `api`: with an api
     process, whose loop turns in a thread of this one; or the socket of what stands in for it, or
-    the endpoints that it has.
+    the endpoints that it has. `record`: the database; by default a file of its own.
     """
     socket_of = nullcontext(valkey) if valkey else running_valkey()
     with socket_of as path, tempfile.TemporaryDirectory() as folder:
         redis = Redis(unix_socket_path=str(path))
-        database = Path(folder) / "tollkeeper.db"
+        database = record or Path(folder) / "tollkeeper.db"
         engine = open_database(database)
         rows = LedgerRows(redis)
         keyring, limits = Keyring(engine, rows), LimitBook(engine, rows, check_terms)
@@ -280,12 +287,14 @@ def running_stack(
         beside = (
             nullcontext()
             if api is False or isinstance(api, Path)
-            else running_api(settings, path, database, ENDPOINTS if api is True else api)
+            else running_api(settings, path, database, Path(folder), ENDPOINTS if api is True else api)
         )
         try:
             url = f"http://127.0.0.1:{port}/v1"
             with beside:
-                yield Stack(url, redis, keyring, limits, plans, customers, gateway, loop, database)
+                yield Stack(
+                    url, redis, keyring, limits, plans, customers, gateway, loop, database, Path(folder)
+                )
         finally:
             server.should_exit = True
             server.force_exit = True

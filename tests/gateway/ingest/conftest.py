@@ -1,11 +1,15 @@
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest
 
+from metering.database import Where
 from tests.gateway.ingest.world import World, running_world
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    with running_world() as started:
+def world(record: Where | None) -> Iterator[World]:
+    """On every engine."""
+    with running_world(record) as started:
         yield started

@@ -23,6 +23,7 @@ from gateway.recorder.recording import Recorder
 from gateway.recorder.spill import Spill
 from gateway.recorder.storage import Storage
 from gateway.settings import Settings
+from metering.database import Where
 from metering.event import CostEvent
 from metering.eventstore import EventStore
 from metering.ingested import Uncounted
@@ -100,7 +101,7 @@ class World:
             Outbox(self.stack.redis, reader="test"),
             storage,
             Reaper(self.stack.redis, heartbeat_ms=10_000),
-            Spill(self.stack.database.parent / "spill"),
+            Spill(self.stack.folder / "spill"),
             reap_every_s=600.0,
         )
         thread = threading.Thread(target=recorder.run, args=(stop,))
@@ -118,9 +119,10 @@ class World:
 
 
 @contextmanager
-def running_world(**settings: Any) -> Iterator[World]:
+def running_world(record: Where | None = None, **settings: Any) -> Iterator[World]:
+    """`record`: the database; by default a file of its own."""
     with (
-        running_stack(Settings(**settings), api=True) as stack,
+        running_stack(Settings(**settings), api=True, record=record) as stack,
         httpx2.Client(base_url=stack.base_url.removesuffix("/v1"), timeout=60) as http,
     ):
         events = EventStore(stack.database)
