@@ -6,7 +6,7 @@ CREATE TABLE feature_prices (
     feature TEXT COLLATE "C" NOT NULL,
     effective_ms BIGINT NOT NULL CHECK (effective_ms >= 0),
     price_pico BIGINT CHECK (price_pico >= 0),  -- of one unit; NULL: the feature has no price from then on
-    unit_label TEXT NOT NULL,           -- what people call a unit
+    unit_label TEXT COLLATE "C" NOT NULL,  -- what people call a unit
     created_ms BIGINT NOT NULL
 );
 
