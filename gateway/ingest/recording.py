@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from accounts.newcomers import Newcomers, add_newcomers
 from accounts.plan import PlanLimit
+from billing.ratebook import RateBook
 from budgets.batch import BATCH_MAX, Batch, batch_of, encode_batch
 from gateway.ingest.calls import Calls
 from gateway.ingest.making import Report
@@ -54,6 +55,7 @@ class Recording:
         self._counts = counts
         self._now_ms = now_ms
         self._placing = Placing()
+        self._rates = RateBook(store.reading)
 
     def record(self, works: Sequence[Work]) -> Recorded:
         """Store what is new of these works and set their outcomes. Raises as EventStore.append does."""
@@ -134,7 +136,8 @@ class Recording:
                 now_ms,
             )
             done.limits |= self._placing.place_events(connection, account_id, events)
-        self._store.add(connection, fresh, [encode(event) for event in fresh])
+        revenue = self._rates.inside(connection, fresh)
+        self._store.add(connection, fresh, [encode(event) for event in fresh], revenue=revenue)
         last = last_event_seq(connection)
         for account_id, events in by_account.items():
             if self._counts(account_id):
