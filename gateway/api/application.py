@@ -44,7 +44,7 @@ from gateway.errors import (
     WrongMethod,
 )
 from gateway.forwarding.relay import Receive
-from metering.eventstore import StoreUnavailable
+from metering.eventstore import EventsRemoved, StoreUnavailable
 from metering.ids import new_id
 
 ADDRESS_HEADER = "x-tollkeeper-address"
@@ -160,6 +160,10 @@ class Api:
                 found = await asyncio.wrap_future(found)
         except GatewayError:
             raise
+        except EventsRemoved as error:
+            raise BadRequest(
+                f"{str(error).capitalize()}.", code="events_removed", param="date_from"
+            ) from None
         except StoreUnavailable as error:
             log.warning("store_unavailable", path=endpoint.path, reason=str(error))
             raise Unavailable(

@@ -130,3 +130,10 @@ class Paged(Asked):
         str | None,
         Field(max_length=1_024, description="`next_cursor` of the page before; with the same filters"),
     ] = None
+
+
+Ratio = Annotated[
+    Decimal,
+    WithJsonSchema({"type": "number", "description": "A share: 0.625 is 62.5 %", "examples": [0.625]}),
+]
+"""A part of something in an answer, with four places."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from gateway.api.fields import Asked, AskedCamel, Told, ToldCamel
 from gateway.ingest.fields import KEY_MAX, NAME_MAX, OUTCOMES, PROPERTIES_MAX, TOKENS_MAX
@@ -106,6 +106,26 @@ class IngestQuery(Asked):
 class IngestBody(Asked):
     """A batch of events."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {
+                            "eventName": "summary",
+                            "customerReferenceId": "acme",
+                            "featureKey": "ai_summarization",
+                            "model": "gpt-4o-mini",
+                            "inputTokens": 1200,
+                            "outputTokens": 300,
+                            "idempotencyKey": "summary-1",
+                        }
+                    ]
+                }
+            ]
+        }
+    )
+
     events: Annotated[
         Any,
         WithJsonSchema({"type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": OBSERVE_EVENT}),
@@ -150,6 +170,20 @@ class ObserveAnswer(Told):
 
 class EventBody(AskedCamel):
     """One event, as the platform's clients send it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "eventName": "summary",
+                    "eventIdempotencyKey": "summary-2",
+                    "customerReferenceId": "acme",
+                    "featureKey": "ai_summarization",
+                    "costInput": {"model": "gpt-4o-mini", "inputTokens": 1200, "outputTokens": 300},
+                }
+            ]
+        }
+    )
 
     event_name: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": NAME_MAX})]
     event_idempotency_key: Annotated[Any, WithJsonSchema(_KEY)] = Field(

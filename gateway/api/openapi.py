@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -72,6 +73,7 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         *((model, "serialization") for model in sorted(told, key=_name)),
     ]
     schemas, definitions = models_json_schema(wanted, ref_template=_REF)
+    definitions = _numbered(definitions)
     components = {"Error": _ERROR, "PlatformError": _PLATFORM_ERROR, **definitions.get("$defs", {})}
     paths: dict[str, dict[str, Any]] = {}
     for each in table:
@@ -147,6 +149,18 @@ def _operation(each: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     if each.scope not in (None, ANY):
         operation["x-required-scope"] = each.scope
     return operation
+
+
+def _numbered(schema: Any) -> Any:
+    """The schema with exact defaults as the numbers that they are: pydantic writes a Decimal as a text."""
+    if isinstance(schema, list):
+        return [_numbered(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _numbered(part) for name, part in schema.items()}
+    if found.get("type") == "number" and isinstance(found.get("default"), str):
+        found["default"] = Decimal(found["default"])
+    return found
 
 
 def _described(each: Endpoint) -> str:
