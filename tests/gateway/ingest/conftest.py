@@ -13,3 +13,10 @@ def world(record: Where | None) -> Iterator[World]:
     """On every engine."""
     with running_world(record) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def quiet(record: Where | None) -> Iterator[World]:
+    """Without an api process, which would count what a test leaves uncounted."""
+    with running_world(record, api=False) as started:
+        yield started

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
+
+import pytest
+from redis import Redis
 
 from accounts.plan import PlanRule, PlanVersion
 from accounts.publishing import Publisher
+from budgets.batch import Batch, encode_batch
 from budgets.names import names_of
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
+from gateway.errors import Unavailable
 from gateway.healing.healing import RecordedTerms
 from gateway.ingest.calls import Calls
-from gateway.ingest.counting import Counting
+from gateway.ingest.counting import BEHIND_MAX, Counting
 from gateway.ingest.ingest import wall_ms
 from gateway.ingest.making import make_report
 from gateway.ingest.observe import read_observe
 from gateway.ingest.pricing import Pricer
 from gateway.ingest.recording import Recording
 from gateway.ingest.work import Rendered, Work
+from gateway.ingest.writer import WAITING_MAX, IngestWriter
 from metering.database import open_database
 from metering.ids import new_id
+from metering.ingested import Uncounted, note_uncounted
 from metering.pricebook import PriceBook
 from tests.gateway.ingest.world import World, observed
 from tests.stack import ACCOUNT
@@ -154,31 +163,31 @@ def replace_decimals(event: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, float) else value for name, value in event.items()}
 
 
-def test_what_was_stored_and_not_counted_is_counted_by_the_next_process_once(world: World) -> None:
+def test_what_was_stored_and_not_counted_is_counted_by_the_next_process_once(quiet: World) -> None:
     """The process was killed between the two: nothing of it is left but the record."""
-    world.record()
-    customer = world.fresh("customer")
-    row = limit(world, "customer", customer, 100 * DOLLAR)
-    writing, _ = recording(world)
-    writing.record([work_of(world, observed(world, customerReferenceId=customer, costAmount="0.25"))])
-    assert world.row(row) is None
-    assert compared(world) == (0, 0)  # who compares leaves it to whoever counts
+    quiet.record()
+    customer = quiet.fresh("customer")
+    row = limit(quiet, "customer", customer, 100 * DOLLAR)
+    writing, _ = recording(quiet)
+    writing.record([work_of(quiet, observed(quiet, customerReferenceId=customer, costAmount="0.25"))])
+    assert quiet.row(row) is None
+    assert compared(quiet) == (0, 0)  # who compares leaves it to whoever counts
     for _ in range(2):
-        _, counting = recording(world)
+        _, counting = recording(quiet)
         assert counting.recount() == 1
-        assert world.row(row) == (250_000_000, 0, 0)
-        assert compared(world) == (0, 0)
-    world.record()
-    _, counting = recording(world)
+        assert quiet.row(row) == (250_000_000, 0, 0)
+        assert compared(quiet) == (0, 0)
+    quiet.record()
+    _, counting = recording(quiet)
     assert counting.recount() == 0
-    assert world.row(row) == (250_000_000, 0, 0)
-    assert compared(world) == (0, 0)
+    assert quiet.row(row) == (250_000_000, 0, 0)
+    assert compared(quiet) == (0, 0)
 
 
-def test_an_account_without_limits_has_nothing_to_count(world: World) -> None:
-    account = world.fresh("account")
-    writing, _ = recording(world)
-    work = work_of(world, observed(world))
+def test_an_account_without_limits_has_nothing_to_count(quiet: World) -> None:
+    account = quiet.fresh("account")
+    writing, _ = recording(quiet)
+    work = work_of(quiet, observed(quiet))
     for report in work.reports:
         report.event.account_id = account
     work.account_id = account
@@ -207,3 +216,58 @@ def test_notices_of_thresholds_are_given(world: World) -> None:
         (named.encode(), b"50"),
         (named.encode(), b"100"),
     ]
+
+
+def test_a_ledger_that_is_away_is_not_asked_for_each_report_and_told_when_it_is_back(quiet: World) -> None:
+    quiet.record()
+    customer = quiet.fresh("customer")
+    row = limit(quiet, "customer", customer, 100 * DOLLAR)
+    writing, counting = recording(quiet)
+    there, counting._redis = counting._redis, Redis(host="127.0.0.1", port=1)
+    recorded = writing.record([work_of(quiet, observed(quiet, customerReferenceId=customer, costAmount="1"))])
+    assert counting.count(recorded) is None
+    counting._redis = there
+    assert counting.count(recorded) is None  # so soon after nobody waits for it
+    assert quiet.row(row) is None
+    assert counting.recount() == 1
+    assert quiet.row(row) == (DOLLAR, 0, 0)
+    assert counting.count(recorded) == frozenset()  # told again, and counted once
+    assert quiet.row(row) == (DOLLAR, 0, 0)
+
+
+def test_reports_are_held_off_while_the_ledger_is_far_behind(quiet: World) -> None:
+    writing, counting = recording(quiet)
+    with quiet.events.transaction() as connection:
+        empty = [Batch(f"behind-{number}", ACCOUNT, 0, ()) for number in range(BEHIND_MAX + 1)]
+        waiting = [Uncounted(each.id, ACCOUNT, encode_batch(each).decode()) for each in empty]
+        note_uncounted(connection, waiting)
+    counting._redis = Redis(host="127.0.0.1", port=1)
+    counting._told = {each.id: counting._monotonic() for each in waiting}
+    counting.recount()
+    with ThreadPoolExecutor(1) as thread:
+        writer = IngestWriter(thread, writing, counting)
+        with pytest.raises(Unavailable) as refused:
+            writer.submit(work_of(quiet, observed(quiet)))
+        assert (refused.value.code, refused.value.retry_after_s) == ("ingest_behind", 10)
+        quiet.events.settle_uncounted([each.id for each in waiting])
+        counting.recount()
+        assert writer.submit(work_of(quiet, observed(quiet))).result().status == 200
+
+
+def test_too_many_at_once_are_told_to_come_back(quiet: World) -> None:
+    writing, counting = recording(quiet)
+    busy = Event()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(busy.wait)
+        writer = IngestWriter(thread, writing, counting)
+        work = work_of(quiet, observed(quiet))
+        answers = [writer.submit(work)]
+        many = work_of(quiet)
+        many.reports = work.reports * WAITING_MAX
+        try:
+            with pytest.raises(Unavailable) as refused:
+                writer.submit(many)
+            assert (refused.value.code, refused.value.retry_after_s) == ("ingest_busy", 1)
+        finally:
+            busy.set()
+        assert [answer.result().status for answer in answers] == [200]

@@ -119,10 +119,11 @@ class World:
 
 
 @contextmanager
-def running_world(record: Where | None = None, **settings: Any) -> Iterator[World]:
-    """`record`: the database; by default a file of its own."""
+def running_world(record: Where | None = None, *, api: bool = True, **settings: Any) -> Iterator[World]:
+    """`record`: the database; by default a file of its own. `api` False: nothing is answered, and nobody but
+    the test writes and counts."""
     with (
-        running_stack(Settings(**settings), api=True, record=record) as stack,
+        running_stack(Settings(**settings), api=api, record=record) as stack,
         httpx2.Client(base_url=stack.base_url.removesuffix("/v1"), timeout=60) as http,
     ):
         events = EventStore(stack.database)
