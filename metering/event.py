@@ -12,7 +12,7 @@ Words of the fields that name a kind (plain strings, so that a reader accepts wo
     cost_status   priced unpriced provider_reported override estimated free
     closed_by     worker reaper journal
     source        gateway sdk import
-    revenue_source  explicit feature_price plan_price
+    revenue_source  explicit plan_period feature_price plan_usage plan_included
     Attempt.kind    primary retry fallback reconnect
     Attempt.status  succeeded failed cancelled cut unknown
 
