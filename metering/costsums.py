@@ -7,8 +7,9 @@ its table lies; what the pieces have in common is added up here.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from operator import add
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from metering.span import recorded_span
 from metering.statement import whole_sum
 
 _BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
+_Key = tuple[Any, ...]
+_COST, _EVENTS = MEASURES.index("cost_nano"), MEASURES.index("events")
 _COLUMNS = {name: "key_id" if name == "key" else name for name in DIMENSIONS if name not in _BUCKETS}
 
 
@@ -84,19 +87,22 @@ def cost_by(
     questions = [_Question(part, dimensions, account_id, fixed, last_ms) for part in parts]
     # A bucket that is asked for lies in one piece alone: the dearest of all are among each piece's dearest.
     apart = size_ms != WEEK_MS and all(part.rollup is not None for part in parts)
-    found: dict[tuple[Any, ...], Sequence[int]] = {}
+    found: dict[_Key, tuple[int, ...]] = {}
     for question in questions:
         limit = top if len(questions) == 1 or apart else None
-        for key, sums in question.ask(connection, limit):
+        answer = question.ask(connection, limit)
+        if not found:
+            found = dict(answer)
+            continue
+        for key, sums in answer:
             known = found.get(key)
-            found[key] = sums if known is None else [a + b for a, b in zip(known, sums, strict=True)]
-    told = {name: _teller(name) for name in dimensions}
-    rows = [
-        CostRow(tuple(told[name](part) for name, part in zip(dimensions, key, strict=True)), *sums)
-        for key, sums in found.items()
+            found[key] = sums if known is None else tuple(map(add, known, sums))
+    rows = sorted(found.items(), key=lambda row: (-row[1][_COST], -row[1][_EVENTS], row[0]))
+    told = [_TOLD.get(name, _name) for name in dimensions]
+    return [
+        CostRow(tuple([tell(part) for tell, part in zip(told, key, strict=True)]), *sums)
+        for key, sums in (rows if top is None else rows[:top])
     ]
-    rows.sort(key=lambda row: (-row.cost_nano, -row.events, [part or "" for part in row.key]))
-    return rows if top is None else rows[:top]
 
 
 def _check(dimensions: Sequence[str], where: Mapping[str, str]) -> None:
@@ -131,10 +137,8 @@ class _Question:
             self._table.c.started_ms if piece.rollup is None else self._table.c.bucket_ms
         )
 
-    def ask(
-        self, connection: Connection, limit: int | None
-    ) -> Iterable[tuple[tuple[Any, ...], Sequence[int]]]:
-        """Keys (day and hour as their number) and measures; with a limit the dearest alone."""
+    def ask(self, connection: Connection, limit: int | None) -> list[tuple[_Key, tuple[int, ...]]]:
+        """Keys (of day and hour their first moment) and measures; with a limit the dearest alone."""
         keys = {name: self._key(name) for name in self._dimensions}
         query = sa.select(*keys.values(), *(whole_sum(self._table.c[name]) for name in MEASURES))
         query = self._inside(query).group_by(*self._in_the_order_of_the_table(keys))
@@ -142,17 +146,10 @@ class _Question:
             cost, count = self._table.c.cost_nano, self._table.c.events
             query = query.order_by(sa.func.sum(cost).desc(), sa.func.sum(count).desc(), *keys.values())
             query = query.limit(limit)
-        scale = [_BUCKETS.get(name) if self._is_bucket(name) else None for name in self._dimensions]
         width = len(keys)
-        for row in connection.execute(query):
-            if row[width] is None:  # without groups SQL gives one row also where there is nothing
-                continue
-            key = row[:width]
-            if any(scale):
-                key = tuple(
-                    part if size is None else part // size for part, size in zip(key, scale, strict=True)
-                )
-            yield tuple(key), row[width:]
+        rows = map(tuple, connection.execute(query).all())
+        # Without groups SQL gives one row also where there is nothing.
+        return [(row[:width], row[width:]) for row in rows if row[width] is not None]
 
     def _is_bucket(self, dimension: str) -> bool:
         """Whether the rollup's bucket is the one that is asked for."""
@@ -165,7 +162,7 @@ class _Question:
         # A bare column, where it will do, lets the groups be read in the order of the table.
         if self._is_bucket(dimension):
             return self._moment
-        return self._moment // sa.literal_column(str(_BUCKETS[dimension]), BigInteger)
+        return self._moment - self._moment % sa.literal_column(str(_BUCKETS[dimension]), BigInteger)
 
     def _in_the_order_of_the_table(
         self, keys: Mapping[str, ColumnElement[Any]]
@@ -192,21 +189,18 @@ class _Question:
         return query if piece.until_ms is None else query.where(self._moment < piece.until_ms)
 
 
-def _teller(dimension: str) -> Any:
-    if dimension == "day":
-        return _day
-    return _hour if dimension == "hour" else _name
-
-
 def _name(value: str) -> str | None:
     return value or None
 
 
 @lru_cache(maxsize=4_096)
-def _day(number: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(number * DAY_MS // 1000))
+def _day(moment_ms: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(moment_ms // 1_000))
 
 
 @lru_cache(maxsize=4_096)
-def _hour(number: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(number * HOUR_MS // 1000))
+def _hour(moment_ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(moment_ms // 1_000))
+
+
+_TOLD: Mapping[str, Callable[[Any], str | None]] = {"day": _day, "hour": _hour}

@@ -8,7 +8,7 @@ epoch (UTC).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
@@ -297,11 +297,14 @@ class EventStore:
         with self._reading() as connection:
             return complete_since(connection)
 
-    def remove_events(self, before_ms: int, keep: Sequence[int] = ()) -> Removed:
+    def remove_events(
+        self, before_ms: int, keep: Sequence[int] = (), *, stopped: Callable[[], bool] = lambda: False
+    ) -> Removed:
         """Remove single events begun before `before_ms`, a UTC day's first moment, in many small
         transactions; their sums and tasks stay (metering.retention). `keep`: moments at which sums begin that
-        must stay exact. Raises StoreUnavailable; what was removed until then stays so."""
-        return remove_events(self._writing, before_ms, keep)
+        must stay exact. `stopped` is asked between two of them. Raises StoreUnavailable; what was removed
+        until then stays so."""
+        return remove_events(self._writing, before_ms, keep, stopped)
 
     def rebuild(self) -> Rebuilt:
         """Make tasks and rollups anew from the events, as far as these are there (metering.rebuild), while

@@ -37,7 +37,9 @@ class Removed:
     complete_since_ms: int
 
 
-def remove_events(writing: Writing, before_ms: int, keep: Sequence[int]) -> Removed:
+def remove_events(
+    writing: Writing, before_ms: int, keep: Sequence[int], stopped: Callable[[], bool]
+) -> Removed:
     """EventStore.remove_events."""
     before_ms -= before_ms % DAY_MS
     with writing() as connection:
@@ -56,6 +58,8 @@ def remove_events(writing: Writing, before_ms: int, keep: Sequence[int]) -> Remo
     for account_id in found:
         for count in _remove_of(writing, account_id, before_ms, stay):
             removed += count
+            if stopped():
+                return Removed(removed, before_ms)
     return Removed(removed, before_ms)
 
 

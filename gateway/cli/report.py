@@ -24,7 +24,7 @@ from reports.question import QuestionError, parse_question
     "--by",
     default="customer,feature",
     show_default=True,
-    help="customer, feature, model, provider, route, key, day.",
+    help="customer, workspace, feature, plan, model, provider, route, key, day, hour.",
 )
 @click.option(
     "--since", default="7d", show_default=True, help="24h, 7d, 2w, 2026-11-01 or 2026-11-01T12:00 (UTC)."

@@ -18,6 +18,7 @@ from budgets.reaper import Reaper
 from gateway.healing.healing import Healing
 from gateway.healing.metrics import healing_exporter
 from gateway.healing.upkeep import Upkeep
+from gateway.recorder.aging import Aging
 from gateway.recorder.metrics import exporter
 from gateway.recorder.outbox import Outbox
 from gateway.recorder.reader_slot import ReaderSlot
@@ -67,6 +68,7 @@ def run_recorder(
         data_dir / JOURNALS,
         healing_exporter() if metrics_dir is not None else lambda counters: None,
     )
+    aging = Aging(database, settings.recorder.retention_days)
     idle_ms = settings.recorder.claim_idle_ms
     recorder = Recorder(
         Outbox(redis, reader=slot.name, idle_ms=idle_ms),
@@ -83,14 +85,16 @@ def run_recorder(
     gc.freeze()
     gc.disable()
     try:
-        with ThreadPoolExecutor(1, "upkeep") as beside:
-            kept = beside.submit(upkeep.run, stop)
+        with ThreadPoolExecutor(2, "upkeep") as beside:
+            kept, aged = beside.submit(upkeep.run, stop), beside.submit(aging.run, stop)
             kept.add_done_callback(lambda _: stop.set())  # a fault of it ends the process, to be started anew
+            aged.add_done_callback(lambda done: stop.set() if done.exception() else None)
             try:
                 recorder.run(stop)
             finally:
                 stop.set()
         kept.result()
+        aged.result()
     finally:
         gc.enable()
         upkeep.close()

@@ -92,6 +92,9 @@ class RecorderSettings(Section):
     claim_idle_ms: int = Field(
         60_000, ge=100, description="how long a recorder may hold events before another one takes them"
     )
+    retention_days: int | None = Field(
+        None, ge=45, le=36_500, description="how long single events are kept; their sums stay for good"
+    )
 
 
 class SimulatorSettings(Section):

@@ -268,6 +268,26 @@ def test_tasks_that_are_asked_for_by_hour_lie_in_the_hour_of_their_first_event(s
     ]
 
 
+def test_revenue_is_what_it_was_when_the_event_was_stored_and_the_document_says_what_came(
+    store: EventStore,
+) -> None:
+    told, silent = event(revenue_nano=5, customer="a"), event(customer="b")
+    owed = {"a": None, "b": (77, "feature_price"), "c": (0, "plan_included")}
+    included = event(customer="c", revenue_nano=9)
+    assert store.append([told, silent, included], revenue=lambda each: owed[each.customer or ""]).added == 3
+    rows = store.cost_by(("customer",))
+    assert rows == store.cost_by(("customer",), from_events=True)
+    assert {row.key[0]: (row.revenue_nano, row.revenue_known) for row in rows} == {
+        "a": (0, 0),
+        "b": (77, 1),
+        "c": (0, 1),
+    }
+    assert [each.revenue_nano for each in store.page(customer="c").events] == [9]
+    store.append([event(customer="d", revenue_nano=0), event(customer="d", revenue_nano=3)])
+    (row,) = store.cost_by((), where={"customer": "d"})
+    assert (row.revenue_nano, row.revenue_known) == (3, 2)
+
+
 def test_unknown_or_repeated_dimension_is_refused(store: EventStore) -> None:
     with pytest.raises(ValueError, match="'user' is not a dimension"):
         store.cost_by(("user",))
