@@ -90,6 +90,9 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
         Endpoint("DELETE", "/v1/responses/{answer}", PROXY): responses.delete,
         Endpoint("GET", "/metrics", METRICS_READ): answers.metrics,
         Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
+        Endpoint("POST", "/api/v1/client/entitlements", "usage.read"): entitlements.evaluate,
+        Endpoint("GET", "/api/v1/client/entitlements/{customer}/{feature}", "usage.read"): entitlements.show,
+        Endpoint("GET", "/api/v1/client/entitlements/{customer}", "usage.read"): entitlements.features,
         Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
