@@ -17,6 +17,7 @@ from gateway.api.answers import Conflict, body_of, error_of
 from gateway.api.endpoint import Answer, Call, Endpoint
 from gateway.api.ingestmodels import (
     EVENTS_MAX,
+    BatchAnswer,
     EarlierEvent,
     EventAnswer,
     EventBody,
@@ -218,7 +219,7 @@ INGEST = (
         "Report up to 1,000 events",
         "events",
         ingest,
-        answer=IngestAnswer,
+        answer=BatchAnswer,
         query=IngestQuery,
         body=IngestBody,
         description="Each event is taken or refused by itself, so the answer is 200 also where none was. "
@@ -240,7 +241,10 @@ INGEST = (
         status=201,
         description="A repeated report of one key is answered 409 `duplicate_event`, and is stored once.",
         bound="own",
-        refusals={409: "The key has an event already: `duplicate_event`, or `idempotency_conflict`"},
+        refusals={
+            404: "No customer is linked with this stripeCustomerId",
+            409: "The key has an event already: `duplicate_event`, or `idempotency_conflict`",
+        },
         more={200: EventAnswer},
     ),
 )

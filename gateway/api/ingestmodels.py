@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field, RootModel, WithJsonSchema
 
 from gateway.api.fields import Asked, AskedCamel, Told, ToldCamel
 from gateway.ingest.fields import KEY_MAX, NAME_MAX, OUTCOMES, PROPERTIES_MAX, TOKENS_MAX
@@ -166,6 +166,10 @@ class ObserveAnswer(Told):
     accepted: int
     rejected: int
     errors: list[ObserveError]
+
+
+class BatchAnswer(RootModel[IngestAnswer | ObserveAnswer]):
+    """What became of a batch; with `compat=observe` in the second form."""
 
 
 class EventBody(AskedCamel):

@@ -7,6 +7,7 @@ document names, and be of its schema there.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -24,8 +25,10 @@ from schemathesis.specs.openapi.checks import (
 from accounts.scope import ADMIN
 from gateway.api.openapi import served
 from metering.eventstore import EventStore
+from simulator.process import Simulator
 from tests.gateway.api.history import history, record
-from tests.stack import ACCOUNT, Stack
+from tests.gateway.conftest import simulated_settings
+from tests.stack import ACCOUNT, Stack, running_stack
 
 pytestmark = pytest.mark.wide
 CHECKS = [
@@ -34,7 +37,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 8
+EXAMPLES = 6
 """Of each endpoint and each way, so that all of them are through in a minute."""
 API = schemathesis.openapi.from_dict(json.loads(served()))
 OPERATIONS = [each.ok() for each in API.get_all_operations()]
@@ -45,6 +48,13 @@ WAYS = [
     # Against the document can only be asked where it declares something.
     if mode is GenerationMode.POSITIVE or list(each.iter_parameters()) or list(each.body)
 ]
+
+
+@pytest.fixture(scope="module")
+def stack(simulator: Simulator) -> Iterator[Stack]:
+    """On one engine: what differs between engines is asked in other tests, and this one has a minute."""
+    with running_stack(simulated_settings(simulator), api=True) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
