@@ -16,7 +16,7 @@ def world(record: Where | None) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def quiet(record: Where | None) -> Iterator[World]:
-    """Without an api process, which would count what a test leaves uncounted."""
-    with running_world(record, api=False) as started:
+def quiet() -> Iterator[World]:
+    """Without an api process, which would count what a test leaves uncounted; on a record of its own."""
+    with running_world(api=False) as started:
         yield started
