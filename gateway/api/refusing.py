@@ -13,6 +13,8 @@ from gateway.errors import BadRequest, NotFound
 
 Row = TypeVar("Row")
 Place = tuple[int, str]
+_MOMENT_MAX = 2**53
+"""A cursor is no secret, and one made by hand must not ask for what no column can hold."""
 
 
 @contextmanager
@@ -31,7 +33,7 @@ def place_of(listed: Sequence[Part], cursor: str | None) -> Place | None:
     if cursor is None:
         return None
     at_ms, last = decode_cursor(listed, cursor, (int, str))
-    return int(at_ms or 0), str(last)
+    return min(int(at_ms or 0), _MOMENT_MAX), str(last)
 
 
 def name_after(listed: Sequence[Part], cursor: str | None) -> str:

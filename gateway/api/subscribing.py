@@ -16,6 +16,7 @@ from accounts.subscriptionbook import ACTIVE, ENDED, PENDING, SubscriptionBook, 
 from billing.fees import period_terms
 from billing.period import Period, period_of
 from budgets.limit import check_terms
+from budgets.window import LAST_MS
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call
 from gateway.api.refusing import refusals
@@ -94,6 +95,8 @@ def begin(
     with refusals():
         if moment_ms < now_ms:
             raise ValueError("a subscription cannot begin in the past")
+        if moment_ms > LAST_MS:
+            raise ValueError("starts_at: no calendar has billing periods so late")
         made = book.subscribe(
             customer,
             plan,

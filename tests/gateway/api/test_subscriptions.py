@@ -52,7 +52,11 @@ def test_a_subscription_begins_once(stack: Stack, billing: Asker) -> None:
     billing.post("/api/subscriptions", {"customer_id": "nobody", "plan": "small"}, status=404)
     stack.customers.add_customer("lost")
     billing.post("/api/subscriptions", {"customer_id": "lost", "plan": "none"}, status=404)
-    for wish in ({"starts_at": "2020-01-01"}, {"starts_at": "2099-02-01", "ends_at": "2099-01-01"}):
+    for wish in (
+        {"starts_at": "2020-01-01"},
+        {"starts_at": "9999-12-31"},
+        {"starts_at": "2099-02-01", "ends_at": "2099-01-01"},
+    ):
         billing.post("/api/subscriptions", {"customer_id": "lost", "plan": "small", **wish}, status=400)
     wrong = {"customer_id": "lost", "plan": "small", "limits": {"search/requests/day": {"value": 3}}}
     assert "search/requests/month" in billing.post("/api/subscriptions", wrong, status=400)["error"]
