@@ -191,8 +191,11 @@ def _roll_up(rollup: Rollup, engine: EngineName) -> Insert:
     """
     account = sa.literal_column("+events.account_id") if engine == "sqlite" else events.c.account_id
     keys = [account, *_keys(rollup)[1:]]
-    sums = (whole_sum(events.c[name]) for name in MEASURES)
-    source = sa.select(*keys, *sums).group_by(*keys)
+    if engine == "sqlite" and rollup.scattered:
+        # SQLite adds to a row as often as it comes; summing first would only sort the batch.
+        source = sa.select(*keys, *(events.c[name] for name in MEASURES))
+    else:
+        source = sa.select(*keys, *(whole_sum(events.c[name]) for name in MEASURES)).group_by(*keys)
     source = source.where(events.c.seq > sa.bindparam("seq"))
     return _add_to(engine, rollup, source, MEASURES)
 

@@ -125,6 +125,8 @@ def _apply_connection_settings(connection: sqlite3.Connection, patience_ms: int)
     connection.execute(f"PRAGMA busy_timeout = {patience_ms}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # 32 MB: rows of rollups that every batch changes go to the file once for several batches.
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")
     connection.execute("PRAGMA cache_size = -32768")  # KiB; the upper pages of every index stay in memory
 
 
