@@ -5,10 +5,10 @@
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-# The pinned packages first: their layer is kept while only the sources change.
-COPY requirements.lock requirements-build.lock ./
+# The pinned packages first, with the driver for a PostgreSQL server: their layer is kept while only the sources change.
+COPY requirements-postgres.lock requirements-build.lock ./
 RUN python -m venv /opt/tollkeeper \
-    && /opt/tollkeeper/bin/python -m pip install --require-hashes --requirement requirements.lock \
+    && /opt/tollkeeper/bin/python -m pip install --require-hashes --requirement requirements-postgres.lock \
     && python -m venv /opt/build \
     && /opt/build/bin/python -m pip install --require-hashes --requirement requirements-build.lock
 COPY . .

@@ -12,6 +12,8 @@ keycache    a worker's bounded copy of the keys it has seen
 termscache  a worker's bounded copy of lists of limits
 feature, plan, subscription, customer, policy
             what plans grant and limit, and who is on which (pure)
+planprice, featureprices
+            what plans and features cost customers (pure)
 entitlement whether a customer may use a feature, and within which limits (pure)
 planbook    the record of features, plans and the policy in SQL
 customerbook

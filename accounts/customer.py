@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from accounts.plan import OWN_DAY, CheckLimit, PlanVersion, check_plan
-from accounts.subscription import Overrides, Subscription
+from accounts.subscription import Deal, Overrides, Subscription
 from accounts.tables import new_id
 
 
@@ -25,17 +26,42 @@ class Customer:
         return next((each for each in self.subscriptions if each.covers(moment_ms)), None)
 
 
-def going_on(present: Subscription, now_ms: int, *, version: int, overrides: Overrides) -> Subscription:
-    """What follows when a subscription goes on otherwise from now on."""
+def going_on(
+    present: Subscription,
+    now_ms: int,
+    *,
+    version: int | None = None,
+    overrides: Overrides | None = None,
+    deal: Deal | None = None,
+) -> Subscription:
+    """What follows when a subscription goes on otherwise from now on; None: as it is."""
     return replace(
-        present, id=new_id("sub_"), version=version, starts_ms=now_ms, overrides=overrides, _terms={}
+        present,
+        id=new_id("sub_"),
+        version=present.version if version is None else version,
+        starts_ms=now_ms,
+        overrides=present.overrides if overrides is None else overrides,
+        deal=present.deal if deal is None else deal,
+        _terms={},
     )
 
 
 def day_of(moment_ms: int, time_zone: str) -> int:
     """The day of the month that a subscription from this moment on has."""
+    return _local(moment_ms, time_zone).day
+
+
+def month_of(moment_ms: int, time_zone: str, first_day: int) -> int:
+    """The month, counted from the year 0, in which what covers this moment began, where months begin on this
+    day or on their last one."""
+    moment = _local(moment_ms, time_zone)
+    begun = moment.day >= min(first_day, monthrange(moment.year, moment.month)[1])
+    return moment.year * 12 + moment.month - 1 - (not begun)
+
+
+def _local(moment_ms: int, time_zone: str) -> datetime:
     moment = datetime.fromtimestamp(moment_ms / 1_000, UTC)
-    return moment.astimezone(UTC if time_zone == "UTC" else ZoneInfo(time_zone)).day
+    return moment.astimezone(UTC if time_zone == "UTC" else ZoneInfo(time_zone))
 
 
 def check_overrides(plan: PlanVersion, overrides: Overrides | None, check_limit: CheckLimit | None) -> None:

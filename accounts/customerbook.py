@@ -9,26 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from accounts.book import Book
-from accounts.customer import Customer, check_overrides, day_of, going_on
+from accounts.customer import Customer, check_overrides, day_of, going_on, month_of
+from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import (
     CUSTOMERS,
     PLANS,
     SUBSCRIPTIONS,
     PlanNotFound,
     find_plan,
-    overrides_text,
     subscription_of,
+    subscription_order,
     subscriptions_of,
 )
 from accounts.publishing import BATCH
-from accounts.subscription import Overrides, Subscription
-from accounts.tables import CUSTOMER_TERMS, new_id, touch
+from accounts.subscription import NO_DEAL, Deal, Overrides, Subscription, check_deal
+from accounts.subscriptionrows import cut_subscriptions, insert_subscription, replace_subscriptions
+from accounts.tables import new_id, touch
 from metering.database import writing
 
 
@@ -83,13 +84,15 @@ class CustomerBook(Book):
         ends_ms: int | None = None,
         anchor: int | None = None,
         overrides: Overrides | None = None,
+        deal: Deal = NO_DEAL,
     ) -> Subscription:
         """Put the customer on a plan from a moment on (by default now), which ends what it is on then and
         replaces what was to come later. Recorded where nobody did yet.
 
-        `anchor`: by default the day of the month of the subscription before, else that of its start. Raises
-        PlanNotFound, ValueError.
+        `anchor`: by default the day of the month of the subscription before, else that of its start. Billing
+        periods of the same length go on from one to the next. Raises PlanNotFound, ValueError.
         """
+        check_deal(deal)
         now_ms = self.now_ms()
         starts_ms = now_ms if starts_ms is None else starts_ms
         if ends_ms is not None and ends_ms <= starts_ms:
@@ -100,42 +103,61 @@ class CustomerBook(Book):
             check_overrides(chosen, overrides, self._check_limit)
             self._add_customer(connection, customer, None)
             spans = subscriptions_of(connection, self._account, [customer]).get(customer, [])
+            month = self._going_month(connection, spans, chosen) if anchor is None else None
             if anchor is None:
                 anchor = spans[-1].anchor if spans else day_of(starts_ms, chosen.time_zone)
+            if month is None:
+                first_day = anchor if chosen.anchor == OWN_DAY else chosen.anchor
+                month = month_of(starts_ms, chosen.time_zone, first_day)
             made = Subscription(
-                new_id("sub_"), plan, chosen.version, starts_ms, ends_ms, anchor, overrides or Overrides()
+                id=new_id("sub_"),
+                plan=plan,
+                version=chosen.version,
+                starts_ms=starts_ms,
+                ends_ms=ends_ms,
+                anchor=anchor,
+                overrides=overrides or Overrides(),
+                deal=deal,
+                anchor_month=month,
             )
-            self._begin(connection, customer, spans, made, now_ms)
+            cut_subscriptions(connection, spans, made.starts_ms)
+            insert_subscription(connection, self._account, customer, made, now_ms)
+            touch(connection, self._account, customer)
         self._publisher.publish(self._account, customer=customer)
         return made
 
     def override(self, customer: str, overrides: Overrides) -> Subscription:
         """Give the customer this otherwise than its plan, instead of what it had so. From now on: what has
         been counted goes on. Raises PlanNotFound, ValueError."""
-        now_ms = self.now_ms()
-        present = self.customer(customer).at(now_ms)
-        if present is None:
-            raise ValueError(f"the customer {customer!r} is on no plan now")
+        now_ms, present = self._present(customer)
         with writing(self._engine) as connection:
             chosen = find_plan(connection, self._account, present.plan, present.version)
             check_overrides(chosen, overrides, self._check_limit)
-            made = going_on(present, now_ms, version=present.version, overrides=overrides)
-            self._replace(connection, [(customer, present, made)], now_ms)
+            made = going_on(present, now_ms, overrides=overrides)
+            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
+        self._publisher.publish(self._account, customer=customer)
+        return made
+
+    def agree(self, customer: str, deal: Deal) -> Subscription:
+        """Let the customer pay this otherwise than its plan says, from now on; until now all stays as it was.
+        Raises PlanNotFound, ValueError."""
+        check_deal(deal)
+        now_ms, present = self._present(customer)
+        with writing(self._engine) as connection:
+            made = going_on(present, now_ms, deal=deal)
+            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
         self._publisher.publish(self._account, customer=customer)
         return made
 
     def unsubscribe(self, customer: str, *, ends_ms: int | None = None) -> Subscription:
         """End what the customer is on, now or later; what was to follow is dropped. Raises PlanNotFound,
         ValueError."""
-        now_ms = self.now_ms()
+        now_ms, present = self._present(customer)
         ends_ms = now_ms if ends_ms is None else ends_ms
-        present = self.customer(customer).at(now_ms)
-        if present is None:
-            raise ValueError(f"the customer {customer!r} is on no plan now")
         if ends_ms < now_ms:
             raise ValueError("a subscription cannot end in the past")
         with writing(self._engine) as connection:
-            self._cut(connection, customer, [present], ends_ms)
+            cut_subscriptions(connection, [present], ends_ms)
             later = (SUBSCRIPTIONS.c.customer == customer, SUBSCRIPTIONS.c.starts_ms >= ends_ms)
             connection.execute(
                 sa.delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.account_id == self._account, *later)
@@ -151,23 +173,23 @@ class CustomerBook(Book):
         Many at a time, and the lock is let go in between: whoever stops this moves the rest by another call.
         """
         moved: list[str] = []
-        rowid: sa.ColumnClause[int] = sa.literal_column("subscriptions.rowid")
         last = 0
         while True:
             now_ms = self.now_ms()
             with writing(self._engine) as connection:
                 chosen = find_plan(connection, self._account, plan, version)
                 names = {rule.name for rule in chosen.rules}
+                place = subscription_order(connection)
                 rows = connection.execute(
-                    sa.select(SUBSCRIPTIONS, rowid.label("place"))
+                    sa.select(SUBSCRIPTIONS, place.label("place"))
                     .where(
-                        rowid > last,
+                        place > last,
                         SUBSCRIPTIONS.c.account_id == self._account,
                         SUBSCRIPTIONS.c.plan == plan,
                         SUBSCRIPTIONS.c.version != chosen.version,
                         *_covering(now_ms),
                     )
-                    .order_by(rowid)
+                    .order_by(place)
                     .limit(BATCH)
                 ).all()
                 moves = []
@@ -177,7 +199,7 @@ class CustomerBook(Book):
                     overrides = Overrides(kept, present.overrides.features)
                     made = going_on(present, now_ms, version=chosen.version, overrides=overrides)
                     moves.append((row.customer, present, made))
-                self._replace(connection, moves, now_ms)
+                replace_subscriptions(connection, self._account, moves, now_ms)
             if not moves:
                 return sorted(moved)
             last, batch = rows[-1].place, [customer for customer, _, _ in moves]
@@ -195,7 +217,25 @@ class CustomerBook(Book):
         with self._engine.connect() as connection:
             return {(plan, version): count for plan, version, count in connection.execute(query)}
 
+    def _present(self, customer: str) -> tuple[int, Subscription]:
+        """Now, and what the customer is on. Raises PlanNotFound, ValueError."""
+        now_ms = self.now_ms()
+        present = self.customer(customer).at(now_ms)
+        if present is None:
+            raise ValueError(f"the customer {customer!r} is on no plan now")
+        return now_ms, present
+
     # Inside a transaction.
+
+    def _going_month(
+        self, connection: Connection, spans: Sequence[Subscription], chosen: PlanVersion
+    ) -> int | None:
+        """Where billing periods of this plan go on from the ones before; None where they begin anew."""
+        if not spans:
+            return None
+        before = find_plan(connection, self._account, spans[-1].plan, spans[-1].version)
+        same = before.interval_months == chosen.interval_months
+        return spans[-1].anchor_month if same else None
 
     def _check_open(self, connection: Connection, plan: str) -> None:
         where = (PLANS.c.account_id == self._account, PLANS.c.plan == plan)
@@ -215,69 +255,6 @@ class CustomerBook(Book):
         mine = {"account_id": self._account, "customer": customer}
         connection.execute(sa.insert(CUSTOMERS).values(name=name or "", created_ms=self.now_ms(), **mine))
         touch(connection, self._account, customer)
-
-    def _begin(
-        self,
-        connection: Connection,
-        customer: str,
-        spans: Sequence[Subscription],
-        made: Subscription,
-        now_ms: int,
-    ) -> None:
-        """Record a subscription, which ends the one before and replaces those after."""
-        self._cut(connection, customer, spans, made.starts_ms)
-        connection.execute(sa.insert(SUBSCRIPTIONS).values(self._row(customer, made, now_ms)))
-        touch(connection, self._account, customer)
-
-    def _cut(self, connection: Connection, customer: str, spans: Sequence[Subscription], at_ms: int) -> None:
-        """End these subscriptions at a moment; what would begin then or later is dropped."""
-        for each in spans:
-            where = SUBSCRIPTIONS.c.id == each.id
-            if each.starts_ms >= at_ms:
-                connection.execute(sa.delete(SUBSCRIPTIONS).where(where))
-            elif each.ends_ms is None or each.ends_ms > at_ms:
-                connection.execute(sa.update(SUBSCRIPTIONS).where(where).values(ends_ms=at_ms))
-
-    def _replace(
-        self,
-        connection: Connection,
-        moves: Sequence[tuple[str, Subscription, Subscription]],
-        now_ms: int,
-    ) -> None:
-        """Let customers go on otherwise from now on: (customer, present, what it goes on with). What comes
-        later stays as planned."""
-        if not moves:
-            return
-        ended = [present.id for _, present, _ in moves if present.starts_ms < now_ms]
-        undone = [present.id for _, present, _ in moves if present.starts_ms >= now_ms]
-        ids = SUBSCRIPTIONS.c.id
-        connection.execute(sa.update(SUBSCRIPTIONS).where(ids.in_(ended)).values(ends_ms=now_ms))
-        connection.execute(sa.delete(SUBSCRIPTIONS).where(ids.in_(undone)))
-        connection.execute(
-            sa.insert(SUBSCRIPTIONS), [self._row(customer, made, now_ms) for customer, _, made in moves]
-        )
-        connection.execute(
-            sa.update(CUSTOMER_TERMS)
-            .where(
-                CUSTOMER_TERMS.c.account_id == self._account,
-                CUSTOMER_TERMS.c.customer.in_([customer for customer, _, _ in moves]),
-            )
-            .values(version=CUSTOMER_TERMS.c.version + 1)
-        )
-
-    def _row(self, customer: str, made: Subscription, now_ms: int) -> dict[str, Any]:
-        return {
-            "id": made.id,
-            "account_id": self._account,
-            "customer": customer,
-            "plan": made.plan,
-            "version": made.version,
-            "starts_ms": made.starts_ms,
-            "ends_ms": made.ends_ms,
-            "anchor": made.anchor,
-            "overrides": overrides_text(made.overrides),
-            "created_ms": now_ms,
-        }
 
 
 def _covering(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:

@@ -24,17 +24,20 @@ ABSENT_S = 5.0
 
 
 class KeyCache:
-    """Keys by secret. `fetch` reads a published document; what it raises goes to the caller."""
+    """Keys by secret. `fetch` reads a published document; what it raises goes to the caller. `fresh_s`: how
+    old what `find_fresh` gives may be; 0: it is always asked for."""
 
     def __init__(
         self,
         fetch: Fetch,
         *,
         entries_max: int = ENTRIES_MAX,
+        fresh_s: float = FRESH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._entries_max = entries_max
+        self._fresh_s = fresh_s
         self._clock = clock
         self._found: OrderedDict[str, tuple[KeyRecord, float]] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
@@ -49,10 +52,10 @@ class KeyCache:
         return await self._ask(key_digest)
 
     async def find_fresh(self, secret: str) -> KeyRecord | None:
-        """The key's record, at most five seconds old, if it can be used: for calls without `open`."""
+        """The key's record, at most `fresh_s` old, if it can be used: for calls without `open`."""
         key_digest = digest(secret)
         entry = self._found.get(key_digest)
-        if entry is not None and self._clock() - entry[1] < FRESH_S:
+        if entry is not None and self._clock() - entry[1] < self._fresh_s:
             record: KeyRecord | None = entry[0]
         else:
             record = await self._ask(key_digest)

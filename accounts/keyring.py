@@ -24,6 +24,7 @@ from accounts.tables import (
     KEYS,
     LIMITS,
     KeyNotFound,
+    begins_with,
     key_and_below,
     key_row,
     new_id,
@@ -213,8 +214,7 @@ class Keyring:
             mine = select_keys().where(KEYS.c.account_id == account_id)
             for fits in (
                 KEYS.c.id == reference,
-                KEYS.c.id.startswith(reference, autoescape=True)
-                | KEYS.c.id.startswith(f"key_{reference}", autoescape=True),
+                begins_with(KEYS.c.id, reference) | begins_with(KEYS.c.id, f"key_{reference}"),
                 KEYS.c.name == reference,
             ):
                 rows = connection.execute(mine.where(fits)).mappings().all() if reference else []

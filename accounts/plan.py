@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from accounts.feature import check_feature
+from accounts.planprice import PlanPrice, check_plan_price
 
 EACH = "*"
 PART_SEPARATOR = "\x1f"
@@ -26,6 +27,7 @@ RULES_MAX = 12
 """So many rules may count one request: the ledger checks 16 limits in one step, and there are others."""
 COUNTED = ("money", "requests", "tokens", "input_tokens", "output_tokens")
 _PLAN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _CALENDAR = ("day", "week", "month")
 
 
@@ -101,7 +103,8 @@ class PlanVersion:
     """One version of a plan.
 
     features: those it grants. others: whether features that it does not name, and requests that name none,
-    are granted too. anchor: the day on which months begin, OWN_DAY for each customer's own.
+    are granted too. anchor: the day on which months begin, OWN_DAY for each customer's own. price: what its
+    customers pay; None where that is not known here.
     """
 
     plan: str
@@ -112,11 +115,17 @@ class PlanVersion:
     time_zone: str = "UTC"
     anchor: int = 1
     name: str = ""
+    price: PlanPrice | None = None
     _terms: dict[int, PlanTerms] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def label(self) -> str:
         return f"{self.plan}@{self.version}"
+
+    @property
+    def interval_months(self) -> int:
+        """How many months a billing period has."""
+        return 1 if self.price is None else self.price.interval_months
 
     def grants(self, feature: str | None) -> bool:
         """Whether its customers may use the feature; None: a request that names none."""
@@ -138,6 +147,7 @@ class PlanVersion:
 
     def content(self) -> dict[str, Any]:
         """What two versions differ in, as JSON types."""
+        price = {} if self.price is None else {"price": self.price.to_fields()}
         return {
             "name": self.name,
             "features": list(self.features),
@@ -149,6 +159,7 @@ class PlanVersion:
                 | {"thresholds": list(rule.thresholds)}
                 for rule in self.rules
             ],
+            **price,
         }
 
     def to_document(self) -> bytes:
@@ -160,6 +171,7 @@ class PlanVersion:
         """The version in a document; unknown fields are ignored. ValueError: not a plan's document."""
         fields = orjson.loads(document)
         try:
+            price = fields.get("price")
             return cls(
                 plan=fields["plan"],
                 version=int(fields["version"]),
@@ -169,8 +181,9 @@ class PlanVersion:
                 time_zone=fields["time_zone"],
                 anchor=int(fields["anchor"]),
                 name=fields["name"],
+                price=None if price is None else PlanPrice.from_fields(price),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a plan's document: {error!r}") from None
 
 
@@ -219,6 +232,13 @@ def plan_of(label: str) -> str:
     return label.partition("@")[0]
 
 
+def version_of(label: str) -> tuple[str, int] | None:
+    """The plan's key and the version in a label; None where it is none."""
+    plan, _, rest = label.partition("@")
+    version = rest.partition("+")[0]
+    return (plan, int(version)) if plan and _NUMBER.fullmatch(version) else None
+
+
 CheckLimit = Callable[[PlanLimit], None]
 """Raises ValueError, naming what is wrong, for a limit that the ledger could not keep."""
 
@@ -237,6 +257,8 @@ def check_plan(plan: PlanVersion, check_limit: CheckLimit | None = None) -> None
         check_feature(feature)
     if not OWN_DAY <= plan.anchor <= 31:
         raise ValueError(f"plan {plan.plan}: anchor {plan.anchor}: write a day of the month, 1 to 31")
+    if plan.price is not None:
+        check_plan_price(f"plan {plan.plan}", plan.price, plan.grants)
     together = sum(rule.feature is None for rule in plan.rules)
     for used in dict.fromkeys(rule.feature for rule in plan.rules):
         count = together + sum(rule.feature == used for rule in plan.rules if rule.feature is not None)

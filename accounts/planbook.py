@@ -14,13 +14,16 @@ from sqlalchemy import Connection
 
 from accounts.book import Book
 from accounts.feature import Feature
+from accounts.featureprices import FeaturePrice, FeaturePrices, check_feature_price
 from accounts.plan import PlanVersion, check_plan
 from accounts.plantables import (
     CUSTOMER_POLICIES,
+    FEATURE_PRICES,
     FEATURES,
     PLAN_VERSIONS,
     PLANS,
     PlanNotFound,
+    feature_prices_of,
     find_plan,
     plan_versions_of,
     policy_of,
@@ -32,11 +35,12 @@ from metering.database import writing
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What reading a configuration changed: versions made, features and policies written."""
+    """What reading a configuration changed: versions made; features, policies, prices of features written."""
 
     plans: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     policy: bool = False
+    prices: tuple[str, ...] = ()
 
 
 class PlanBook(Book):
@@ -57,6 +61,21 @@ class PlanBook(Book):
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(FEATURES.c.feature)).all()
         return [Feature(row.feature, row.name, bool(row.enabled)) for row in rows]
+
+    def put_feature_price(self, price: FeaturePrice) -> bool:
+        """Add a price of a feature; False where that is the one in force at its beginning and until another
+        begins. Nothing is published: requests are not decided by it. Raises ValueError.
+
+        Events that began before and are stored already keep their revenue.
+        """
+        check_feature_price(price)
+        with writing(self._engine) as connection:
+            return self._put_feature_price(connection, price)
+
+    def feature_prices(self) -> FeaturePrices:
+        """Every price that a feature ever had."""
+        with self._engine.connect() as connection:
+            return feature_prices_of(connection, self._account)
 
     # Plans.
 
@@ -107,19 +126,26 @@ class PlanBook(Book):
         return changed
 
     def apply(
-        self, features: Sequence[Feature], plans: Sequence[PlanVersion], policy: Policy | None
+        self,
+        features: Sequence[Feature],
+        plans: Sequence[PlanVersion],
+        policy: Policy | None,
+        prices: Sequence[FeaturePrice] = (),
     ) -> Applied:
         """Record what a configuration says, all or nothing, without publishing it. What it does not name
         stays as it is. Raises ValueError, PlanNotFound."""
         for plan in plans:
             check_plan(plan, self._check_limit)
+        for price in prices:
+            check_feature_price(price)
         if policy is not None:
             check_policy(policy)
         with writing(self._engine) as connection:
             changed = tuple(each.key for each in features if self._put_feature(connection, each))
             made = [self._put_plan(connection, plan) for plan in plans]
             policed = policy is not None and self._set_policy(connection, policy)
-        return Applied(tuple(latest.label for latest, new in made if new), changed, policed)
+            priced = tuple(each.feature for each in prices if self._put_feature_price(connection, each))
+        return Applied(tuple(latest.label for latest, new in made if new), changed, policed, priced)
 
     # Inside a transaction.
 
@@ -135,6 +161,27 @@ class PlanBook(Book):
         else:
             connection.execute(sa.update(FEATURES).where(*where).values(**values))
         touch(connection, self._account)
+        return True
+
+    def _put_feature_price(self, connection: Connection, price: FeaturePrice) -> bool:
+        present = feature_prices_of(connection, self._account).at(price.feature, price.effective_ms)
+        if present is None and price.price_pico is None:
+            return False
+        if present is not None and (present.price_pico, present.unit_label) == (
+            price.price_pico,
+            price.unit_label,
+        ):
+            return False
+        connection.execute(
+            sa.insert(FEATURE_PRICES).values(
+                account_id=self._account,
+                feature=price.feature,
+                effective_ms=price.effective_ms,
+                price_pico=price.price_pico,
+                unit_label=price.unit_label,
+                created_ms=self.now_ms(),
+            )
+        )
         return True
 
     def _put_plan(self, connection: Connection, plan: PlanVersion) -> tuple[PlanVersion, bool]:

@@ -1,5 +1,5 @@
-"""The SQL tables of features, plans and customers, as metering/migrations/0005_plans.sql leaves them, and
-their rows."""
+"""The SQL tables of features, plans and customers, as metering/migrations leave them, and their
+rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 
+from accounts.featureprices import FeaturePrice, FeaturePrices
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
-from accounts.subscription import Overrides, Subscription
+from accounts.subscription import Deal, Overrides, Subscription
+from metering.statement import is_postgresql
 
 _metadata = MetaData()
 _NAMES_MAX = 1_000
@@ -68,6 +70,29 @@ SUBSCRIPTIONS = Table(
     Column("anchor", BigInteger),
     Column("overrides", Text),
     Column("created_ms", BigInteger),
+    Column("price_nano", BigInteger),
+    Column("quantity", BigInteger),
+    Column("discount_ppm", BigInteger),
+    Column("anchor_month", BigInteger),
+)
+
+SUBSCRIPTION_CHANGES = Table(
+    "subscription_changes",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("changes", BigInteger),
+)
+
+FEATURE_PRICES = Table(
+    "feature_prices",
+    _metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("account_id", Text),
+    Column("feature", Text),
+    Column("effective_ms", BigInteger),
+    Column("price_pico", BigInteger),
+    Column("unit_label", Text),
+    Column("created_ms", BigInteger),
 )
 
 CUSTOMER_POLICIES = Table(
@@ -78,6 +103,11 @@ CUSTOMER_POLICIES = Table(
     Column("unnamed", Text),
     Column("plan", Text),
 )
+
+
+def subscription_order(connection: Connection) -> sa.ColumnClause[int]:
+    """What grows from one recorded subscription to the next."""
+    return sa.literal_column("subscriptions.seq" if is_postgresql(connection) else "subscriptions.rowid")
 
 
 class PlanNotFound(LookupError):
@@ -180,7 +210,21 @@ def subscription_of(row: Any) -> Subscription:
         ends_ms=row.ends_ms,
         anchor=row.anchor,
         overrides=Overrides.from_fields(orjson.loads(row.overrides)),
+        deal=Deal(row.price_nano, row.quantity, row.discount_ppm),
+        anchor_month=row.anchor_month,
     )
+
+
+def feature_price_of(row: Any) -> FeaturePrice:
+    """The price in a row."""
+    return FeaturePrice(row.feature, row.effective_ms, row.price_pico, row.unit_label, row.created_ms)
+
+
+def feature_prices_of(connection: Connection, account_id: str) -> FeaturePrices:
+    """The prices of the account's features."""
+    query = sa.select(FEATURE_PRICES).where(FEATURE_PRICES.c.account_id == account_id)
+    rows = connection.execute(query.order_by(FEATURE_PRICES.c.seq))
+    return FeaturePrices(map(feature_price_of, rows))
 
 
 def overrides_text(overrides: Overrides) -> str:

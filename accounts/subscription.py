@@ -7,6 +7,37 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounts.plan import PlanLimit, PlanTerms, PlanVersion
+from metering.money import NANO_MAX
+
+PPM = 1_000_000
+"""A discount of the whole price."""
+QUANTITY_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """What a customer pays otherwise than the plan says, of the plan's own price.
+
+    price_nano: for each period, instead of the plan's; None: the plan's. quantity: how many times it is paid
+    (seats). discount_ppm: millionths that are taken off. What is charged for usage is as in the plan.
+    """
+
+    price_nano: int | None = None
+    quantity: int = 1
+    discount_ppm: int = 0
+
+
+NO_DEAL = Deal()
+
+
+def check_deal(deal: Deal) -> None:
+    """Raise ValueError, naming what is wrong."""
+    if deal.price_nano is not None and not 0 <= deal.price_nano <= NANO_MAX:
+        raise ValueError(f"the price is {deal.price_nano} nano-dollars, not an amount from 0 to {NANO_MAX}")
+    if not 1 <= deal.quantity <= QUANTITY_MAX:
+        raise ValueError(f"quantity {deal.quantity}: write a number from 1 to {QUANTITY_MAX}")
+    if not 0 <= deal.discount_ppm <= PPM:
+        raise ValueError("a discount is from 0 to 100 percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +78,9 @@ class Overrides:
 class Subscription:
     """From `starts_ms` on and before `ends_ms` (None: until further notice). Only its end may change.
 
-    `anchor`: the day of the month on which its months begin.
+    `anchor`: the day of the month on which its months begin. `anchor_month`: a month in which a
+    billing period of its begins, counted from January of the year 0. `deal`: what it pays otherwise than the
+    plan says.
     """
 
     id: str
@@ -57,6 +90,8 @@ class Subscription:
     ends_ms: int | None = None
     anchor: int = 1
     overrides: Overrides = field(default_factory=Overrides)
+    deal: Deal = NO_DEAL
+    anchor_month: int = 0
     _terms: dict[str, PlanTerms] = field(default_factory=dict, compare=False, repr=False)
 
     def covers(self, moment_ms: int) -> bool:

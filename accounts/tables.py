@@ -125,7 +125,13 @@ def limits_held(connection: Connection, which: sa.ColumnElement[bool]) -> dict[s
 
 def key_and_below(key_id: str) -> sa.ColumnElement[bool]:
     """The key and all its children, and theirs."""
-    return sa.or_(KEYS.c.id == key_id, KEYS.c.id.startswith(key_id + CHILD, autoescape=True))
+    after = key_id + chr(ord(CHILD) + 1)
+    return sa.or_(KEYS.c.id == key_id, sa.and_(KEYS.c.id >= key_id + CHILD, KEYS.c.id < after))
+
+
+def begins_with(column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+    """Whether the column begins so, letter by letter. (LIKE means other letters on each engine.)"""
+    return sa.func.substr(column, 1, len(text)) == text
 
 
 def records_of(connection: Connection, rows: Sequence[Any]) -> list[KeyRecord]:

@@ -9,16 +9,17 @@ exactly the entries up to that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+from budgets.batch import Batch, BatchError, decode_batch
 from budgets.counted import Counted, counted_adjustment, counted_event
 from budgets.names import ShardNames, shard_of
 from metering.adjustment import Adjustment, AdjustmentError, decode_adjustment
-from metering.event import CostEvent, EventError, decode
+from metering.event import GATEWAY, CostEvent, EventError, decode
 from metering.eventstore import EventStore
 from metering.snapshot import Snapshot
 
@@ -30,7 +31,8 @@ BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Spilled:
-    """Encoded events and adjustments that have left Redis for files and are not stored yet, all or some.
+    """Encoded events, adjustments and batches that have left Redis for files and are not stored yet, all or
+    some.
 
     `state` is equal to what it was as long as there are no others; by default it never is.
     """
@@ -38,6 +40,7 @@ class Spilled:
     events: Callable[[], Iterable[bytes]] = tuple
     adjustments: Callable[[], Iterable[bytes]] = tuple
     state: Callable[[], object] = object
+    batches: Callable[[], Iterable[bytes]] = tuple
 
 
 NOTHING_SPILLED = Spilled(state=tuple)
@@ -54,7 +57,8 @@ class Movement:
 class Movements:
     """What moves between one shard and the record, from a snapshot of that on.
 
-    `found` holds what is beyond the snapshot, by id, in the order in which it was met.
+    `found` holds what is beyond the snapshot, by id, in the order in which it was met. What the snapshot has
+    and rows have not yet (budgets.batch) is taken away there, and comes again when its batch is met.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Movements:
         self.found: dict[str, Movement] = {}
         self.last_id = "0-0"
         """The last id of the outbox when it was last read."""
+        self.markers: set[str] = set()
+        """Names of the markers of batches that were met: they are counted."""
         self._redis = redis
         self._names = names
         self._store = store
@@ -80,6 +86,13 @@ class Movements:
         self._old: set[str] = set()
         self._unchecked: dict[str, bool] = {}  # id -> whether it is an event's
         self._unplaced: list[tuple[Adjustment, EntryId | None]] = []
+        self._recorded_until = snapshot.place.event_seq
+        mine = (each for each in snapshot.uncounted if self._mine(each.account_id))
+        self._batches = {each.id: decode_batch(each.document) for each in mine}
+        self._reported: list[CostEvent] = []
+        for batch in self._batches.values():
+            for counted in batch.taken_away():
+                self.found[counted.id] = Movement(counted, BEFORE)
 
     def read_outbox(self) -> None:
         """Meet what was appended since the last reading."""
@@ -110,6 +123,8 @@ class Movements:
                 self._meet({b"e": document}, unmet)
             for document in self._spilled.adjustments():
                 self._meet({b"a": document}, unmet)
+            for document in self._spilled.batches():
+                self._meet({b"c": document}, unmet)
             self._spilled_state = state
         stored = self._store.recorded([name for name, event in self._unchecked.items() if event])
         stored |= self._store.recorded_adjustments(
@@ -124,7 +139,11 @@ class Movements:
             self.found.pop(name, None)
         self._unplaced = [each for each in self._unplaced if each[0].id not in self._old]
         for event in later.events:
-            self._meet_event(event, unmet)
+            if event.source == GATEWAY:
+                self._meet_event(event, unmet)
+            else:
+                self._reported.append(event)
+        self._meet_counted([decode_batch(each.document) for each in later.uncounted], unmet)
         for each in later.adjustments:
             self._meet_adjustment(each, unmet)
         self._unchecked.clear()
@@ -144,7 +163,9 @@ class Movements:
                 self._meet_event(decode(fields[b"e"]), entry)
             elif b"a" in fields:
                 self._meet_adjustment(decode_adjustment(fields[b"a"]), entry)
-        except (EventError, AdjustmentError):
+            elif b"c" in fields:
+                self._meet_batch(decode_batch(fields[b"c"]), entry)
+        except (EventError, AdjustmentError, BatchError):
             pass  # the recorder reports it; it names no money that could be counted
 
     def _meet_event(self, event: CostEvent, entry: EntryId | None) -> None:
@@ -154,6 +175,28 @@ class Movements:
             self._unchecked[event.id] = True
         counted = counted_event(event, self._pending.get(event.id, ()))
         self.found[event.id] = Movement(counted, entry)
+
+    def _meet_batch(self, batch: Batch, entry: EntryId | None) -> None:
+        """It is counted. One that the snapshot does not know as uncounted and that is no later than it had
+        been settled before, so that the sums and the rows both have it."""
+        known = batch.id in self._batches or batch.event_seq > self._recorded_until
+        if known and self._mine(batch.account_id):
+            self.markers.add(batch.marker)
+            for counted in batch.counted:
+                self.found.setdefault(counted.id, Movement(counted, entry))
+
+    def _meet_counted(self, waiting: Sequence[Batch], unmet: EntryId | None) -> None:
+        """Of what was reported: what has been counted and settled without being met on its way."""
+        names = {batch.id for batch in waiting}
+        for name in self._batches.keys() - names:
+            self._meet_batch(self._batches[name], unmet)
+        uncounted = {counted.id for batch in waiting for counted in batch.counted}
+        left, self._reported = self._reported, []
+        for event in left:
+            if event.id in uncounted:
+                self._reported.append(event)
+            else:
+                self._meet_event(event, unmet)
 
     def _meet_adjustment(self, adjustment: Adjustment, entry: EntryId | None) -> None:
         name = adjustment.id

@@ -31,9 +31,10 @@ t2:{NN}:open:<request id>  hash    owner, held (an amount for each meter, spaced
                                    after a heartbeat hb, ck;
                            string  the status for 10 minutes after the close
 t2:{NN}:leases             zset    request id -> end of the lease (ms, Redis time)
-t2:{NN}:outbox             stream  e = one closed request's cost event, or a = an adjustment of one
+t2:{NN}:outbox             stream  e = one closed request's cost event, a = an adjustment of one, or c = what
+                                   recorded events have been counted (budgets.batch)
 t2:{NN}:notices            stream  account, limit, row, percent, spent, value, at: a threshold was crossed
-t2:{NN}:adjusted:<adjustment id>
+t2:{NN}:adjusted:<adjustment id>, t2:{NN}:counted:<batch id>
                            string  the marker of one that has been counted, for 7 days
 t2:{NN}:dead               stream  reason, entry (its id in the outbox), then the entry's own fields
 t2:{NN}:seeding            string  token of the one process that makes the shard whole

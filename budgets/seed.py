@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 
+from budgets.batch import MARKER_MS as BATCH_MARKER_MS
 from budgets.client import clock_us
 from budgets.closing import MARKER_MS
 from budgets.counted import LimitIndex, amounts
@@ -99,6 +100,7 @@ def seed_shard(
             movements.read_outbox()
             movements.read_record()
             changed = seeding.count(movements)
+            seeding.mark(movements)
             seeding.write(None if round_number == 1 else changed)
             seeding.drop_ended(store, movements)
             if seeding.end(movements.last_id):
@@ -137,6 +139,7 @@ class _Seeding:
         self._ends: dict[str, str] = {}
         self._counted: set[str] = set()
         self._looked_at: set[str] = set()
+        self._marks: set[str] = set()
         self._marked = {limit.id: limit for index in indexes for limit in index.limits if limit.thresholds}
 
     def lock(self) -> None:
@@ -183,6 +186,13 @@ class _Seeding:
                     line[1] += doubted
                     changed.setdefault(row.hash, set()).add(row.field)
         return changed
+
+    def mark(self, movements: Movements) -> None:
+        """Leave the markers of batches that are counted here, which went with the memory: an entry that is in
+        a file survived it, and its batch may be told again before that is recorded."""
+        for marker in sorted(movements.markers - self._marks):
+            self._redis.set(marker, "1", px=BATCH_MARKER_MS)
+        self._marks |= movements.markers
 
     def write(self, changed: Mapping[str, Iterable[str]] | None) -> None:
         """Write these rows, by default all."""

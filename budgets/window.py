@@ -75,9 +75,9 @@ def window_of(terms: WindowTerms, now_ms: int) -> Window:
     zone = zone_of(terms.time_zone)
     today = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(zone).date()
     first, after = _span(terms.window, terms.anchor, today)
-    if _midnight_ms(after, zone) <= now_ms:  # the clock was put back past midnight: the day had begun already
+    if midnight_ms(after, zone) <= now_ms:  # the clock was put back past midnight: the day had begun already
         first, after = _span(terms.window, terms.anchor, after)
-    return Window(_name(terms, first), _midnight_ms(first, zone), _midnight_ms(after, zone))
+    return Window(_name(terms, first), midnight_ms(first, zone), midnight_ms(after, zone))
 
 
 @lru_cache(maxsize=1_024)
@@ -114,14 +114,14 @@ def _span(kind: str, anchor: int, today: date) -> tuple[date, date]:
         first = today - timedelta(days=(today.isoweekday() - anchor) % 7)
         return first, first + timedelta(days=7)
     if kind == "month":
-        first = _anchored(today.year, today.month, anchor)
+        first = anchored(today.year, today.month, anchor)
         if today < first:
-            return _anchored(*_month_after(first, -1), anchor), first
-        return first, _anchored(*_month_after(first, 1), anchor)
+            return anchored(*_month_after(first, -1), anchor), first
+        return first, anchored(*_month_after(first, 1), anchor)
     raise ValueError(f"window {kind!r} is unknown; known: {', '.join(WINDOW_KINDS)}")
 
 
-def _anchored(year: int, month: int, anchor: int) -> date:
+def anchored(year: int, month: int, anchor: int) -> date:
     """The anchor's day of this month, or its last day where it has no such day."""
     return date(year, month, min(anchor, monthrange(year, month)[1]))
 
@@ -143,7 +143,7 @@ def _name(terms: WindowTerms, first: date) -> str:
     return f"{first.isoformat()}{zone}{mark and f'+{mark}{terms.anchor}'}"
 
 
-def _midnight_ms(day: date, zone: tzinfo) -> int:
+def midnight_ms(day: date, zone: tzinfo) -> int:
     """The first moment of the day in the zone."""
     # Where midnight comes twice this is the first one. Where it is skipped, the offset of before is taken, so
     # that it names the moment of the change.

@@ -1,7 +1,8 @@
 """Composition root of a worker: the only place where its parts are constructed.
 
-`Gateway` is a raw ASGI application. Proxied paths go straight to `call.serve`; everything else (models,
-health, and the 404 for what is not there) goes through Starlette.
+`Gateway` is a raw ASGI application. Proxied paths go straight to `call.serve`, what the api process answers
+goes through the relay, and everything else (models, health, and the 404 for what is not there) through
+Starlette.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from budgets.journal import Journal
 from budgets.ledger import Ledger
 from budgets.names import names_of
 from gateway.answers import Send
+from gateway.api.relay import Relay
 from gateway.attribution import HeaderTable
 from gateway.call import serve
 from gateway.closer import Closer
@@ -65,22 +67,26 @@ class Gateway:
         journal: Journal | None,
         board: HealthBoard,
         revocations: Revocations,
+        relay: Relay,
     ) -> None:
         self.parts = parts
         self.board = board
         self.leases = leases
         self.revocations = revocations
         self.journal = journal
+        self._relay = relay
         proxied = proxied_paths()
         others = build_endpoints(parts, frozenset(path for _, path, _ in proxied))
         self._rest = others.application
+        self._relayed = others.relayed
         self.endpoints = (*(Endpoint(*each) for each in proxied), *others.endpoints)
         self._log = structlog.get_logger("gateway")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         found = find_surface(scope["method"], scope["path"])
         if found is None:
-            await self._rest(scope, receive, send)
+            rest = self._relay if self._relayed(scope["path"]) else self._rest
+            await rest(scope, receive, send)
             return
         surface, place = found
         try:
@@ -138,6 +144,7 @@ class Gateway:
         await self.parts.estimates.finish()
         for upstream in self.parts.upstreams.values():
             await upstream.aclose()
+        await self._relay.aclose()
         if self.journal is not None:
             self.journal.close()
 
@@ -196,9 +203,11 @@ def build_gateway(
     owner: str,
     journal: Journal | None = None,
     metrics_dir: Path | None = None,
+    api_socket: Path | None = None,
 ) -> Gateway:
     """One worker's gateway over an open connection. `owner` names the worker to the ledger, `metrics_dir`
     has the value files of all processes, and what they share of how targets do (None: this one is alone).
+    `api_socket`: where the api process listens (None: there is none, and its paths answer 503).
 
     Without a journal nothing runs while the ledger is away, and a client waits for its close.
     """
@@ -250,4 +259,5 @@ def build_gateway(
         heartbeat_s=settings.ledger.heartbeat_ms / 1_000,
     )
     revocations = Revocations(parts, connection, every_s=settings.ledger.heartbeat_ms / 1_000)
-    return Gateway(parts, leases, journal, board, revocations)
+    relay = Relay(api_socket, answer_s=settings.api.answer_s, body_bytes_max=settings.server.body_bytes_max)
+    return Gateway(parts, leases, journal, board, revocations, relay)

@@ -46,6 +46,8 @@ from routing.target import Target
 
 PUBLISHED = 1_735_689_600
 """`created` of every listed model: 2025-01-01, since providers' dates are not the gateway's to invent."""
+API = "/api/"
+"""Below it is the read and management API, which a process of its own answers."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _A_MESSAGE = MessagesCall("messages", {}, "")
 
@@ -70,6 +72,13 @@ class Endpoints:
     application: Starlette
     endpoints: tuple[Endpoint, ...]
 
+    def relayed(self, path: str) -> bool:
+        """Whether the api process answers this path: what is below /api, but for what workers answer."""
+        return path.startswith(API) and not any(
+            isinstance(route, Route) and route.path.startswith(API) and route.path_regex.match(path)
+            for route in self.application.routes
+        )
+
 
 def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     """What is not proxied, over the worker's parts."""
@@ -90,6 +99,9 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
         Endpoint("DELETE", "/v1/responses/{answer}", PROXY): responses.delete,
         Endpoint("GET", "/metrics", METRICS_READ): answers.metrics,
         Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
+        Endpoint("POST", "/api/v1/client/entitlements", "usage.read"): entitlements.evaluate,
+        Endpoint("GET", "/api/v1/client/entitlements/{customer}/{feature}", "usage.read"): entitlements.show,
+        Endpoint("GET", "/api/v1/client/entitlements/{customer}", "usage.read"): entitlements.features,
         Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]

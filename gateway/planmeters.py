@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from accounts.plan import OWN_DAY, PlanVersion
-from accounts.plantables import PLAN_VERSIONS, SUBSCRIPTIONS, plan_versions_of
+from accounts.plantables import PLAN_VERSIONS, SUBSCRIPTIONS, plan_versions_of, subscription_order
 from budgets.limit import COUNT_KINDS
 from budgets.meter import Meter
 
@@ -16,7 +16,7 @@ from budgets.meter import Meter
 def plans_state(connection: Connection, account_id: str) -> tuple[object, ...]:
     """Differs when `recorded_meters` or the values of plans do: versions and subscriptions are only added."""
     versions = sa.select(sa.func.count()).where(PLAN_VERSIONS.c.account_id == account_id)
-    latest = sa.select(SUBSCRIPTIONS.c.id).order_by(sa.literal_column("rowid").desc()).limit(1)
+    latest = sa.select(SUBSCRIPTIONS.c.id).order_by(subscription_order(connection).desc()).limit(1)
     return connection.scalar(versions), connection.scalar(latest)
 
 

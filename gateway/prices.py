@@ -12,7 +12,12 @@ from metering.units import UNITS, unit_of
 
 
 def price_book(settings: Settings) -> PriceBook:
-    """The shipped prices with the configured ones laid over them.
+    """The shipped prices with the configured ones laid over them. Raises ConfigError."""
+    return PriceBook.load(configured_prices(settings))
+
+
+def configured_prices(settings: Settings) -> list[Override]:
+    """The `prices` section.
 
     Raises ConfigError with one complaint for each unknown provider, unknown unit, unusable rate and repeated
     price.
@@ -31,7 +36,7 @@ def price_book(settings: Settings) -> PriceBook:
             )
         rates = _rates(path, price, complaints)
         override = Override(
-            provider=_list_of(price.provider, settings),
+            provider=list_of(price.provider, settings),
             model=price.model,
             effective_from_ms=_day_ms(price),
             rates_pico=rates,
@@ -50,7 +55,7 @@ def price_book(settings: Settings) -> PriceBook:
         overrides.append(override)
     if complaints:
         raise ConfigError(complaints)
-    return PriceBook.load(overrides)
+    return overrides
 
 
 def _rates(path: str, price: PriceOverride, complaints: list[str]) -> dict[str, int]:
@@ -81,7 +86,7 @@ def _rates(path: str, price: PriceOverride, complaints: list[str]) -> dict[str, 
     return rates
 
 
-def _list_of(provider: str, settings: Settings) -> str:
+def list_of(provider: str, settings: Settings) -> str:
     """The price-book provider that a configured provider's name stands for."""
     configured = settings.providers.get(provider)
     return (configured.prices or provider) if configured is not None else provider

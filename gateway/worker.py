@@ -7,8 +7,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -23,6 +22,7 @@ from budgets.journal import FOLDER, SUFFIX, Journal
 from gateway.app import Gateway, build_gateway
 from gateway.frontdoor.doorkeeper import LAST_WORD_S, LINGER_S, Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
+from gateway.frontdoor.server import Server, new_loop
 from gateway.healing.replay import replay_own
 from gateway.settings import Settings
 from metering import tokens
@@ -35,24 +35,6 @@ CUT_GRACE_S, CUT_GRACE_MAX_S, END_WITHIN_S = 4.0, 6.5, 29.0
 the whole end stays within the third all the same, since a busy machine counts a hundred answers slowly."""
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, whose signals are the worker's affair.
-
-    `on_closed` is called when it accepts no more connections.
-    """
-
-    on_closed: Callable[[], object]
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # After this turn of the loop: uvicorn has closed its listeners by then.
-        asyncio.get_running_loop().call_soon(self.on_closed)
-        await super().shutdown(sockets)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def run_worker(
     *,
     settings: Settings,
@@ -60,24 +42,16 @@ def run_worker(
     slot: int,
     listener: socket.socket,
     metrics_dir: Path | None,
+    api_socket: Path | None = None,
     ready: Callable[[], Any] | None = None,
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, then drain.
 
     `metrics_dir` is where value files lie (the caller must have arranged for them before this module was
-    imported). `ready` is called once requests are accepted.
+    imported). `api_socket` is where the api process listens. `ready` is called once requests are accepted.
     """
-    with asyncio.Runner(loop_factory=_new_loop) as runner:
-        runner.run(_serve(settings, redis_url, slot, listener, metrics_dir, ready))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it has a wheel, else the standard loop."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_serve(settings, redis_url, slot, listener, metrics_dir, api_socket, ready))
 
 
 async def _serve(
@@ -86,18 +60,21 @@ async def _serve(
     slot: int,
     listener: socket.socket,
     metrics_dir: Path | None,
+    api_socket: Path | None,
     ready: Callable[[], Any] | None,
 ) -> None:
     connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
     journal = _take_journal(settings.server.data_dir / FOLDER / f"slot-{slot}{SUFFIX}")
     owner = f"{slot}-{os.getpid()}-{os.urandom(4).hex()}"
-    gateway = build_gateway(settings, connection, owner=owner, journal=journal, metrics_dir=metrics_dir)
+    gateway = build_gateway(
+        settings, connection, owner=owner, journal=journal, metrics_dir=metrics_dir, api_socket=api_socket
+    )
     for upstream in gateway.parts.upstreams.values():
         upstream.start()
     if journal is not None:
         await replay_own(journal, gateway.parts.ledger, int(time() * 1_000))
     keeper = Doorkeeper(DoorLimits.of(settings.server))
-    server = _Server(server_config(settings, gateway, keeper))
+    server = Server(server_config(settings, gateway, keeper))
     server.on_closed = partial(_close_doors, gateway, keeper)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

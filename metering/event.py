@@ -11,6 +11,8 @@ Words of the fields that name a kind (plain strings, so that a reader accepts wo
     usage_source  provider estimated client none
     cost_status   priced unpriced provider_reported override estimated free
     closed_by     worker reaper journal
+    source        gateway sdk import
+    revenue_source  explicit plan_period feature_price plan_usage plan_included
     Attempt.kind    primary retry fallback reconnect
     Attempt.status  succeeded failed cancelled cut unknown
 
@@ -29,6 +31,8 @@ import orjson
 
 SCHEMA_VERSION = 1
 DEFAULT_ACCOUNT = "default"
+GATEWAY = "gateway"
+"""The source of events that the gateway itself made, which do not say so."""
 AMOUNT_MAX = 2**53 - 1
 """Largest magnitude of any integer in an event: what the ledger can count, about $9.0 M in nano-USD."""
 
@@ -69,10 +73,17 @@ class CostEvent:
     """One accepted request.
 
     `task_id` None means that the request is its own task. `usage` holds inclusive totals with their
-    subsets (metering.usage). `breakdown` rows are {unit, quantity, price_pico, cost_nano}. `cost_upper_nano`
-    bounds a cost that is not exactly known. `wasted_nano` is the cost of attempts that did not produce the
-    answer. `held_nano` and `doubted_nano` are what the ledger held, and still holds in doubt. `unknown` keeps
-    fields of a later version, so that rewriting an event loses nothing.
+    subsets (metering.usage). `usage_units`: how much of its feature it was, where whoever reported it said
+    so. `breakdown` rows are {unit, quantity, price_pico, cost_nano}. `cost_upper_nano` bounds a cost that is
+    not exactly known. `wasted_nano` is the cost of attempts that did not produce the answer. `held_nano` and
+    `doubted_nano` are what the ledger held, and still holds in doubt. `unknown` keeps fields of a later
+    version, so that rewriting an event loses nothing.
+
+    Calls that did not pass the gateway are told afterwards: `source` says by whom, `idempotency_key` under
+    which name, `reported_by` with which key (`key_id` is None: no key of the gateway's spent it), and
+    `event_name`, `cost_type`, `agent_id` and the spans are the teller's words. `revenue_source` says where
+    `revenue_nano` comes from; what prices and plans make of an event is added when it is stored and is not
+    part of it.
 
     What becomes known after the close is an adjustment (metering.adjustment); the event stays as it is.
     """
@@ -110,6 +121,7 @@ class CostEvent:
     breakdown: list[dict[str, Any]] = field(default_factory=list)
     price_entries: list[str] = field(default_factory=list)
     revenue_nano: int | None = None
+    usage_units: int | None = None
     started_ms: int = 0
     first_token_ms: int | None = None
     ended_ms: int | None = None
@@ -118,6 +130,16 @@ class CostEvent:
     held_nano: int = 0
     doubted_nano: int = 0
     closed_by: str = "worker"
+    source: str = GATEWAY
+    event_name: str | None = None
+    idempotency_key: str | None = None
+    reported_by: str | None = None
+    revenue_source: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    agent_id: str | None = None
+    cost_type: str | None = None
+    duration_ms: int | None = None
     attempts: list[Attempt] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
     unknown: dict[str, Any] = field(default_factory=dict)
@@ -126,6 +148,17 @@ class CostEvent:
     def task(self) -> str:
         """The task this event belongs to: the one named by the client, else the request itself."""
         return self.task_id or self.id
+
+    @property
+    def units(self) -> int:
+        """How many units a price per unit counts, 0 or more: those that were told, else input and output
+        tokens, else one for a request that was served."""
+        if self.usage_units is not None:
+            return max(0, self.usage_units)
+        if self.status == "failed":
+            return 0
+        usage = self.usage or {}
+        return usage.get("input_tokens", 0) + usage.get("output_tokens", 0) or 1
 
     @property
     def known_nano(self) -> int:
@@ -223,12 +256,15 @@ def _document_of(kind: type[CostEvent] | type[Attempt]) -> Callable[[Any], dict[
 
     Written out like dataclasses write `__init__`: a loop over names costs three times as much, on the hot
     path. Fields whose default is None are kept when they are not None, all others when they are not empty;
-    no default other than None differs from empty but for words and the version, which are never empty.
+    no default other than None differs from empty but for words and the version, which are never empty. Of the
+    words only the source goes without saying.
     """
     lines = ["def document(item):", " made = dict(item.unknown)"]
     for each in fields(kind):
         if each.name not in ("attempts", "unknown"):
             condition = "value is not None" if each.default is None else "value"
+            if each.name == "source":
+                condition = f"value != {GATEWAY!r}"
             lines += [f" value = item.{each.name}", f" if {condition}: made[{each.name!r}] = value"]
     namespace: dict[str, Any] = {}
     exec("\n".join([*lines, " return made"]), namespace)  # noqa: S102 - text made of our own field names

@@ -8,29 +8,36 @@ epoch (UTC).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from metering.adjustment import Adjustment, decode_adjustment, encode_adjustment
 from metering.costsums import CostRow, cost_by
-from metering.database import open_database, writing
+from metering.database import Where, is_gone, is_too_large, open_database, writing
 from metering.event import DEFAULT_ACCOUNT, CostEvent, decode, encode
+from metering.eventcolumns import adjustments, event_documents, events
+from metering.eventpage import PAGE_MAX, Page, Span, UnknownCursor, event_page
 from metering.eventtable import (
     Appended,
     Difference,
-    adjustments,
-    events,
+    RevenueOf,
+    explicit,
     insert_adjustments,
     insert_events,
 )
+from metering.ingested import settle_uncounted
 from metering.notice import Notice, find_notices, insert_notices
+from metering.outcome import Outcome, insert_outcomes, outcomes_of
+from metering.rebuild import Rebuilt, rebuild
+from metering.removal import EventsRemoved, complete_since
+from metering.retention import Removed, remove_events
 from metering.rowsums import Sums, row_sums
 from metering.snapshot import Later, Place, Snapshot, later
+from metering.taskpage import TaskPage, TaskRow, find_task, task_page
+from metering.tasktable import settle_tasks
 
 __all__ = [
     "PAGE_MAX",
@@ -38,15 +45,21 @@ __all__ = [
     "CostRow",
     "Difference",
     "EventStore",
+    "EventsRemoved",
+    "Outcome",
     "Page",
+    "Rebuilt",
+    "Removed",
     "StoreUnavailable",
     "Sums",
+    "TaskPage",
+    "TaskRow",
+    "UnknownCursor",
     "UnstorableEvent",
 ]
 
 CHUNK_MAX = 500
 """Events in one statement: so few that no sum over them can pass 64 bits (500 x 2^54)."""
-PAGE_MAX = 1_000
 
 
 class StoreUnavailable(Exception):
@@ -57,39 +70,52 @@ class UnstorableEvent(Exception):
     """Something of the batch can never be stored (an amount or sum beyond 64 bits). Nothing was stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Events, newest first, and the cursors of the neighbouring pages; None where there are none."""
-
-    events: tuple[CostEvent, ...]
-    older: str | None
-    newer: str | None
-
-
 class EventStore:
-    """Events and rollups in the SQLite database at `path`. Safe to use from several threads and processes."""
+    """Events and rollups in one database. Safe to use from several threads, processes and nodes."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        """Open and migrate. Raises metering.database.DatabaseError; `create` False refuses an absent file."""
-        self._engine = open_database(path, create=create)
+    def __init__(self, where: Where, *, create: bool = True, patience_ms: int | None = None) -> None:
+        """Open and migrate. Raises metering.database.DatabaseError; `create` False refuses an absent one.
+
+        `patience_ms`: how long to wait for another writer.
+        """
+        self._engine = open_database(where, create=create, patience_ms=patience_ms)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
-    def append(self, batch: Sequence[CostEvent], documents: Sequence[bytes] | None = None) -> Appended:
-        """Store the events whose ids are new, with their rollups, and tell what became of each.
+    def append(
+        self,
+        batch: Sequence[CostEvent],
+        documents: Sequence[bytes] | None = None,
+        *,
+        revenue: RevenueOf | None = None,
+    ) -> Appended:
+        """Store the events whose ids are new, with their tasks and rollups, and tell what became of each.
 
-        `documents` are the events as they came, kept as they are; by default they are encoded. Of several
-        events with one id the first counts. Raises StoreUnavailable or UnstorableEvent.
+        `documents` are the events as they came, kept as they are; by default they are encoded. `revenue`
+        gives what is owed for an event, nano-USD and where it comes from, which is stored beside it for good;
+        by default the amount that came with it. Of several events with one id the first counts. Raises
+        StoreUnavailable or UnstorableEvent.
         """
+        with self._writing() as connection:
+            return self.add(connection, batch, documents, revenue=revenue)
+
+    def add(
+        self,
+        connection: Connection,
+        batch: Sequence[CostEvent],
+        documents: Sequence[bytes] | None = None,
+        *,
+        revenue: RevenueOf | None = None,
+    ) -> Appended:
+        """As `append`, in a `transaction` of the caller's."""
         texts = documents if documents is not None else [encode(event) for event in batch]
         ordered = sorted(zip(batch, texts, strict=True), key=lambda item: item[0].id)
-        with self._writing() as connection:
-            done = [
-                insert_events(connection, ordered[start : start + CHUNK_MAX])
-                for start in range(0, len(ordered), CHUNK_MAX)
-            ]
+        done = [
+            insert_events(connection, ordered[start : start + CHUNK_MAX], revenue or explicit)
+            for start in range(0, len(ordered), CHUNK_MAX)
+        ]
         return Appended(
             sum(each.added for each in done),
             sum(each.repeated for each in done),
@@ -108,10 +134,42 @@ class EventStore:
         with self._writing() as connection:
             return insert_adjustments(connection, batch, texts)
 
+    def append_outcomes(self, given: Sequence[Outcome]) -> int:
+        """Store the outcomes whose ids are new, and give their number.
+
+        They count at once, for tasks whose events are not here yet as soon as these come. Raises
+        StoreUnavailable or UnstorableEvent.
+        """
+        with self._writing() as connection:
+            return self.add_outcomes(connection, given)
+
+    def add_outcomes(self, connection: Connection, given: Sequence[Outcome]) -> int:
+        """As `append_outcomes`, in a `transaction` of the caller's."""
+        new = insert_outcomes(connection, given)
+        of_tasks: dict[tuple[str, str], list[Outcome]] = {}
+        for each in new:
+            of_tasks.setdefault((each.account_id, each.task_id), []).append(each)
+        latest = connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
+        settle_tasks(connection, (), latest, of_tasks)
+        return len(new)
+
     def append_notices(self, batch: Sequence[Notice]) -> int:
         """Store the notices whose ids are new, and give their number. Raises as `append`."""
         with self._writing() as connection:
             return insert_notices(connection, batch)
+
+    def settle_uncounted(self, ids: Sequence[str]) -> int:
+        """The ledger has counted these batches of reported events (metering.ingested); gives how many of them
+        were still waiting. Raises as `append`."""
+        with self._writing() as connection:
+            return settle_uncounted(connection, ids)
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """A transaction of the caller's that holds the write lock, committed at its end. Raises as `append`.
+
+        For what must be stored together with events (metering.ingested).
+        """
+        return self._writing()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -120,9 +178,11 @@ class EventStore:
                 yield connection
         except (sa.exc.IntegrityError, sa.exc.DataError, OverflowError, UnicodeError) as error:
             raise UnstorableEvent(_sentence(error)) from error
-        except sa.exc.ProgrammingError:
-            raise  # a statement of ours is wrong; trying again would hide it
         except sa.exc.DBAPIError as error:
+            if is_too_large(error):
+                raise UnstorableEvent(_sentence(error)) from error
+            if isinstance(error, sa.exc.ProgrammingError) and not is_gone(error):
+                raise  # a statement of ours is wrong; trying again would hide it
             raise StoreUnavailable(_sentence(error)) from error
 
     def recorded(self, ids: Sequence[str]) -> set[str]:
@@ -141,10 +201,17 @@ class EventStore:
                 found.update(connection.scalars(sa.select(table.c.id).where(table.c.id.in_(chunk))))
         return found
 
-    def find(self, event_id: str) -> CostEvent | None:
-        """The event with this id."""
+    def find(self, event_id: str, account_id: str | None = None) -> CostEvent | None:
+        """The event with this id; where an account is named, only one of its events."""
+        query = (
+            sa.select(event_documents.c.document)
+            .select_from(events.join(event_documents, events.c.seq == event_documents.c.seq))
+            .where(events.c.id == event_id)
+        )
+        if account_id is not None:
+            query = query.where(sa.func.coalesce(events.c.account_id, "") == account_id)
         with self._engine.connect() as connection:
-            document = connection.scalar(sa.select(events.c.document).where(events.c.id == event_id))
+            document = connection.scalar(query)
         return None if document is None else decode(document)
 
     def adjustments_of(self, event_id: str) -> list[Adjustment]:
@@ -164,52 +231,85 @@ class EventStore:
         after: str | None = None,
         limit: int = 50,
         account_id: str = DEFAULT_ACCOUNT,
-        customer: str | None = None,
-        feature: str | None = None,
-        key_id: str | None = None,
-        model: str | None = None,
-        status: str | None = None,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        most: int | None = None,
+        **names: str | None,
     ) -> Page:
-        """Up to `limit` events (at most PAGE_MAX) by id, newest first.
+        """Up to `limit` events (at most PAGE_MAX) begun in [since_ms, until_ms), newest first by their start.
 
-        Without a cursor the newest; else the nearest older than `before`, or the nearest newer than `after`.
-        Filters are exact; "" finds events without the name.
+        Without a cursor the newest; else the nearest older than `before`, or the nearest newer than `after`:
+        cursors of a page, or ids of events of the account. `names` are any of metering.eventpage.FILTERS,
+        exact; "" finds events without the name. With `most`, no more events than that are looked at: the page
+        may then have fewer than there are, or none, and its cursor goes on from there. ValueError for unknown
+        names, UnknownCursor (one of them) for other cursors.
         """
-        limit = max(1, min(limit, PAGE_MAX))
-        filters = {
-            "customer": customer,
-            "feature": feature,
-            "key_id": key_id,
-            "model": model,
-            "status": status,
-        }
-        query = sa.select(events.c.id, events.c.document)
-        for name, value in filters.items():
-            if value is not None:
-                query = query.where(events.c[name] == value)
-        # Where an index leads to the rows, it starts with the account. Elsewhere rows are met in the order of
-        # ids, and the account must not look like a reason to take another index and sort all of its events.
-        indexed = customer is not None or feature is not None or key_id is not None
-        account = events.c.account_id if indexed else sa.func.coalesce(events.c.account_id, "")
-        query = query.where(account == account_id).limit(limit + 1)
-        forward = after is not None
-        if after is not None:
-            query = query.where(events.c.id > after)
-        if before is not None:
-            query = query.where(events.c.id < before)
-        query = query.order_by(events.c.id.asc() if forward else events.c.id.desc())
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        more, rows = len(rows) > limit, rows[:limit]
-        if forward:
-            rows = rows[::-1]
-        if not rows:
-            return Page((), older=None, newer=None)
-        return Page(
-            tuple(decode(row.document) for row in rows),
-            older=rows[-1].id if (more or forward) else None,
-            newer=rows[0].id if (more or not forward) else None,
-        )
+        filters = {name: value for name, value in names.items() if value is not None}
+        with self._reading() as connection:
+            return event_page(
+                connection,
+                account_id,
+                filters,
+                Span(since_ms, until_ms),
+                before=before,
+                after=after,
+                limit=limit,
+                most=most,
+            )
+
+    def task(self, task_id: str, account_id: str = DEFAULT_ACCOUNT) -> TaskRow | None:
+        """The task that requests named so, or that a request with this id is by itself."""
+        with self._reading() as connection:
+            return find_task(connection, account_id, task_id)
+
+    def tasks(
+        self,
+        *,
+        before: str | None = None,
+        limit: int = 50,
+        account_id: str = DEFAULT_ACCOUNT,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        most: int | None = None,
+        **names: str | None,
+    ) -> TaskPage:
+        """Up to `limit` tasks that requests named or that were given an outcome, begun in [since_ms,
+        until_ms), newest first by their first event; as `page`. `names`: metering.taskpage.FILTERS."""
+        filters = {name: value for name, value in names.items() if value is not None}
+        with self._reading() as connection:
+            return task_page(
+                connection,
+                account_id,
+                filters,
+                Span(since_ms, until_ms),
+                before=before,
+                limit=limit,
+                most=most,
+            )
+
+    def outcomes_of(self, task_id: str, account_id: str = DEFAULT_ACCOUNT) -> list[Outcome]:
+        """What was said of the task, the latest last."""
+        with self._reading() as connection:
+            return outcomes_of(connection, account_id, task_id)
+
+    def complete_since(self) -> int:
+        """The moment from which all events are there, ms; 0 where none was ever removed."""
+        with self._reading() as connection:
+            return complete_since(connection)
+
+    def remove_events(
+        self, before_ms: int, keep: Sequence[int] = (), *, stopped: Callable[[], bool] = lambda: False
+    ) -> Removed:
+        """Remove single events begun before `before_ms`, a UTC day's first moment, in many small
+        transactions; their sums and tasks stay (metering.retention). `keep`: moments at which sums begin that
+        must stay exact. `stopped` is asked between two of them. Raises StoreUnavailable; what was removed
+        until then stays so."""
+        return remove_events(self._writing, before_ms, keep, stopped)
+
+    def rebuild(self) -> Rebuilt:
+        """Make tasks and rollups anew from the events, as far as these are there (metering.rebuild), while
+        others read and write. Raises StoreUnavailable; it may be begun again."""
+        return rebuild(self._writing)
 
     def arrivals(self, after: int | None = None, *, limit: int = PAGE_MAX) -> tuple[list[CostEvent], int]:
         """Events in the order in which they were stored, after a place in that order, and the next place.
@@ -221,9 +321,9 @@ class EventStore:
             if after is None:
                 return [], connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
             rows = connection.execute(
-                sa.select(events.c.seq, events.c.document)
-                .where(events.c.seq > after)
-                .order_by(events.c.seq)
+                sa.select(event_documents)
+                .where(event_documents.c.seq > after)
+                .order_by(event_documents.c.seq)
                 .limit(limit)
             ).all()
         return [decode(row.document) for row in rows], rows[-1].seq if rows else after
@@ -255,14 +355,18 @@ class EventStore:
         with self._reading() as connection:
             return later(connection, place)
 
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to the record, for what is kept beside the events. Raises StoreUnavailable."""
+        return self._reading()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except sa.exc.ProgrammingError:
-            raise
         except sa.exc.DBAPIError as error:
+            if isinstance(error, sa.exc.ProgrammingError) and not is_gone(error):
+                raise
             raise StoreUnavailable(_sentence(error)) from error
 
     def cost_by(
@@ -272,15 +376,28 @@ class EventStore:
         until_ms: int | None = None,
         *,
         account_id: str = DEFAULT_ACCOUNT,
+        where: Mapping[str, str] | None = None,
+        top: int | None = None,
         from_events: bool = False,
     ) -> list[CostRow]:
         """Summed measures of requests begun in [since_ms, until_ms) by any of DIMENSIONS, dearest first.
 
-        Answered from rollups where one knows the dimensions, else from single events; `from_events` asks for
-        the latter always. Both give the same rows. ValueError for an unknown or repeated dimension.
+        `where` are names that must be so, "" for their absence; `top` gives the dearest alone. Answered from
+        rollups where one knows the dimensions, else from single events; `from_events` asks for the latter
+        always. Both give the same rows. ValueError for an unknown or repeated dimension; EventsRemoved where
+        single events are needed that were removed for their age.
         """
-        with self._engine.connect() as connection:
-            return cost_by(connection, dimensions, since_ms, until_ms, account_id, from_events=from_events)
+        with self._reading() as connection:
+            return cost_by(
+                connection,
+                dimensions,
+                since_ms,
+                until_ms,
+                account_id,
+                where or {},
+                top=top,
+                from_events=from_events,
+            )
 
     def notices(
         self, since_ms: int = 0, *, account_id: str = DEFAULT_ACCOUNT, limit: int = PAGE_MAX
@@ -291,5 +408,6 @@ class EventStore:
 
 
 def _sentence(error: Exception) -> str:
-    """A driver's error without the statement and the parameters that SQLAlchemy adds to it."""
-    return str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    """A driver's error without the statement and the parameters that SQLAlchemy or the server adds to it."""
+    words = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    return words.partition("\n")[0]

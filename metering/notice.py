@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, Table, Text
 
 from metering.rollup import metadata
-from metering.statement import insert_new
+from metering.statement import InsertNew
 
 limit_notices = Table(
     "limit_notices",
@@ -49,7 +49,7 @@ def insert_notices(connection: Connection, notices: Sequence[Notice]) -> int:
     """Add those whose ids are new, and give their number."""
     if not notices:
         return 0
-    return connection.exec_driver_sql(_INSERT, [astuple(each) for each in notices]).rowcount
+    return _INSERT.add(connection, map(astuple, notices))
 
 
 def find_notices(connection: Connection, account_id: str, since_ms: int, limit: int) -> list[Notice]:
@@ -64,4 +64,4 @@ def find_notices(connection: Connection, account_id: str, since_ms: int, limit: 
     return [Notice(*row) for row in rows]
 
 
-_INSERT = insert_new(limit_notices)
+_INSERT = InsertNew(limit_notices)

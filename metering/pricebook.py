@@ -92,9 +92,12 @@ class PriceBook:
         """Ids of all providers with a list or an override, sorted."""
         return sorted({*listed_providers(), *(provider for provider, _ in self._overrides)})
 
-    def rows(self, provider: str, model: str, at_ms: int) -> list[PriceRow]:
-        """Every rate for a call that starts at `at_ms`: default, variants, overrides, then other hours'."""
-        _, listed, overrides = self._named(provider, model, None)
+    def rows(self, provider: str, model: str, at_ms: int, account: str | None = None) -> list[PriceRow]:
+        """Every rate for a call that starts at `at_ms`: default, variants, overrides, then other hours'.
+
+        `account`: with its own prices; those of other accounts are not told.
+        """
+        _, listed, overrides = self._named(provider, model, account)
         rows: list[PriceRow] = []
         base = _in_force(listed.prices, at_ms) if listed else None
         if listed is not None and base is not None:

@@ -8,7 +8,7 @@ single events at its ragged ends, which is what makes a rollup's answer equal to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text
@@ -17,6 +17,7 @@ from metering.event import CostEvent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
 
 MEASURES = (
     "events",
@@ -27,6 +28,7 @@ MEASURES = (
     "cached_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "units",
     "cost_nano",
     "wasted_nano",
     "unpriced",
@@ -34,14 +36,23 @@ MEASURES = (
     "doubted_nano",
     "revenue_nano",
     "revenue_known",
+    "tasks",
+    "task_successes",
 )
-"""Summed columns, the same in `events` and in every rollup; migrations/0001_events.sql says what each is."""
+"""Summed columns, the same in `events`, in `tasks` and in every rollup. What each is, is said in
+migrations/sqlite/0007_record.sql."""
 
 CORRECTED = ("cost_nano", "doubted_nano", "unknown_nano", "unpriced")
-"""Those of the measures that later knowledge can change (metering.adjustment)."""
+"""Those of the measures that later knowledge of the cost can change (metering.adjustment)."""
 
-DIMENSIONS = ("customer", "feature", "model", "provider", "route", "key", "day")
-"""What cost may be asked by. `day` is the UTC day in which the request began."""
+COUNTED = ("tasks", "task_successes")
+"""Those that follow tasks (metering.tasks): an event has them while it is the first one of its task."""
+
+DIMENSIONS = ("customer", "workspace", "feature", "plan", "model", "provider", "route", "key", "day", "hour")
+"""What cost may be asked by. `day` and `hour` are the UTC ones in which the request began."""
+
+BUCKETS_MAX = 4_000
+"""So many buckets of one name are looked up one by one; beyond (eleven years of days), all are read."""
 
 metadata = MetaData()
 
@@ -50,19 +61,19 @@ metadata = MetaData()
 class Rollup:
     """One table of sums: its time bucket and the dimension columns beside account and bucket.
 
-    `only`: a column without which an event is not summed here. `together`: the buckets of one value of the
-    first column lie together; elsewhere the values of one bucket do.
+    `together`: the buckets of one value of the first column lie together; elsewhere the values of one bucket
+    do. `scattered`: nearly every event of a batch changes a row of its own.
     """
 
     table: Table
     bucket_ms: int
     columns: tuple[str, ...]
-    only: str | None = None
     together: bool = False
+    scattered: bool = False
 
     def knows(self, columns: Collection[str]) -> bool:
         """Can the rollup answer a question by these columns?"""
-        return set(columns) <= set(self.columns) and (self.only is None or self.only in columns)
+        return set(columns) <= set(self.columns)
 
 
 def measure_columns() -> list[Column[int]]:
@@ -71,31 +82,51 @@ def measure_columns() -> list[Column[int]]:
 
 
 def _rollup(
-    name: str, bucket_ms: int, *columns: str, only: str | None = None, together: bool = False
+    name: str, bucket_ms: int, *columns: str, together: bool = False, scattered: bool = False
 ) -> Rollup:
     keys: list[Column[str] | Column[int]] = [
         Column("account_id", Text, primary_key=True),
         Column("bucket_ms", BigInteger, primary_key=True),
         *(Column(column, Text, primary_key=True) for column in columns),
     ]
-    return Rollup(Table(name, metadata, *keys, *measure_columns()), bucket_ms, columns, only, together)
+    table = Table(name, metadata, *keys, *measure_columns())
+    return Rollup(table, bucket_ms, columns, together, scattered)
 
+
+_ROUTE = ("route", "model", "provider")
+_MODEL = ("feature", "model", "provider")
+_CUSTOMER = ("customer", "workspace", "plan")
+_USE = ("customer", "feature", "model", "provider", "plan")
 
 ROLLUPS = (
     _rollup("costs_by_feature_day", DAY_MS, "feature", "plan"),
-    _rollup("costs_by_customer_day", DAY_MS, "customer", "feature"),
-    _rollup("costs_by_plan_day", DAY_MS, "customer", "feature", "plan", only="plan"),
-    _rollup("costs_by_workspace_day", DAY_MS, "customer", "workspace", only="workspace"),
-    _rollup("costs_by_model_hour", HOUR_MS, "provider", "model", "route"),
+    _rollup("costs_by_route_day", DAY_MS, *_ROUTE),
+    _rollup("costs_by_model_day", DAY_MS, *_MODEL),
+    _rollup("costs_by_customer_week", WEEK_MS, "customer", "plan"),
+    _rollup("costs_by_customer_day", DAY_MS, *_CUSTOMER),
+    _rollup("costs_by_use_day", DAY_MS, *_USE, scattered=True),
+    _rollup("costs_by_route_hour", HOUR_MS, *_ROUTE),
+    _rollup("costs_by_model_hour", HOUR_MS, *_MODEL),
     _rollup("costs_by_key_hour", HOUR_MS, "key_id", together=True),
-    _rollup("costs_by_customer_hour", HOUR_MS, "customer", "feature"),
+    _rollup("costs_by_customer_hour", HOUR_MS, *_CUSTOMER),
+    _rollup("costs_by_use_hour", HOUR_MS, *_USE, scattered=True),
 )
-"""Coarse before fine, so that `pieces` takes the largest buckets first, and of one size the fewest rows."""
+"""In the order in which they are asked: what has the fewest rows for a question comes first, and of the rest
+`pieces` takes only what is finer."""
 
 
 def measured(event: CostEvent) -> tuple[int, ...]:
-    """What one event adds to each measure, in the order of MEASURES."""
+    """What one event adds to each measure, in the order of MEASURES, with the revenue that it tells."""
+    return measured_with(event, event.revenue_nano)
+
+
+def measured_with(event: CostEvent, revenue_nano: int | None) -> tuple[int, ...]:
+    """The same with the revenue that it was stored with; None is not known.
+
+    An event that names no task is one; where it is one of several, the task counts at the first of them.
+    """
     usage = event.usage or {}
+    alone = not event.task_id
     return (
         1,
         1 if event.outcome == "success" else 0,
@@ -105,13 +136,16 @@ def measured(event: CostEvent) -> tuple[int, ...]:
         usage.get("cache_read_input_tokens", 0),
         usage.get("output_tokens", 0),
         usage.get("reasoning_output_tokens", 0),
+        event.units,
         event.known_nano,
         event.wasted_nano,
         1 if event.cost_nano is None else 0,
         event.unknown_nano,
         event.doubted_nano,
-        event.revenue_nano or 0,
-        0 if event.revenue_nano is None else 1,
+        revenue_nano or 0,
+        0 if revenue_nano is None else 1,
+        1 if alone else 0,
+        1 if alone and event.outcome == "success" else 0,
     )
 
 
@@ -124,10 +158,25 @@ class Piece:
     until_ms: int | None
 
 
-def pieces(since_ms: int, until_ms: int | None, columns: Iterable[str]) -> list[Piece]:
-    """Cover [since_ms, until_ms) without overlap, from the coarsest rollups that know the columns."""
+def buckets(piece: Piece, fixed: Collection[str], last_ms: int) -> Sequence[int] | None:
+    """The buckets of the piece one by one, where a value of the first column is wanted and lies in each of
+    them: a few look-ups instead of all values of all buckets. `last_ms`: no event is later."""
+    rollup = piece.rollup
+    if rollup is None or rollup.together or rollup.columns[0] not in fixed:
+        return None
+    until_ms = last_ms + 1 if piece.until_ms is None else min(piece.until_ms, last_ms + 1)
+    found = range(piece.since_ms, until_ms, rollup.bucket_ms)
+    return found if len(found) <= BUCKETS_MAX else None
+
+
+def pieces(
+    since_ms: int, until_ms: int | None, columns: Iterable[str], coarsest_ms: int = WEEK_MS
+) -> list[Piece]:
+    """Cover [since_ms, until_ms) without overlap, from the coarsest rollups that know the columns and have
+    buckets of at most `coarsest_ms`."""
     wanted = frozenset(columns)
-    return _cover(since_ms, until_ms, [rollup for rollup in ROLLUPS if rollup.knows(wanted)])
+    known = [each for each in ROLLUPS if each.bucket_ms <= coarsest_ms and each.knows(wanted)]
+    return _cover(since_ms, until_ms, known)
 
 
 def _cover(since_ms: int, until_ms: int | None, rollups: list[Rollup]) -> list[Piece]:

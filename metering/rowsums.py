@@ -1,26 +1,26 @@
 """What the rows of limits have counted, according to the record: sums of requests by any of their names.
 
 Whole buckets of a span are summed from rollups where one knows the names, the ragged ends and names that no
-rollup knows from single events, through an index that holds all of it (migrations/0004_rows.sql). Spans may
-begin at any moment, because windows follow time zones and limits begin when they are made.
+rollup knows from single events. Spans may begin at any moment, because windows follow time zones and limits
+begin when they are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select
 
-from metering.eventtable import events
+from metering.eventcolumns import events
 from metering.ids import CHILD
-from metering.rollup import DAY_MS, Piece, pieces
+from metering.removal import check_complete
+from metering.rollup import Piece, buckets, pieces
+from metering.span import recorded_span
+from metering.statement import whole_sum
 
 ROW_COLUMNS = ("account_id", "key_id", "customer", "workspace", "feature", "plan", "trace_id", "route")
-BUCKETS_MAX = 4_000
-"""So many buckets of one name are looked up one by one; beyond (eleven years of days), all are read."""
-
 _SUMMED = ("cost_nano", "doubted_nano", "input_tokens", "output_tokens", "events")
 _ACCOUNT = "account_id"
 
@@ -59,11 +59,14 @@ def row_sums(
     parts = pieces(first_ms, until_ms, {*grouped, *fixed})
     if not parts:
         return {}
+    for part in parts:
+        if part.rollup is None:
+            check_complete(connection, part.since_ms, part.until_ms)
     source = sa.union_all(*(_piece(part, account_id, grouped, fixed, last_ms) for part in parts)).subquery()
     names = [
         sa.literal(account_id).label(_ACCOUNT) if name == _ACCOUNT else source.c[name] for name in columns
     ]
-    sums = (sa.func.sum(source.c[name]) for name in _SUMMED)
+    sums = (whole_sum(source.c[name]) for name in _SUMMED)
     query = sa.select(*names, *sums).group_by(*(source.c[name] for name in grouped))
     width = len(columns)
     # Without groups SQL gives one row also where there is nothing.
@@ -88,20 +91,13 @@ def _span(
 ) -> tuple[int, int | None, int] | None:
     """(from, to, last moment) with ends beyond all events taken to whole days, so that no piece of the
     future or of the time before has to be asked for; None when no event can lie inside."""
-    mine = events.c.account_id == account_id
-    first_ms, last_ms = connection.execute(
-        sa.select(
-            sa.select(sa.func.min(events.c.started_ms)).where(mine).scalar_subquery(),
-            sa.select(sa.func.max(events.c.started_ms)).where(mine).scalar_subquery(),
-        )
-    ).one()
-    if first_ms is None or from_ms > last_ms or (to_ms is not None and to_ms <= max(from_ms, first_ms)):
+    span = recorded_span(connection, account_id)
+    if span is None:
         return None
-    return (
-        max(from_ms, first_ms // DAY_MS * DAY_MS),
-        None if to_ms is None or to_ms > last_ms else to_ms,
-        last_ms,
-    )
+    first_ms, last_ms = span
+    if from_ms > last_ms or (to_ms is not None and to_ms <= max(from_ms, first_ms)):
+        return None
+    return max(from_ms, first_ms), None if to_ms is None or to_ms > last_ms else to_ms, last_ms
 
 
 def _piece(
@@ -110,7 +106,7 @@ def _piece(
     """The rows of one piece: the grouped names and what is summed."""
     if piece.rollup is None:
         table, moment = events, events.c.started_ms
-        # The span leads into the index that has all columns; a name must not look like the better way.
+        # The span leads to rows that lie together; a name must not look like the better way.
         columns: dict[str, ColumnElement[Any]] = {
             name: sa.func.coalesce(events.c[name], "") for name in {*grouped, *fixed}
         }
@@ -124,9 +120,9 @@ def _piece(
         *(_named(columns[name], name, value) for name, value in fixed.items()),
         *(columns[name] != sa.literal_column("''") for name in grouped if name not in fixed),
     )
-    buckets = _buckets(piece, fixed, last_ms)
-    if buckets is not None:
-        return query.where(moment.in_(buckets))
+    found = buckets(piece, fixed, last_ms)
+    if found is not None:
+        return query.where(moment.in_(found))
     query = query.where(moment >= piece.since_ms)
     return query if piece.until_ms is None else query.where(moment < piece.until_ms)
 
@@ -136,14 +132,3 @@ def _named(column: ColumnElement[Any], name: str, value: str) -> ColumnElement[b
     if name != "key_id":
         return column == value
     return sa.or_(column == value, sa.and_(column >= value + CHILD, column < value + chr(ord(CHILD) + 1)))
-
-
-def _buckets(piece: Piece, fixed: Collection[str], last_ms: int) -> Sequence[int] | None:
-    """The buckets of the piece one by one, where a value of the first column is wanted and lies in each of
-    them: a few look-ups instead of all values of all buckets."""
-    rollup = piece.rollup
-    if rollup is None or rollup.together or rollup.columns[0] not in fixed:
-        return None
-    until_ms = last_ms + 1 if piece.until_ms is None else piece.until_ms
-    found = range(piece.since_ms, until_ms, rollup.bucket_ms)
-    return found if len(found) <= BUCKETS_MAX else None

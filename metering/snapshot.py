@@ -15,7 +15,8 @@ from sqlalchemy import Connection
 
 from metering.adjustment import Adjustment, decode_adjustment
 from metering.event import CostEvent, decode
-from metering.eventtable import adjustments, events
+from metering.eventcolumns import adjustments, event_documents, events
+from metering.ingested import Uncounted, find_uncounted
 from metering.rowsums import Sums, row_sums
 
 BATCH = 1_000
@@ -36,6 +37,8 @@ class Later:
     events: tuple[CostEvent, ...]
     adjustments: tuple[Adjustment, ...]
     place: Place
+    uncounted: tuple[Uncounted, ...] = ()
+    """All that the ledger has not counted yet, or has not told so."""
 
 
 class Snapshot:
@@ -66,6 +69,11 @@ class Snapshot:
             found.setdefault(adjustment.event_id, []).append(adjustment)
         return found
 
+    @cached_property
+    def uncounted(self) -> Sequence[Uncounted]:
+        """What the sums have and rows of limits have not, or have not told so."""
+        return find_uncounted(self._connection)
+
 
 def place_of(connection: Connection) -> Place:
     """Where the record ends, as this transaction sees it."""
@@ -78,7 +86,8 @@ def later(connection: Connection, place: Place) -> Later:
     """EventStore.later, inside a transaction."""
     event_seq, adjustment_seq = place.event_seq, place.adjustment_seq
     found: list[CostEvent] = []
-    query = sa.select(events.c.seq, events.c.document).where(events.c.seq > event_seq).order_by(events.c.seq)
+    text = event_documents.c
+    query = sa.select(text.seq, text.document).where(text.seq > event_seq).order_by(text.seq)
     for seq, document in connection.execute(query.execution_options(yield_per=BATCH)):
         event_seq = seq
         found.append(decode(document))
@@ -91,4 +100,5 @@ def later(connection: Connection, place: Place) -> Later:
     for seq, document in connection.execute(query.execution_options(yield_per=BATCH)):
         adjustment_seq = seq
         corrections.append(decode_adjustment(document))
-    return Later(tuple(found), tuple(corrections), Place(event_seq, adjustment_seq))
+    waiting = tuple(find_uncounted(connection))
+    return Later(tuple(found), tuple(corrections), Place(event_seq, adjustment_seq), waiting)

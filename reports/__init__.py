@@ -4,6 +4,12 @@
     figures    exact sums, and the ratios that follow from them
     layout     a report as a table, CSV or JSON
     eventline  one event as a line
+    regroup    rows of sums under other names
+    calendar   days and months of a time zone as spans
+    growth     whose spending runs away from its own average
+    waste      what was paid for nothing, by what came of it
+    itemized   cost by what was counted
+    simulation recorded requests at other prices or models
 
 Everything here is pure; the rows come from metering.eventstore.
 """

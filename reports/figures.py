@@ -7,7 +7,7 @@ requests that all lack a price, the share of nothing, the price of a success whe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from metering.eventstore import CostRow
@@ -15,7 +15,7 @@ from metering.money import half_even
 from reports.question import Question
 
 _PLACES = Decimal("0.0001")
-_SUMMED = tuple(item.name for item in fields(CostRow) if item.name != "key")
+_SUMMED = tuple(name for name in CostRow._fields if name != "key")
 
 
 @dataclass(frozen=True, slots=True)

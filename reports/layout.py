@@ -44,15 +44,15 @@ def columns(report: CostReport) -> list[Column]:
     ]
     return [
         *names,
-        Column("cost $", _dollars([row.cost_nano for row in rows])),
-        Column("share", tuple(_percent(row.share) for row in rows)),
+        Column("cost $", dollars([row.cost_nano for row in rows])),
+        Column("share", tuple(percent(row.share) for row in rows)),
         Column("requests", tuple(f"{row.sums.events:,}" for row in rows)),
-        Column("success", tuple(_percent(row.success_rate) for row in rows)),
-        Column("$ / success", _dollars([row.cost_per_success_nano for row in rows], absent="-")),
+        Column("success", tuple(percent(row.success_rate) for row in rows)),
+        Column("$ / success", dollars([row.cost_per_success_nano for row in rows], absent="-")),
         Column("tokens in", tuple(f"{row.sums.input_tokens:,}" for row in rows)),
         Column("cached", tuple(f"{row.sums.cached_tokens:,}" for row in rows)),
         Column("tokens out", tuple(f"{row.sums.output_tokens:,}" for row in rows)),
-        Column("wasted $", _dollars([row.sums.wasted_nano for row in rows])),
+        Column("wasted $", dollars([row.sums.wasted_nano for row in rows])),
         Column("not known", tuple(_not_known(row) for row in rows)),
     ]
 
@@ -108,49 +108,53 @@ def printable(value: str) -> str:
 def _facts(row: Figures) -> dict[str, Any]:
     sums = row.sums
     return {
-        "cost_usd": _usd(row.cost_nano),
-        "cost_nano": _whole(row.cost_nano),
-        "share": _plain(row.share),
+        "cost_usd": usd(row.cost_nano),
+        "cost_nano": whole(row.cost_nano),
+        "share": plain(row.share),
         "requests": sums.events,
         "successes": sums.successes,
         "failures": sums.failures,
-        "success_rate": _plain(row.success_rate),
-        "cost_per_success_usd": _usd(row.cost_per_success_nano),
-        "cost_per_success_nano": _whole(row.cost_per_success_nano),
+        "success_rate": plain(row.success_rate),
+        "cost_per_success_usd": usd(row.cost_per_success_nano),
+        "cost_per_success_nano": whole(row.cost_per_success_nano),
         "attempts": sums.attempts,
         "input_tokens": sums.input_tokens,
         "cached_tokens": sums.cached_tokens,
         "output_tokens": sums.output_tokens,
         "reasoning_tokens": sums.reasoning_tokens,
-        "wasted_usd": _usd(sums.wasted_nano),
-        "wasted_nano": _whole(sums.wasted_nano),
+        "wasted_usd": usd(sums.wasted_nano),
+        "wasted_nano": whole(sums.wasted_nano),
         "unpriced_requests": sums.unpriced,
-        "unknown_usd": _usd(sums.unknown_nano),
-        "unknown_nano": _whole(sums.unknown_nano),
-        "doubted_usd": _usd(sums.doubted_nano),
-        "doubted_nano": _whole(sums.doubted_nano),
-        "revenue_usd": _usd(row.revenue_nano),
-        "revenue_nano": _whole(row.revenue_nano),
+        "unknown_usd": usd(sums.unknown_nano),
+        "unknown_nano": whole(sums.unknown_nano),
+        "doubted_usd": usd(sums.doubted_nano),
+        "doubted_nano": whole(sums.doubted_nano),
+        "revenue_usd": usd(row.revenue_nano),
+        "revenue_nano": whole(row.revenue_nano),
     }
 
 
-def _usd(nano: int | None) -> str | None:
+def usd(nano: int | None) -> str | None:
+    """Decimal dollars."""
     return None if nano is None else nano_to_usd(nano)
 
 
-def _whole(nano: int | None) -> str | None:
+def whole(nano: int | None) -> str | None:
+    """Nano-dollars as a text, since JSON's readers lose digits of large numbers."""
     return None if nano is None else str(nano)
 
 
-def _plain(ratio: Decimal | None) -> str | None:
+def plain(ratio: Decimal | None) -> str | None:
+    """`0.1234`."""
     return None if ratio is None else f"{ratio:f}"
 
 
-def _percent(ratio: Decimal | None) -> str:
+def percent(ratio: Decimal | None) -> str:
+    """`12.3 %`."""
     return "-" if ratio is None else f"{ratio * 100:.1f} %"
 
 
-def _dollars(amounts: Sequence[int | None], absent: str = UNKNOWN) -> tuple[str, ...]:
+def dollars(amounts: Sequence[int | None], absent: str = UNKNOWN) -> tuple[str, ...]:
     """Dollars with as many places as the finest of the column needs, so that the points are in line."""
     known = [nano_to_usd(nano) for nano in amounts if nano is not None]
     places = max((len(each.partition(".")[2]) for each in known), default=2)
@@ -159,8 +163,8 @@ def _dollars(amounts: Sequence[int | None], absent: str = UNKNOWN) -> tuple[str,
         if nano is None:
             cells.append(absent)
         else:
-            whole, _, fraction = nano_to_usd(nano).partition(".")
-            cells.append(f"{int(whole):,}.{fraction:<0{places}}" if nano >= 0 else nano_to_usd(nano))
+            shown, _, fraction = nano_to_usd(abs(nano)).partition(".")
+            cells.append(f"{'-' if nano < 0 else ''}{int(shown):,}.{fraction:<0{places}}")
     return tuple(cells)
 
 

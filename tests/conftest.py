@@ -4,6 +4,10 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from tests.databases import database, engine_name, new_database, postgres, record
+
+__all__ = ["database", "engine_name", "new_database", "postgres", "record"]
+
 # Shared machines make wall times meaningless; what is slow is seen in the durations, not in a deadline.
 settings.register_profile("tollkeeper", deadline=None)
 settings.load_profile("tollkeeper")

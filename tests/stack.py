@@ -14,8 +14,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,15 @@ from budgets.journal import Journal
 from budgets.limit import check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
+from gateway.api.endpoint import Endpoint
+from gateway.api.process import serve_api
+from gateway.api.table import ENDPOINTS
 from gateway.app import Gateway, build_gateway
 from gateway.frontdoor.doorkeeper import Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
 from gateway.settings import Settings
 from gateway.worker import server_config
-from metering.database import open_database
+from metering.database import Where, open_database
 from metering.event import CostEvent, decode
 
 ACCOUNT = "default"
@@ -103,6 +106,9 @@ class Stack:
     customers: CustomerBook
     gateway: Gateway
     loop: asyncio.AbstractEventLoop
+    database: Where
+    folder: Path
+    """What a gateway keeps beside the record."""
     records: dict[str, str] = field(default_factory=dict)
     """Secret -> key id, of the keys made here."""
 
@@ -150,18 +156,87 @@ class Stack:
         return int(self.redis.zcard(names_of(ACCOUNT).leases))
 
 
+def _api_socket(api: bool | Path | Iterable[Endpoint], folder: Path) -> Path | None:
+    if isinstance(api, Path):
+        return api
+    return None if api is False else folder / "api.sock"
+
+
+@contextmanager
+def running_api(
+    settings: Settings,
+    valkey: Path,
+    database: Where,
+    folder: Path,
+    endpoints: Iterable[Endpoint] = ENDPOINTS,
+) -> Iterator[None]:
+    """An api process' loop in a thread, on `api.sock` in the folder."""
+    place = folder / "api.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place))
+    listener.listen(2_048)
+    listener.setblocking(False)
+    ready, faults = threading.Event(), list[BaseException]()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), stop))
+        patient = settings.model_copy(
+            update={"ledger": settings.ledger.model_copy(update={"timeout_ms": PATIENCE_MS})}
+        )
+        await serve_api(
+            patient,
+            f"unix://{valkey}",
+            database,
+            listener,
+            endpoints=endpoints,
+            ready=ready.set,
+            stop=stop,
+        )
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            faults.append(error)
+            raise
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: faults or ready.is_set())
+        assert not faults, faults
+        yield
+    finally:
+        for loop, stop in loops:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+        listener.close()
+        place.unlink(missing_ok=True)
+
+
 @contextmanager
 def running_stack(
-    settings: Settings, *, patch: Callable[[Gateway], None] | None = None, valkey: Path | None = None
+    settings: Settings,
+    *,
+    patch: Callable[[Gateway], None] | None = None,
+    valkey: Path | None = None,
+    api: bool | Path | Iterable[Endpoint] = False,
+    record: Where | None = None,
 ) -> Iterator[Stack]:
     """A gateway over a fresh ledger and an ephemeral port. `patch` may change it before it serves.
 
-    `valkey`: the socket of a server that the test keeps itself, to kill and start it.
+    `valkey`: the socket of a server that the test keeps itself, to kill and start it. `api`: with an api
+    process, whose loop turns in a thread of this one; or the socket of what stands in for it, or
+    the endpoints that it has. `record`: the database; by default a file of its own.
     """
     socket_of = nullcontext(valkey) if valkey else running_valkey()
     with socket_of as path, tempfile.TemporaryDirectory() as folder:
         redis = Redis(unix_socket_path=str(path))
-        engine = open_database(Path(folder) / "tollkeeper.db")
+        database = record or Path(folder) / "tollkeeper.db"
+        engine = open_database(database)
         rows = LedgerRows(redis)
         keyring, limits = Keyring(engine, rows), LimitBook(engine, rows, check_terms)
         plans, customers = PlanBook(engine, rows, check_terms), CustomerBook(engine, rows, check_terms)
@@ -176,7 +251,13 @@ def running_stack(
         async def serve() -> None:
             connection = await RedisConnection.connect(f"unix://{path}", timeout_ms=PATIENCE_MS)
             journal = Journal.take(Path(folder) / "slot-0.journal")
-            gateway = build_gateway(settings, connection, owner="test", journal=journal)
+            gateway = build_gateway(
+                settings,
+                connection,
+                owner="test",
+                journal=journal,
+                api_socket=_api_socket(api, Path(folder)),
+            )
             if patch is not None:
                 patch(gateway)
             keeper = Doorkeeper(DoorLimits.of(settings.server))
@@ -203,9 +284,17 @@ def running_stack(
         wait_until(lambda: faults or (started and started[0][2].started))
         assert not faults, faults
         gateway, loop, server = started[0]
+        beside = (
+            nullcontext()
+            if api is False or isinstance(api, Path)
+            else running_api(settings, path, database, Path(folder), ENDPOINTS if api is True else api)
+        )
         try:
             url = f"http://127.0.0.1:{port}/v1"
-            yield Stack(url, redis, keyring, limits, plans, customers, gateway, loop)
+            with beside:
+                yield Stack(
+                    url, redis, keyring, limits, plans, customers, gateway, loop, database, Path(folder)
+                )
         finally:
             server.should_exit = True
             server.force_exit = True

@@ -27,6 +27,7 @@ from gateway.settings import (
     TargetSettings,
     load_settings,
 )
+from gateway.settings.planprices import PlanPriceSettings, RateSettings, TierSettings
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.yaml"
 # What the example must show with a value, since a null would say nothing.
@@ -37,9 +38,19 @@ SHOWN_AS: dict[str, Any] = {
     "plans.pro.name": "Pro",
     "plans.pro.features": ["summarize"],
     "plans.pro.limits[0].feature": "summarize",
+    "plans.pro.price.amount": "29.00",
+    "plans.pro.price.rates[0].feature": "summarize",
+    "plans.pro.price.rates[0].model": "graduated",
+    "plans.pro.price.rates[0].tiers[1].price": "1.50",
+    "plans.pro.price.rates[0].tiers[1].per": 1_000_000,
 }
-SHOWN_WHOLE = {"plans.pro.limits"}
-"""A list whose parts are looked at one by one."""
+SHOWN_WHOLE = {
+    "plans.pro.limits",
+    "plans.pro.price",
+    "plans.pro.price.rates",
+    "plans.pro.price.rates[0].tiers",
+}
+"""What has parts that are looked at one by one."""
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +79,10 @@ def parts() -> Iterator[tuple[str, type[BaseModel], dict[str, Any]]]:
     yield "features.summarize", FeatureSettings, example["features"]["summarize"]
     yield "plans.pro", PlanSettings, example["plans"]["pro"]
     yield "plans.pro.limits[0]", PlanLimitSettings, example["plans"]["pro"]["limits"][0]
+    price = example["plans"]["pro"]["price"]
+    yield "plans.pro.price", PlanPriceSettings, price
+    yield "plans.pro.price.rates[0]", RateSettings, price["rates"][0]
+    yield "plans.pro.price.rates[0].tiers[1]", TierSettings, price["rates"][0]["tiers"][1]
 
 
 def plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway import metrics
+from gateway.api import metrics as api_metrics
 from gateway.forwarding import metrics as routing_metrics
 from gateway.frontdoor import metrics as door_metrics
 from gateway.healing import metrics as healing_metrics
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "dashboards" / "alerts.yaml"
 DASHBOARD = ROOT / "dashboards" / "grafana.json"
 DOCUMENT = ROOT / "docs" / "metrics.md"
-MODULES = (metrics, door_metrics, routing_metrics, recorder_metrics, healing_metrics)
+MODULES = (metrics, api_metrics, door_metrics, routing_metrics, recorder_metrics, healing_metrics)
 SELECTOR = re.compile(r"\b(tollkeeper_\w+)(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\bby \(([^)]*)\)")
 

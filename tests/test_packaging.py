@@ -29,10 +29,11 @@ def pins(lock: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_there_are_four_locks() -> None:
+def test_there_are_five_locks() -> None:
     assert [lock.name for lock in LOCKS] == [
         "requirements-build.lock",
         "requirements-dev.lock",
+        "requirements-postgres.lock",
         "requirements-sdks.lock",
         "requirements.lock",
     ]
@@ -49,6 +50,8 @@ def test_development_adds_to_the_runtime_and_changes_nothing_in_it() -> None:
     assert runtime.items() <= development.items()
     sdks = pins(ROOT / "requirements-sdks.lock")
     assert runtime.items() <= sdks.items()
+    postgres = pins(ROOT / "requirements-postgres.lock")
+    assert runtime.items() <= postgres.items() <= sdks.items()
     both = sdks.keys() & development.keys()
     assert {name: sdks[name] for name in both} == {name: development[name] for name in both}
 

@@ -1,8 +1,11 @@
 """Entitlements as applications ask for them before they offer a feature: decided as `open` would decide, from
 the same copies and counters, but nothing is reserved.
 
-    POST /api/v1/client/entitlements/check   one customer and feature
-    GET  /api/plan                           a customer's plan with all its features
+    POST /api/v1/client/entitlements/check                  one customer and feature
+    POST /api/v1/client/entitlements                        the same, and what more use would do
+    GET  /api/v1/client/entitlements/{customer}/{feature}   the same; 204 for a customer nobody has recorded
+    GET  /api/v1/client/entitlements/{customer}             all features of its plan
+    GET  /api/plan                                          a customer's plan with all its features
 """
 
 from __future__ import annotations
@@ -20,16 +23,25 @@ from accounts.entitlement import FREE, Entitlement, told
 from accounts.key import KeyRecord
 from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
-from budgets.limit import AMOUNT_MAX, KINDS, Attribution, LimitTerms
+from budgets.limit import Attribution, LimitTerms
 from budgets.rowset import build_row_set
 from budgets.usage import LimitUsage
 from gateway.admission import attribute
+from gateway.api.entitlementquestions import (
+    read_flow,
+    read_name,
+    read_object,
+    read_page,
+    read_plain,
+    read_requested,
+    read_units,
+)
+from gateway.api.evaluations import counts_units, entitlement_list, evaluation, simulation
 from gateway.errors import LEDGER_AWAY, BadRequest, Unavailable
 from gateway.parts import Parts
 from gateway.usability import figures, judge, limit_document, moment_text, tightest
 from metering.ids import new_id
 
-BODY_BYTES_MAX = 64 * 1024
 _SCOPES = frozenset(("account", "customer", "feature", "customer_feature", "plan"))
 """Limits on these count every request of a customer for a feature; those on keys, traces and routes count
 what only a request has."""
@@ -54,14 +66,64 @@ class EntitlementEndpoints:
 
     async def check(self, request: HttpRequest, key: KeyRecord) -> Response:
         """`{customerReferenceId, featureKey, requested?: {kind: amount}}` -> allowed, and why."""
-        body = await _object(request)
-        customer, feature = _name(body, "customerReferenceId"), _name(body, "featureKey")
-        requested = _requested(body.get("requested"))
+        body = await read_object(request)
+        customer, feature = read_name(body, "customerReferenceId"), read_name(body, "featureKey")
+        requested = read_requested(body.get("requested"))
         self._may_speak_for(key, request, customer, feature)
         known = await self._known(key, customer)
         found = await self._look(known, customer, feature, requested)
         document = {"customerReferenceId": customer, "featureKey": feature, **found}
         return _answer({"success": True, "allowed": found["allowed"], "data": document})
+
+    async def evaluate(self, request: HttpRequest, key: KeyRecord) -> Response:
+        """`{customerReferenceId, featureKey, usage?: {usageUnits}, context?: {flowId}}` -> allowed, why, and
+        what that use would do. Nothing is used."""
+        body = await read_object(request)
+        customer, feature = read_name(body, "customerReferenceId"), read_name(body, "featureKey")
+        units = read_units(body.get("usage", body.get("track")))
+        flow_id = read_flow(body.get("context"))
+        self._may_speak_for(key, request, customer, feature)
+        known = await self._known(key, customer)
+        found = await self._look(known, customer, feature, {})
+        if units is None:
+            document = evaluation(customer, feature, found, flow_id=flow_id)
+        else:
+            simulated = simulation(found, units)
+            if units and counts_units(found):
+                found = await self._look(known, customer, feature, {found["unit"]: units})
+            document = evaluation(customer, feature, found, flow_id=flow_id) | {"simulation": simulated}
+        return _answer({"success": True, "data": document})
+
+    async def show(self, request: HttpRequest, key: KeyRecord) -> Response:
+        """One customer and feature; 204 where nobody has recorded the customer."""
+        customer, feature = request.path_params["customer"], request.path_params["feature"]
+        self._may_speak_for(key, request, read_plain(customer, "customer"), read_plain(feature, "feature"))
+        known = await self._known(key, customer)
+        if not _recorded(known):
+            return _nothing()
+        found = await self._look(known, customer, feature, {})
+        return _answer({"success": True, "data": evaluation(customer, feature, found)})
+
+    async def features(self, request: HttpRequest, key: KeyRecord) -> Response:
+        """All features of the customer's plan; 204 where nobody has recorded the customer."""
+        customer = read_plain(request.path_params["customer"], "customer")
+        limit, offset = read_page(request)
+        self._may_speak_for(key, request, customer, key.feature)
+        known = await self._known(key, customer)
+        if not _recorded(known):
+            return _nothing()
+        at, version = await self._plan_of(known, customer)
+        names: Sequence[str] = version.features if version is not None else ()
+        subscription = at.subscription if at is not None else None
+        if subscription is not None:
+            names = tuple(dict.fromkeys((*names, *subscription.overrides.features)))
+        told = [
+            (name, (await self._look(known, customer, name, {}))["allowed"])
+            for name in names
+            if key.feature in (None, name)
+        ]
+        subscription_id = None if subscription is None else subscription.id
+        return _answer({"success": True, "data": entitlement_list(subscription_id, told, limit, offset)})
 
     async def plan(self, request: HttpRequest, key: KeyRecord) -> Response:
         """The plan of the key's customer, or of the one that `Observe-Customer` names."""
@@ -103,7 +165,9 @@ class EntitlementEndpoints:
             }
         )
 
-    def _may_speak_for(self, key: KeyRecord, request: HttpRequest, customer: str, feature: str) -> None:
+    def _may_speak_for(
+        self, key: KeyRecord, request: HttpRequest, customer: str, feature: str | None
+    ) -> None:
         """Forbidden where a request with this key could not name them: customers are not to be tried out."""
         headers = self._parts.headers.read(request.headers.raw)
         headers.customer, headers.feature = customer, feature
@@ -177,42 +241,13 @@ class EntitlementEndpoints:
         return usages
 
 
-async def _object(request: HttpRequest) -> dict[str, Any]:
-    """The body's JSON object."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES_MAX:
-            raise BadRequest(f"The body is larger than {BODY_BYTES_MAX} bytes.")
-        parts.append(part)
-    try:
-        found = orjson.loads(b"".join(parts))
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from None
-    if not isinstance(found, dict):
-        raise BadRequest("The body must be a JSON object.")
-    return found
+def _recorded(known: Known) -> bool:
+    """Whether somebody has recorded the customer."""
+    return known.own is not None and known.own.registered
 
 
-def _name(body: Mapping[str, Any], field: str) -> str:
-    value = body.get(field)
-    if not isinstance(value, str) or not 1 <= len(value) <= 128 or not all("!" <= c <= "~" for c in value):
-        raise BadRequest(f"{field}: write 1 to 128 visible ASCII characters.", param=field)
-    return value
-
-
-def _requested(wishes: Any) -> dict[str, int]:
-    if wishes is None:
-        return {}
-    fitting = isinstance(wishes, dict) and all(
-        kind in KINDS and type(amount) is int and 0 <= amount <= AMOUNT_MAX for kind, amount in wishes.items()
-    )
-    if not fitting:
-        raise BadRequest(
-            f"requested: write whole numbers by kind (money in nano-USD); kinds: {', '.join(KINDS)}.",
-            param="requested",
-        )
-    return dict(wishes)
+def _nothing() -> Response:
+    return Response(status_code=204, headers={"x-request-id": new_id()})
 
 
 def _answer(document: Any) -> Response:

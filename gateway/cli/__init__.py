@@ -26,6 +26,9 @@ COMMANDS = {
     "events": "gateway.cli.events:events",
     "adjust": "gateway.cli.adjust:adjust",
     "report": "gateway.cli.report:report",
+    "export": "gateway.cli.export:export",
+    "backup": "gateway.cli.backup:backup",
+    "restore": "gateway.cli.restore:restore",
 }
 
 

@@ -25,8 +25,8 @@ from budgets.rows import LedgerRows
 from gateway.cli.output import config_faults_told, fail
 from gateway.planmeters import recorded_meters
 from gateway.serve import lock
-from gateway.settings import DATABASE, load_settings
-from metering.database import DatabaseError, open_database
+from gateway.settings import load_settings
+from metering.database import DatabaseError, open_database, shown
 
 NOT_IN_FORCE = 3
 """Exit code: recorded, but a server runs that could not be told."""
@@ -81,7 +81,7 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
     if create:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        engine = open_database(folder / DATABASE, create=create)
+        engine = open_database(settings.record, create=create)
     except DatabaseError as error:
         fail(str(error))
     serving = lock.held(folder / lock.LOCK_FILE)
@@ -101,7 +101,7 @@ def open_control(config: Path | None, data_dir: Path | None, *, create: bool = F
     except (KeyNotFound, PlanNotFound, ValueError) as error:
         fail(str(error))
     except DBAPIError as error:
-        fail(f"{folder / DATABASE}: {error.orig}")
+        fail(f"{shown(settings.record)}: {error.orig}")
     except RedisError as error:
         fail(f"recorded as far as possible, but Redis failed: {error}; repeat the command")
     finally:

@@ -8,18 +8,19 @@ from typing import Any
 import click
 
 from accounts.customer import Customer
-from accounts.keyring import ACCOUNT
 from accounts.policy import UNKNOWN, UNNAMED, Policy
 from accounts.subscription import Override, Overrides, Subscription
-from budgets.limit import ENFORCEMENTS, Attribution, applies, scope_key
-from budgets.usage import LimitUsage, read_rows
-from gateway.cli.control import USE_UNKNOWN, Control, open_control
+from budgets.limit import ENFORCEMENTS
+from gateway.cli.control import USE_UNKNOWN, open_control
+from gateway.cli.customer_use import amounts, usage_document, usages_of
+from gateway.cli.deals import deal, deal_options, read_deal
 from gateway.cli.moments import moment_text, read_moment
 from gateway.cli.options import common_options
 from gateway.cli.output import show_json, show_table
 from gateway.cli.plan_lines import read_label, read_rule_name
+from gateway.cli.price_lines import deal_document, deal_text
 from gateway.cli.subject import read_id
-from gateway.cli.terms import amount_fields, amount_text, read_value
+from gateway.cli.terms import amount_text, read_value
 
 PAGE = 100
 
@@ -27,6 +28,9 @@ PAGE = 100
 @click.group()
 def customers() -> None:
     """Record customers, put them on plans, and see what they have used."""
+
+
+customers.add_command(deal)
 
 
 @customers.command()
@@ -75,15 +79,16 @@ def show(customer: str, config: Path | None, data_dir: Path | None, as_json: boo
         found = control.customerbook.customer(customer)
         now_ms = control.customerbook.now_ms()
         present = found.at(now_ms)
-        usages = _usages(control, customer, present) if present is not None else []
+        usages = usages_of(control, customer, present) if present is not None else []
     if as_json:
-        show_json(_document(found, now_ms) | {"limits": [_usage_document(each) for each in usages]})
+        show_json(_document(found, now_ms) | {"limits": [usage_document(each) for each in usages]})
         return
     click.echo(f"{found.customer} {found.name}".rstrip())
     for each in found.subscriptions:
         plan, since, until = _on(each)
         mark = "now" if each is present else "later" if each.starts_ms > now_ms else "ended"
-        click.echo(f"  {mark}: {plan} from {since}{f' to {until}' if until else ''}")
+        paid = deal_text(each.deal)
+        click.echo(f"  {mark}: {plan} from {since}{f' to {until}' if until else ''}{paid and f', {paid}'}")
     if present is not None and present.overrides:
         for name, override in present.overrides.limits.items():
             kind = read_rule_name(name)[1]
@@ -95,7 +100,7 @@ def show(customer: str, config: Path | None, data_dir: Path | None, as_json: boo
         rows = [
             (
                 str(getattr(usage.limit, "rule", usage.limit.id)),
-                *("" if each is None else amount_text(usage.limit.kind, each) for each in _amounts(usage)),
+                *("" if each is None else amount_text(usage.limit.kind, each) for each in amounts(usage)),
                 usage.limit.enforcement,
             )
             for usage in usages
@@ -117,6 +122,7 @@ def show(customer: str, config: Path | None, data_dir: Path | None, as_json: boo
     type=click.IntRange(1, 31),
     help="Its day of the month, for plans whose months begin on it. Default: as before, else the start's.",
 )
+@deal_options
 @common_options
 def subscribe(
     customer: str,
@@ -124,6 +130,9 @@ def subscribe(
     starts: str | None,
     ends: str | None,
     day: int | None,
+    price: str | None,
+    quantity: int,
+    discount: str | None,
     config: Path | None,
     data_dir: Path | None,
     as_json: bool,
@@ -141,6 +150,7 @@ def subscribe(
             starts_ms=read_moment(starts) if starts else None,
             ends_ms=read_moment(ends) if ends else None,
             anchor=day,
+            deal=read_deal(price, quantity, discount),
         )
         if as_json:
             show_json({"customer": customer, **made.to_fields()})
@@ -250,20 +260,6 @@ def _read_override(text: str) -> tuple[str, Override]:
     )
 
 
-def _usages(control: Control, customer: str, present: Subscription) -> list[LimitUsage]:
-    """What the customer has used of every limit of its plan; empty where the ledger cannot be asked."""
-    if control.redis is None:
-        return []
-    plan = control.planbook.plan(present.plan, present.version)
-    wanted = []
-    for limit, rule in zip(present.terms(plan).limits, plan.rules, strict=True):
-        of = Attribution(ACCOUNT, "", customer, feature=rule.feature)
-        key = scope_key(limit.scope, of)
-        if key is not None and applies(limit, of):
-            wanted.append((limit, key))
-    return read_rows(control.redis, ACCOUNT, wanted)
-
-
 def _on(subscription: Subscription | None) -> tuple[str, str, str]:
     if subscription is None:
         return "", "", ""
@@ -278,19 +274,7 @@ def _document(customer: Customer, now_ms: int) -> dict[str, Any]:
         "name": customer.name,
         "plan": None if present is None else present.plan,
         "plan_version": None if present is None else present.version,
-        "subscriptions": [each.to_fields() for each in customer.subscriptions],
+        "subscriptions": [
+            each.to_fields() | {"deal": deal_document(each.deal)} for each in customer.subscriptions
+        ],
     }
-
-
-def _usage_document(usage: LimitUsage) -> dict[str, Any]:
-    limit = usage.limit
-    document = {"limit": getattr(limit, "rule", limit.id), "enforcement": limit.enforcement}
-    for name, amount in zip(("value", "used", "remaining"), _amounts(usage), strict=True):
-        document |= amount_fields(limit.kind, name, amount)
-    return document
-
-
-def _amounts(usage: LimitUsage) -> tuple[int | None, int, int | None]:
-    """Value, used, what is left; None where the value in force is not known."""
-    used = usage.used if usage.used is not None else usage.spent
-    return (usage.value, used, max(0, usage.remaining)) if usage.published else (None, used, None)

@@ -33,7 +33,8 @@ def demo(seconds: float, rate: float, seed: int, data_dir: Path | None) -> None:
 
     Starts `tollkeeper serve` with the simulated provider on free ports of this machine, and ends it again.
     Clients hang up, the provider fails, and one customer's budget is too small. At the end every cost event
-    stands beside the provider's own bill. Exit code 1 when anything disagrees.
+    stands beside the provider's own bill, and what each customer earned beside what it cost. Exit code 1 when
+    anything disagrees.
     """
     console = open_console()
     try:

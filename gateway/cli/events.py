@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -16,7 +17,7 @@ from gateway.cli.output import show_json
 from gateway.cli.recorded import recorded_events
 from metering.adjustment import Adjustment, corrected, encode_adjustment
 from metering.event import CostEvent, encode
-from metering.eventstore import PAGE_MAX, EventStore
+from metering.eventstore import PAGE_MAX, EventStore, StoreUnavailable
 from metering.money import nano_to_usd
 from reports.eventline import event_line
 from reports.layout import moment, printable
@@ -64,7 +65,7 @@ def tail(
 ) -> None:
     """Print the newest events, the newest last. An unknown cost is shown as unknown, never as 0."""
     filters = {"customer": customer, "feature": feature, "key_id": key_id, "model": model, "status": status}
-    wanted = {name: value for name, value in filters.items() if value is not None}
+    wanted: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
     show = _json if as_json else _coloured() if sys.stdout.isatty() else _plain
     with recorded_events(config, data_dir) as store:
         _, place = store.arrivals()
@@ -104,6 +105,22 @@ def show_event(event_id: str, as_json: bool, config: Path | None, data_dir: Path
         click.echo(_adjustment_line(each))
     if adjustments:
         click.echo(f"corrected: cost {cost_text(now)}, in doubt ${nano_to_usd(now.doubted_nano)}")
+
+
+@events.command()
+@place_options
+def rebuild(config: Path | None, data_dir: Path | None) -> None:
+    """Make every sum and every task anew from the recorded events, while the server goes on.
+
+    For a database that was changed by hand, or by a fault: sums that are right stay right meanwhile. Of a
+    time from which events were removed for their age nothing is touched.
+    """
+    with recorded_events(config, data_dir) as store:
+        try:
+            done = store.rebuild()
+        except StoreUnavailable as error:
+            raise click.ClickException(f"{error}; it may be begun again") from None
+    click.echo(f"{done.tasks:,} tasks and {done.buckets:,} hours, days and weeks were made anew.")
 
 
 def _adjustment_line(adjustment: Adjustment) -> str:

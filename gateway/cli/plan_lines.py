@@ -6,6 +6,7 @@ from typing import Any
 
 from accounts.plan import EACH, OWN_DAY, PlanRule, PlanVersion
 from budgets.limit import ENFORCEMENTS
+from gateway.cli.price_lines import price_document
 from gateway.cli.terms import amount_fields, amount_text, kind_of, kind_word, read_value
 
 FORM = "write FEATURE/KIND/WINDOW=VALUE, such as search/requests/month=1000 or */money/month=25.00"
@@ -81,6 +82,7 @@ def plan_document(plan: PlanVersion) -> dict[str, Any]:
         "other_features": others_word(plan),
         "time_zone": plan.time_zone,
         "anchor": "subscription" if plan.anchor == OWN_DAY else plan.anchor,
+        "price": None if plan.price is None else price_document(plan.price),
         "limits": [
             {
                 "feature": rule.feature,

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 
 from accounts.plan import OWN_DAY, PlanRule, PlanVersion
+from accounts.planprice import INTERVAL_MAX, TIMINGS, PlanPrice
 from gateway.cli.control import open_control
 from gateway.cli.options import common_options
 from gateway.cli.output import show_json, show_table
 from gateway.cli.plan_lines import others_word, plan_document, read_label, read_rule, read_version, rule_text
+from gateway.cli.price_lines import price_text, rate_text, read_rate
+from gateway.cli.terms import read_usd
 
 
 @click.group()
@@ -39,6 +42,23 @@ def plans() -> None:
     type=click.Choice(["allow", "deny"]),
     help="Features that are not named, and requests that name none. Default: allow where none is named.",
 )
+@click.option("--price", metavar="USD", help="What a customer pays for each period. Default: not known.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="FEATURE=MODEL[:TERMS]",
+    help="What a feature costs on top: search=usage:2.00/1000000, search=graduated:1000=0.02,*=0.01+5.00 "
+    "(+ once a period), search=package:1000=5.00, search=included. Repeatable.",
+)
+@click.option(
+    "--interval-months",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, INTERVAL_MAX),
+    help="A period's months.",
+)
+@click.option("--billing", default=TIMINGS[0], show_default=True, type=click.Choice(TIMINGS))
 @click.option("--time-zone", default="UTC", show_default=True, help="Where days begin.")
 @click.option(
     "--anchor",
@@ -54,18 +74,32 @@ def set_plan(
     features: tuple[str, ...],
     limits: tuple[str, ...],
     other_features: str | None,
+    price: str | None,
+    rates: tuple[str, ...],
+    interval_months: int,
+    billing: str,
     time_zone: str,
     anchor: str,
     config: Path | None,
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a plan, or a new version of it. A feature that a limit names is granted too."""
+    """Make a plan, or a new version of it. A feature that a limit or a rate names is granted too."""
     with open_control(config, data_dir, create=True) as control:
         rules = tuple(read_rule(text) for text in limits)
-        named = dict.fromkeys((*features, *(rule.feature for rule in rules if rule.feature)))
+        charged = tuple(read_rate(text) for text in rates)
+        named = dict.fromkeys(
+            (
+                *features,
+                *(rule.feature for rule in rules if rule.feature),
+                *(rate.feature for rate in charged),
+            )
+        )
         others = not named if other_features is None else other_features == "allow"
-        wish = PlanVersion(plan, 0, tuple(named), others, rules, time_zone, _anchor(anchor), name)
+        paid = None
+        if price is not None or charged:
+            paid = PlanPrice(read_usd(price or "0"), interval_months, billing, rates=charged)
+        wish = PlanVersion(plan, 0, tuple(named), others, rules, time_zone, _anchor(anchor), name, paid)
         latest, new = control.planbook.put_plan(wish)
         if as_json:
             show_json(plan_document(latest) | {"new": new})
@@ -102,6 +136,7 @@ def list_plans(config: Path | None, data_dir: Path | None, as_json: bool) -> Non
         (
             plan.label,
             plan.name,
+            "" if plan.price is None else price_text(plan.price),
             ", ".join(plan.features) + (" and others" if plan.others else ""),
             "; ".join(map(rule_text, plan.rules)),
             str(counts.get(plan.plan, 0)),
@@ -109,7 +144,9 @@ def list_plans(config: Path | None, data_dir: Path | None, as_json: bool) -> Non
         )
         for plan, archived in found
     ]
-    show_table(("plan", "name", "features", "limits", "customers", "state"), rows, numeric=("customers",))
+    show_table(
+        ("plan", "name", "price", "features", "limits", "customers", "state"), rows, numeric=("customers",)
+    )
 
 
 @plans.command("show")
@@ -128,6 +165,10 @@ def show_plan(plan: str, config: Path | None, data_dir: Path | None, as_json: bo
     if found.time_zone != "UTC" or found.anchor != 1:
         day = "each customer's own day" if found.anchor == OWN_DAY else f"day {found.anchor}"
         click.echo(f"  months begin on {day}, in {found.time_zone}")
+    if found.price is not None:
+        click.echo(f"  {price_text(found.price)}")
+        for rate in found.price.rates:
+            click.echo(f"  {rate_text(rate)}")
     for rule in found.rules:
         click.echo(f"  {rule_text(rule)}")
     click.echo(f"  customers: {on_it}")

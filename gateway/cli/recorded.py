@@ -18,7 +18,7 @@ def recorded_events(config: Path | None, data_dir: Path | None) -> Iterator[Even
     """The installation's event store. Raises click.ClickException with what to do when there is none."""
     try:
         settings = load_settings(config, {"server.data_dir": data_dir})
-        store = EventStore(settings.server.database, create=False)
+        store = EventStore(settings.record, create=False)
     except (ConfigError, DatabaseError) as error:
         raise click.ClickException(str(error)) from None
     try:

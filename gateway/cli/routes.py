@@ -24,7 +24,7 @@ from gateway.forwarding.questions import ASKABLE
 from gateway.forwarding.upstream import build_upstream
 from gateway.metrics_files import value_directory
 from gateway.prices import price_book
-from gateway.settings import DATABASE, Settings, load_settings
+from gateway.settings import Settings, load_settings
 from gateway.simulated import with_simulated
 from metering.database import DatabaseError, open_database
 from routing.table import Route
@@ -115,9 +115,10 @@ def _recorded(
 ) -> tuple[KeyRecord | None, list[str], str | None]:
     """(the key, the hard limits on money that such a request counts on, what could not be looked at)."""
     try:
-        engine = open_database(settings.server.data_dir / DATABASE, create=False)
-    except DatabaseError:
-        return None, [], "no database here, so keys and limits are not known"
+        engine = open_database(settings.record, create=False)
+    except DatabaseError as error:
+        lacking = "no database here" if settings.database.url is None else str(error)
+        return None, [], f"{lacking}, so keys and limits are not known"
     try:
         asking = None if key is None else Keyring(engine, None).find(key)
         of = Attribution(

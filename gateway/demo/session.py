@@ -24,13 +24,16 @@ from redis.retry import Retry
 from rich.console import Console
 
 from accounts.keyring import ACCOUNT
+from billing.marginbook import MarginBook
 from budgets.names import names_of
 from gateway.demo.audit import audit, bill_of
 from gateway.demo.closing import Evidence, accepted_ids, sections, verdicts
 from gateway.demo.display import Display, print_section, print_verdicts, shown
 from gateway.demo.drive import Driver, Tally
+from gateway.demo.earnings import Earnings, earnings_section, earnings_verdicts
 from gateway.demo.installation import Installation, InstallationFailed
 from gateway.demo.keys import DemoKey, budgets, make_keys
+from gateway.demo.plans import PLANS, make_plans
 from gateway.demo.traffic import Call, plan
 from gateway.serve.lock import Running
 from metering.database import DatabaseError
@@ -112,6 +115,7 @@ class Session:
         installation.prepare()
         calls = await asyncio.to_thread(plan, wish.seed, wish.seconds, wish.rate)
         keys = await asyncio.to_thread(make_keys, installation.database, calls)
+        await asyncio.to_thread(make_plans, installation.database)
         say("Starting Tollkeeper and its simulated provider: nothing leaves this machine.")
         state = await installation.start()
         say(
@@ -121,9 +125,10 @@ class Session:
         )
         with closing(EventStore(installation.database)) as store, closing(_redis(state)) as redis:
             evidence = await self._send_and_compare(calls, keys, state, store, redis)
-        for section in sections(evidence):
+            earnings = _earnings(store, evidence.since_ms)
+        for section in (*sections(evidence), earnings_section(earnings)):
             print_section(self._console, section)
-        found = verdicts(evidence)
+        found = [*verdicts(evidence), *earnings_verdicts(earnings, evidence.events)]
         print_verdicts(self._console, found)
         if not all(verdict.holds for verdict in found):
             return DISAGREES
@@ -161,6 +166,13 @@ class Session:
             since_ms=since_ms,
             unsettled=unsettled,
         )
+
+
+def _earnings(store: EventStore, since_ms: int) -> Earnings:
+    """Revenue beside cost, from the first request until now."""
+    until_ms = time.time_ns() // 1_000_000
+    view = MarginBook(store).margins(("customer",), since_ms, until_ms)
+    return Earnings(view, PLANS, since_ms, until_ms)
 
 
 def _redis(state: Running) -> Redis:

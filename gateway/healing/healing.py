@@ -1,14 +1,12 @@
 """Healing as the recorder's process does it: it joins the ledger, the record of limits, and that of events.
 
-The database may be away, or be another file by now. A ledger that was compared with another file than the
+The database may be away, or be another one by now. A ledger that was compared with another database than the
 one that requests are recorded in would be wronged, so a pass counts only while the path leads to the file
-that was opened, and no file is ever made here.
+that was opened, or the server has not been started anew; and no database is ever made here.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,12 +26,14 @@ from budgets.rows import LedgerRows
 from gateway.planmeters import plans_state, recorded_meters
 from gateway.recorder.spill import FOLDER
 from gateway.recorder.spilled import SpilledDocuments
-from metering.database import DatabaseError, open_database
+from metering.database import DatabaseError, Where, identity, is_busy, open_database, shown
 from metering.eventstore import EventStore, StoreUnavailable
+from metering.statement import whole_sum
 
 RECONCILE_EVERY_S = 60.0
 NIGHTLY_HOUR = 3
 BUSY_MS = 500
+"""Publishing needs the write lock; who waits for it heals nothing meanwhile."""
 ACCOUNTS_EVERY_S = 1.0
 """How often new accounts are looked for; less often where that takes long."""
 ACCOUNTS_SHARE = 200
@@ -73,7 +73,7 @@ class RecordedTerms:
                 connection.execute(
                     sa.select(
                         sa.func.count(),
-                        sa.func.coalesce(sa.func.sum(LIMITS.c.version), 0),
+                        sa.func.coalesce(whole_sum(LIMITS.c.version), 0),
                         sa.func.coalesce(sa.func.max(LIMITS.c.created_ms), 0),
                     ).where(LIMITS.c.account_id == account_id)
                 ).one()
@@ -91,13 +91,14 @@ class RecordedTerms:
 class Healing:
     """Opens what a healer needs, at the first pass and again after each failure, and keeps its counters.
 
-    `spill_folder`: where a recorder of this machine keeps what it could not store.
+    `spill_folder`: where a recorder of this machine keeps what it could not store; by default beside the
+    database's file.
     """
 
     def __init__(
         self,
         redis: SyncClient,
-        database_path: Path,
+        database: Where,
         *,
         grace_s: float = GRACE_S,
         reconcile_every_s: float = RECONCILE_EVERY_S,
@@ -106,11 +107,14 @@ class Healing:
     ) -> None:
         self.counters = HealerCounters()
         self._redis = redis
-        self._path = database_path
+        self._database = database
         self._grace_s = grace_s
         self._reconcile_every_s = reconcile_every_s
         self._nightly_hour = nightly_hour
-        self._spilled = spilled_in(spill_folder or database_path.parent / FOLDER)
+        if spill_folder is None:
+            assert isinstance(database, Path), "a database on a server is in no directory"
+            spill_folder = database.parent / FOLDER
+        self._spilled = spilled_in(spill_folder)
         self._opened: _Opened | None = None
 
     def pass_once(self, monotonic_ms: int) -> None:
@@ -118,7 +122,7 @@ class Healing:
         try:
             self._healer().pass_once(monotonic_ms)
         except sa.exc.DBAPIError as error:
-            if not _is_busy(error):
+            if not is_busy(error):
                 self.close()
             raise StoreUnavailable(str(error.orig)) from error
         except (StoreUnavailable, DatabaseError) as error:
@@ -132,13 +136,15 @@ class Healing:
             self._opened = None
 
     def _healer(self) -> Healer:
-        identity = self._identity()
-        if self._opened is not None and self._opened.identity != identity:
+        opened = self._opened
+        if opened is not None and opened.identity != identity(self._database, opened.engine):
             self.close()
         if self._opened is None:
-            engine = open_database(self._path, create=False)
-            sa.event.listen(engine, "connect", _wait_briefly)
-            store = EventStore(self._path, create=False)
+            if identity(self._database) is None:
+                raise StoreUnavailable(f"{shown(self._database)}: No such file or directory")
+            engine = open_database(self._database, create=False, patience_ms=BUSY_MS)
+            present = identity(self._database, engine)
+            store = EventStore(self._database, create=False)
             reconciler = Reconciler(
                 self._redis,
                 store,
@@ -157,43 +163,25 @@ class Healing:
                 reconciler=reconciler,
                 counters=self.counters,
             )
-            self._opened = _Opened(identity, engine, store, healer)
+            self._opened = _Opened(present, engine, store, healer)
         return self._opened.healer
-
-    def _identity(self) -> tuple[int, int]:
-        """The file that the path leads to."""
-        try:
-            found = os.stat(self._path)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
-        return found.st_dev, found.st_ino
 
 
 class _Opened:
-    """What is open for one file."""
+    """What is open for one database."""
 
-    def __init__(self, identity: tuple[int, int], engine: Engine, store: EventStore, healer: Healer) -> None:
+    def __init__(self, identity: object, engine: Engine, store: EventStore, healer: Healer) -> None:
         self.identity = identity
         self.healer = healer
-        self._engine = engine
+        self.engine = engine
         self._store = store
 
     def close(self) -> None:
         self._store.close()
-        self._engine.dispose()
-
-
-def _wait_briefly(connection: sqlite3.Connection, _record: object) -> None:
-    """Publishing needs the write lock; who waits for it heals nothing meanwhile."""
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-
-
-def _is_busy(error: sa.exc.DBAPIError) -> bool:
-    """Whether another writer was in the way, and nothing else."""
-    return getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+        self.engine.dispose()
 
 
 def spilled_in(folder: Path) -> Spilled:
     """What waits in the folder's segments."""
     found = SpilledDocuments(folder)
-    return Spilled(found.events, found.adjustments, found.state)
+    return Spilled(found.events, found.adjustments, found.state, found.batches)

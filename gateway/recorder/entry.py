@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Entry:
     """One delivered entry: its stream, its id there, and its fields.
 
-    Of an outbox, field `e` is a closed request's cost event and field `a` an adjustment; the fields of a
-    notice are as budgets.names says.
+    Of an outbox, field `e` is a closed request's cost event and field `a` an adjustment, field
+    `c` a batch of recorded events that was counted; the fields of a notice are as budgets.names says.
     """
 
     stream: bytes

@@ -1,6 +1,7 @@
 """Filing: decodes a batch of entries and puts each into the event store where it belongs.
 
-Events first, then adjustments (which may name events of the same batch), then notices. An entry that is none
+Events first, then adjustments (which may name events of the same batch), then batches of recorded events that
+are counted now, then notices. An entry that is none
 of these, or that can never be stored, is buried alone: what is wrong with one holds nothing up.
 """
 
@@ -12,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from budgets.batch import Batch, BatchError, decode_batch
 from gateway.recorder.entry import Entry
 from metering.adjustment import Adjustment, AdjustmentError, decode_adjustment
 from metering.event import DEFAULT_ACCOUNT, CostEvent, EventError, decode
@@ -33,6 +35,8 @@ class Store(Protocol):
     def append_adjustments(self, batch: Sequence[Adjustment], documents: Sequence[bytes]) -> int: ...
 
     def append_notices(self, batch: Sequence[Notice]) -> int: ...
+
+    def settle_uncounted(self, ids: Sequence[str]) -> int: ...
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Filing:
         events: list[tuple[Entry, CostEvent]] = []
         adjustments: list[tuple[Entry, Adjustment]] = []
         notices: list[tuple[Entry, Notice]] = []
+        batches: list[tuple[Entry, Batch]] = []
         for entry in entries:
             fields = entry.fields
             try:
@@ -69,15 +74,18 @@ class Filing:
                     events.append((entry, decode(fields[b"e"])))
                 elif b"a" in fields:
                     adjustments.append((entry, decode_adjustment(fields[b"a"])))
+                elif b"c" in fields:
+                    batches.append((entry, decode_batch(fields[b"c"])))
                 elif b"limit" in fields:
                     notices.append((entry, notice_of(entry)))
                 else:
-                    bury(entry, "the entry has no field e, a or limit")
-            except (EventError, AdjustmentError, _NoticeError) as error:
+                    bury(entry, "the entry has no field e, a, c or limit")
+            except (EventError, AdjustmentError, BatchError, _NoticeError) as error:
                 bury(entry, str(error))
         filed = Filed()
         self._each(filed, events, bury, self._events)
         self._each(filed, adjustments, bury, self._adjustments)
+        self._each(filed, batches, bury, self._batches)
         self._each(filed, notices, bury, self._notices)
         return filed
 
@@ -126,6 +134,9 @@ class Filing:
         )
         filed.adjustments += added
         filed.repeated += len(items) - added
+
+    def _batches(self, filed: Filed, items: Sequence[tuple[Entry, Batch]]) -> None:
+        self._store.settle_uncounted([batch.id for _, batch in items])
 
     def _notices(self, filed: Filed, items: Sequence[tuple[Entry, Notice]]) -> None:
         notices = [notice for _, notice in items]

@@ -18,6 +18,7 @@ from budgets.reaper import Reaper
 from gateway.healing.healing import Healing
 from gateway.healing.metrics import healing_exporter
 from gateway.healing.upkeep import Upkeep
+from gateway.recorder.aging import Aging
 from gateway.recorder.metrics import exporter
 from gateway.recorder.outbox import Outbox
 from gateway.recorder.reader_slot import ReaderSlot
@@ -26,6 +27,7 @@ from gateway.recorder.spill import FOLDER, Spill
 from gateway.recorder.storage import Storage
 from gateway.serve.logs import configure_logs
 from gateway.settings import Settings
+from metering.database import Where
 
 CONNECT_PAUSE_S = 0.5
 
@@ -36,33 +38,37 @@ def run_recorder(
     *,
     settings: Settings,
     redis_url: str,
-    database_path: Path,
+    database: Where,
     metrics_dir: Path | None,
+    data_dir: Path | None = None,
     stop: threading.Event | None = None,
 ) -> None:
     """Record until SIGTERM or SIGINT (or `stop`). A database that cannot be opened is waited for.
 
-    `metrics_dir` holds the value files of the supervisor's scrape port. Several may run on one data
-    directory (where the database is), which holds the spill and the slots of readers' names.
+    `metrics_dir` holds the value files of the supervisor's scrape port. `data_dir` (by default where the
+    database's file is) holds the spill and the slots of readers' names; several may run on one.
     """
     if not structlog.is_configured():
         configure_logs(settings.server.log_level)
     observe = exporter(metrics_dir) if metrics_dir is not None else lambda counters: None
     stop = stop or threading.Event()
     _stop_on_signals(stop)
-    slot = ReaderSlot.take(database_path.parent)
+    if data_dir is None:
+        assert isinstance(database, Path), "a database on a server is in no directory"
+        data_dir = database.parent
+    slot = ReaderSlot.take(data_dir)
     redis, another = _connected(settings, redis_url, stop), _connected(settings, redis_url, stop)
     if redis is None or another is None:
         slot.release()
         return
-    storage = Storage(database_path)
-    data_dir = database_path.parent
+    storage = Storage(database)
     upkeep = Upkeep(
         another,
-        Healing(another, database_path),
+        Healing(another, database, spill_folder=data_dir / FOLDER),
         data_dir / JOURNALS,
         healing_exporter() if metrics_dir is not None else lambda counters: None,
     )
+    aging = Aging(database, settings.recorder.retention_days)
     idle_ms = settings.recorder.claim_idle_ms
     recorder = Recorder(
         Outbox(redis, reader=slot.name, idle_ms=idle_ms),
@@ -79,14 +85,16 @@ def run_recorder(
     gc.freeze()
     gc.disable()
     try:
-        with ThreadPoolExecutor(1, "upkeep") as beside:
-            kept = beside.submit(upkeep.run, stop)
+        with ThreadPoolExecutor(2, "upkeep") as beside:
+            kept, aged = beside.submit(upkeep.run, stop), beside.submit(aging.run, stop)
             kept.add_done_callback(lambda _: stop.set())  # a fault of it ends the process, to be started anew
+            aged.add_done_callback(lambda done: stop.set() if done.exception() else None)
             try:
                 recorder.run(stop)
             finally:
                 stop.set()
         kept.result()
+        aged.result()
     finally:
         gc.enable()
         upkeep.close()

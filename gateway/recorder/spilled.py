@@ -24,6 +24,7 @@ class _Documents:
     segment: Segment
     events: list[bytes]
     adjustments: list[bytes]
+    batches: list[bytes]
 
 
 class SpilledDocuments:
@@ -60,6 +61,11 @@ class SpilledDocuments:
         for documents in self._all():
             yield from documents.adjustments
 
+    def batches(self) -> Iterator[bytes]:
+        """The encoded batches of recorded events that were counted, as `events`."""
+        for documents in self._all():
+            yield from documents.batches
+
     def _all(self) -> Iterator[_Documents]:
         state = self.state()
         names = {name for name, _, _ in state}
@@ -89,4 +95,5 @@ class SpilledDocuments:
             segment,
             [entry.fields[b"e"] for entry in content.entries if b"e" in entry.fields],
             [entry.fields[b"a"] for entry in content.entries if b"a" in entry.fields],
+            [entry.fields[b"c"] for entry in content.entries if b"c" in entry.fields],
         )

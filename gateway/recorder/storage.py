@@ -1,20 +1,19 @@
-"""The event store as the recorder needs it: one that may be away, come back, or be another file by now.
+"""The event store as the recorder needs it: one that may be away, come back, or be another one by now.
 
 SQLite goes on writing to a file that was moved or deleted, and says nothing. What it commits there is not
 where anybody looks for it, so a write counts only if afterwards the path still leads to the file that was
-opened. Whatever else stands in the way of a write is StoreUnavailable too: it may end, and the recorder
-keeps what it has until then.
+opened. (A server ends its connections with the database.) Whatever else stands in the way of a write is
+StoreUnavailable too: it may end, and the recorder keeps what it has until then.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
+from billing.ratebook import RateBook
 from metering.adjustment import Adjustment
-from metering.database import DatabaseError
+from metering.database import DatabaseError, Where, identity, shown
 from metering.event import CostEvent
 from metering.eventstore import Appended, EventStore, StoreUnavailable
 from metering.notice import Notice
@@ -23,20 +22,21 @@ _Answer = TypeVar("_Answer")
 
 
 class Storage:
-    """Appends to the database at `path`, opened at the first use and again after each failure.
+    """Appends to the database, opened at the first use and again after each failure.
 
     It is made only by the first use: a database that vanished later may be on a disk that will be back.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, where: Where) -> None:
+        self._where = where
         self._store: EventStore | None = None
-        self._opened: tuple[int, int] | None = None
+        self._rates: RateBook | None = None
+        self._opened: object = None
         self._create = True
 
     def append(self, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended:
         """As EventStore.append. Raises StoreUnavailable or UnstorableEvent, as the others here do."""
-        return self._write(lambda store: store.append(batch, documents))
+        return self._write(lambda store: self._append(store, batch, documents))
 
     def append_adjustments(self, batch: Sequence[Adjustment], documents: Sequence[bytes]) -> int:
         """As EventStore.append_adjustments."""
@@ -46,37 +46,39 @@ class Storage:
         """As EventStore.append_notices."""
         return self._write(lambda store: store.append_notices(batch))
 
+    def settle_uncounted(self, ids: Sequence[str]) -> int:
+        """As EventStore.settle_uncounted."""
+        return self._write(lambda store: store.settle_uncounted(ids))
+
     def close(self) -> None:
         """Close the database; the next use opens it again."""
         if self._store is not None:
             self._store.close()
             self._store = None
 
+    def _append(self, store: EventStore, batch: Sequence[CostEvent], documents: Sequence[bytes]) -> Appended:
+        """Prices are read before the transaction begins: what decides is in force when it is stored."""
+        assert self._rates is not None
+        return store.append(batch, documents, revenue=self._rates.for_batch(batch))
+
     def _write(self, act: Callable[[EventStore], _Answer]) -> _Answer:
         try:
             answer = act(self._open())
-            if self._identity() != self._opened:
-                raise StoreUnavailable(f"{self._path}: the file was moved, deleted or replaced")
+            if identity(self._where) != self._opened:
+                raise StoreUnavailable(f"{shown(self._where)}: the file was moved, deleted or replaced")
         except StoreUnavailable:
             self.close()
             raise
         return answer
 
     def _open(self) -> EventStore:
-        if self._store is not None and self._identity() != self._opened:
+        if self._store is not None and identity(self._where) != self._opened:
             self.close()
         if self._store is None:
             try:
-                self._store = EventStore(self._path, create=self._create)
+                self._store = EventStore(self._where, create=self._create)
             except DatabaseError as error:
                 raise StoreUnavailable(str(error)) from error
-            self._opened, self._create = self._identity(), False
+            self._rates = RateBook(self._store.reading)
+            self._opened, self._create = identity(self._where), False
         return self._store
-
-    def _identity(self) -> tuple[int, int] | None:
-        """The file that the path leads to; None where there is none."""
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino

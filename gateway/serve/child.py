@@ -69,6 +69,21 @@ def run_worker(document: Document, report: Report) -> None:
         slot=document["slot"],
         listener=socket.socket(fileno=document["listener"]),
         metrics_dir=Path(document["metrics_dir"]),
+        api_socket=Path(document["api_socket"]),
+        ready=lambda: report({}),
+    )
+
+
+def run_api(document: Document, report: Report) -> None:
+    from gateway.api.process import run_api
+    from gateway.settings import settings_from_document
+
+    settings = settings_from_document(document["settings"])
+    run_api(
+        settings=settings,
+        redis_url=document["redis_url"],
+        database=settings.record,
+        listener=socket.socket(fileno=document["listener"]),
         ready=lambda: report({}),
     )
 
@@ -80,9 +95,8 @@ def run_recorder(document: Document, report: Report) -> None:
     from gateway.settings import settings_from_document
 
     settings = settings_from_document(document["settings"])
-    database_path = Path(document["database_path"])
     try:
-        prepared = prepare(settings, document["redis_url"], database_path, first=document["first"])
+        prepared = prepare(settings, document["redis_url"], first=document["first"])
     except PreparationFailed as error:
         structlog.get_logger(component="recorder").error("cannot prepare", reason=str(error))
         report({"fault": str(error)})
@@ -91,7 +105,8 @@ def run_recorder(document: Document, report: Report) -> None:
     run_recorder(
         settings=settings,
         redis_url=document["redis_url"],
-        database_path=database_path,
+        database=settings.record,
+        data_dir=settings.server.data_dir,
         metrics_dir=Path(document["metrics_dir"]),
     )
 
@@ -105,6 +120,7 @@ def run_simulator(document: Document, report: Report) -> None:
 ROLES: dict[str, tuple[tuple[str, ...], Callable[[Document, Report], None]]] = {
     "worker": (("gateway.worker",), run_worker),
     "recorder": (("gateway.recorder.process", "gateway.serve.preparation"), run_recorder),
+    "api": (("gateway.api.process",), run_api),
     "simulator": (("simulator.process",), run_simulator),
 }
 

@@ -1,4 +1,4 @@
-"""Who is started, with which sockets, and what each is told: the recorder, the workers, the simulator."""
+"""Who is started, with which sockets, and what each is told: recorder, api process, workers, simulator."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import structlog
 
 from gateway.metrics_files import value_directory
+from gateway.serve.apisocket import ApiSocket
 from gateway.serve.banner import url_host
 from gateway.serve.children import Child
 from gateway.serve.listeners import AddressBusy, open_listener
-from gateway.settings import DATABASE, Settings, settings_document
+from gateway.settings import Settings, settings_document
 from gateway.simulated import with_simulated
 
 log = structlog.get_logger(component="supervisor")
@@ -36,12 +37,14 @@ class Crew:
         data_dir: Path,
         redis_url: str,
         listeners: Sequence[socket.socket],
+        api: ApiSocket,
     ) -> None:
         self.metrics_dir = value_directory(data_dir)
         self._command = command
         self._data_dir = data_dir
         self._redis_url = redis_url
         self._listeners = listeners
+        self._api = api
         self._simulator_listener: socket.socket | None = None
 
     @property
@@ -71,14 +74,26 @@ class Crew:
         """A recorder that loads its code and waits to be told its settings."""
         return await self._spawn("recorder", "recorder")
 
+    async def spawn_api(self, slot: int) -> Child:
+        """An api process that loads its code and waits to be told its settings."""
+        return await self._spawn("api", f"api-{slot}", self._api.listener.fileno())
+
     def tell_worker(self, child: Child, settings: Settings, slot: int) -> None:
         """Let a spawned worker begin."""
-        child.feed(self._document(settings) | {"slot": slot, "listener": self._listener(slot).fileno()})
+        more = {
+            "slot": slot,
+            "listener": self._listener(slot).fileno(),
+            "api_socket": str(self._api.path),
+        }
+        child.feed(self._document(settings) | more)
 
     def tell_recorder(self, child: Child, settings: Settings, *, first: bool) -> None:
         """Let a spawned recorder prepare, report, and record. `first`: no worker runs yet."""
-        more = {"database_path": str(self._data_dir / DATABASE), "first": first}
-        child.feed(self._document(settings) | more)
+        child.feed(self._document(settings) | {"first": first})
+
+    def tell_api(self, child: Child, settings: Settings) -> None:
+        """Let a spawned api process begin."""
+        child.feed(self._document(settings) | {"listener": self._api.listener.fileno()})
 
     def worker_start(self, settings: Settings, slot: int) -> Start:
         """Makes workers of this slot."""
@@ -86,6 +101,16 @@ class Crew:
         async def start() -> Child:
             child = await self.spawn_worker(slot)
             self.tell_worker(child, settings, slot)
+            return child
+
+        return start
+
+    def api_start(self, settings: Settings, slot: int) -> Start:
+        """Makes api processes; two slots take turns, so that two never share a value file."""
+
+        async def start() -> Child:
+            child = await self.spawn_api(slot)
+            self.tell_api(child, settings)
             return child
 
         return start

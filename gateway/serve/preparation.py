@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -26,7 +25,7 @@ from budgets.rows import LedgerRows
 from gateway.healing.healing import RecordedTerms, spilled_in
 from gateway.recorder.spill import FOLDER
 from gateway.settings import ProviderSettings, Settings
-from gateway.settings.plans import features_of, plans_of
+from gateway.settings.plans import features_of, plans_of, prices_of
 from metering.database import DatabaseError, open_database
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.pricebook import PriceBook
@@ -44,7 +43,7 @@ class PreparationFailed(Exception):
     """The installation cannot start; the text says why and what to do."""
 
 
-def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: bool = True) -> dict[str, Any]:
+def prepare(settings: Settings, redis_url: str, *, first: bool = True) -> dict[str, Any]:
     """Make everything ready for workers; {"first_key": str or None, "model": str, "warnings": [str]}.
 
     `first` False: workers run already, whose requests must be put back before the ledger is made whole again;
@@ -59,13 +58,13 @@ def prepare(settings: Settings, redis_url: str, database_path: Path, *, first: b
         if settings.redis.url:
             for server in every_server(redis):
                 warnings += [each for each in judge_redis(information(server)) if each not in warnings]
-        engine = open_database(database_path)
+        engine = open_database(settings.record)
         try:
             rows = LedgerRows(redis)
             apply_plans(settings, engine)
             LimitBook(engine, rows).publish_all()
             if first:
-                _make_whole(redis, engine, database_path, shared=settings.redis.url is not None)
+                _make_whole(redis, engine, settings)
             first_key = None
             keyring = Keyring(engine, rows)
             if not keyring.list():
@@ -91,7 +90,8 @@ def apply_plans(settings: Settings, engine: Engine) -> None:
     policy = settings.customers.policy() if "customers" in settings.model_fields_set else None
     if settings.features or settings.plans or policy is not None:
         book = PlanBook(engine, None, check_terms)
-        book.apply(features_of(settings.features), plans_of(settings.plans), policy)
+        prices = prices_of(settings.features, book.now_ms())
+        book.apply(features_of(settings.features), plans_of(settings.plans), policy, prices)
 
 
 def information(redis: Redis) -> Mapping[str, Any]:
@@ -151,13 +151,14 @@ def _offered(name: str, provider: ProviderSettings) -> list[str]:
     return [model.id for model in PriceBook.load().models(provider.prices or name)]
 
 
-def _make_whole(redis: SyncClient, engine: Engine, database_path: Path, *, shared: bool) -> None:
+def _make_whole(redis: SyncClient, engine: Engine, settings: Settings) -> None:
     """Seed the ledger where it is not known to be whole: a new server, or one that was restarted.
 
     Where other gateways share the server, their running requests have the usual grace to be put back; in
     front of our own there are no workers yet.
     """
-    store = EventStore(database_path)
+    store = EventStore(settings.record)
+    shared = settings.redis.url is not None
     try:
         with store.snapshot() as snapshot:
             in_use = shared and snapshot.place.event_seq > 0
@@ -167,7 +168,7 @@ def _make_whole(redis: SyncClient, engine: Engine, database_path: Path, *, share
             RecordedTerms(engine),
             LimitBook(engine, LedgerRows(redis)).publish_all,
             grace_s=GRACE_S if in_use else 0.0,
-            spilled=spilled_in(database_path.parent / FOLDER),
+            spilled=spilled_in(settings.server.data_dir / FOLDER),
         )
         deadline = time.monotonic() + WHOLE_WITHIN_S
         while True:

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.settings import Settings
 
 FIXED_SERVER = ("host", "port", "workers", "data_dir", "metrics_host", "metrics_port")
-FIXED_SECTIONS = ("redis", "simulator")
+FIXED_SECTIONS = ("redis", "database", "simulator")
 
 
 def fixed_changes(former: Settings, fresh: Settings) -> list[str]:

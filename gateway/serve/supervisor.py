@@ -1,5 +1,5 @@
-"""The order of an installation's life: lock, sockets, Valkey, recorder (which prepares), simulator, workers;
-and the same backwards at its end.
+"""The order of an installation's life: lock, sockets, Valkey, recorder (which prepares), simulator, workers,
+api process; and the same backwards at its end, but that the api process outlives the workers.
 
 Own children are spawned before anything is ready, so that their imports overlap; they get their settings
 when it is their turn. SIGTERM or SIGINT drains and ends everything (a second one does not wait for running
@@ -22,6 +22,7 @@ import structlog
 
 from gateway.metrics_files import forget_live_gauges, remove, wipe
 from gateway.serve import banner
+from gateway.serve.apisocket import ApiSocket, open_api_socket
 from gateway.serve.children import Child, ChildFailed, Keeper, python_command
 from gateway.serve.crew import Crew, listener_url
 from gateway.serve.listeners import AddressBusy, close_all, open_listener, open_listeners
@@ -37,6 +38,7 @@ log = structlog.get_logger(component="supervisor")
 DRAIN_MARGIN_S = 10.0  # beyond drain_s: what was cut says so to its client and settles
 RECORDER_GRACE_S = 30.0  # the outbox is emptied; what is left stays in Redis for the next start
 SIMULATOR_GRACE_S = 5.0
+API_GRACE_S = 25.0  # what is being answered is answered
 
 
 class StartFailed(Exception):
@@ -68,6 +70,9 @@ class Supervisor:
         self._valkey: EmbeddedValkey | None = None
         self._scrape: ScrapePort | None = None
         self._recorder: Keeper | None = None
+        self._api: Keeper | None = None
+        self._api_socket: ApiSocket | None = None
+        self._api_slot = 0
         self._simulator: Keeper | None = None
         self._workers: list[Keeper] = []
         self._reloading: asyncio.Task[None] | None = None
@@ -107,16 +112,18 @@ class Supervisor:
             log.info(remark)
         self._listeners = open_listeners(server.host, server.port, server.worker_count)
         scrape_listener = open_listener(server.metrics_host, server.metrics_port)
+        self._api_socket = open_api_socket(self._data_dir)
         if settings.redis.url is None:
             self._valkey = EmbeddedValkey(self._data_dir, appendfsync=settings.redis.appendfsync)
         redis_url = self._valkey.url if self._valkey is not None else str(settings.redis.url)
-        crew = self._crew = Crew(self._command, self._data_dir, redis_url, self._listeners)
+        crew = self._crew = Crew(self._command, self._data_dir, redis_url, self._listeners, self._api_socket)
         wipe(crew.metrics_dir)
         self._scrape = ScrapePort(scrape_listener, crew.metrics_dir, self._own_metrics)
 
         self._slots = list(range(len(self._listeners)))
         recorder = self._unkeep(await crew.spawn_recorder())
         workers = [self._unkeep(await crew.spawn_worker(slot)) for slot in self._slots]
+        api = self._unkeep(await crew.spawn_api(self._api_slot))
         simulator = await self._spawn_simulator(crew, settings) if settings.simulated else None
         if self._valkey is not None:
             await self._valkey.start()
@@ -136,11 +143,15 @@ class Supervisor:
                 await self._keep_simulator(crew, settings, simulator)
             for slot, child in zip(self._slots, workers, strict=True):
                 crew.tell_worker(child, settings, slot)
+            crew.tell_api(api, settings)
             for slot, child in zip(self._slots, workers, strict=True):
                 await child.until_ready()
                 keeper = Keeper(f"worker-{slot}", crew.worker_start(settings, slot), self._left)
                 self._workers.append(keeper)
                 await self._keep(keeper, child)
+            await api.until_ready()
+            self._api = Keeper("api", crew.api_start(settings, self._api_slot), self._left)
+            await self._keep(self._api, api)
             await self._scrape.start()
             lock.announce(self._running(facts))
             log.info("ready", base_url=facts.base_url, metrics_url=facts.metrics_url, workers=len(workers))
@@ -197,6 +208,8 @@ class Supervisor:
     def _own_metrics(self) -> str:
         ready = sum(keeper.child.ready.done() and not keeper.child.exited.done() for keeper in self._workers)
         starts = {keeper.name: keeper.starts for keeper in self._workers}
+        if self._api is not None:
+            starts["api"] = self._api.starts
         if self._recorder is not None:
             starts["recorder"] = self._recorder.starts
         if self._valkey is not None:
@@ -247,6 +260,7 @@ class Supervisor:
         """Start the new workers one after the other; only when all are ready do the old ones end."""
         assert self._crew is not None
         assert self._recorder is not None
+        assert self._api is not None
         crew, count = self._crew, len(self._listeners)
         if settings.simulated and self._simulator is None:
             await self._keep_simulator(crew, settings, await self._spawn_simulator(crew, settings))
@@ -257,17 +271,21 @@ class Supervisor:
             for slot in slots:
                 fresh.append(self._unkeep(await crew.worker_start(settings, slot)()))
                 await fresh[-1].until_ready()
+            api_slot = 1 - self._api_slot
+            api = self._unkeep(await crew.api_start(settings, api_slot)())
+            await api.until_ready()
         except ChildFailed:
             await self._end_unkept()
             raise
-        self._settings, self._slots = settings, slots
-        self._unkept.difference_update(fresh)
+        self._settings, self._slots, self._api_slot = settings, slots, api_slot
+        self._unkept.difference_update([*fresh, api])
         grace_s = settings.server.drain_s + DRAIN_MARGIN_S
         await asyncio.gather(
             *(
                 keeper.put(child, crew.worker_start(settings, slot), grace_s)
                 for keeper, child, slot in zip(self._workers, fresh, slots, strict=True)
             ),
+            self._api.put(api, crew.api_start(settings, api_slot), API_GRACE_S),
             self._recorder.restart(crew.recorder_start(settings), RECORDER_GRACE_S),
         )
 
@@ -280,6 +298,8 @@ class Supervisor:
         close_all(self._listeners)  # the workers hold theirs until they stop accepting
         grace_s = self._settings.server.drain_s + DRAIN_MARGIN_S
         await asyncio.gather(*(keeper.stop(grace_s) for keeper in self._workers))
+        if self._api is not None and not await self._api.stop(API_GRACE_S):
+            log.warning("the api process did not end cleanly")
         await self._end_unkept()
         if self._recorder is not None and not await self._recorder.stop(RECORDER_GRACE_S):
             log.warning("the recorder did not end cleanly; what it left is recorded at the next start")
@@ -292,6 +312,8 @@ class Supervisor:
         if self._crew is not None:
             self._crew.close_simulator_port()
             remove(self._crew.metrics_dir)
+        if self._api_socket is not None:
+            self._api_socket.close()
 
     async def _end_unkept(self) -> None:
         for child in self._unkept:

@@ -8,18 +8,37 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from accounts.feature import Feature, check_feature
+from accounts.featureprices import UNIT, FeaturePrice, check_feature_price
 from accounts.plan import OWN_DAY, PlanRule, PlanVersion, check_plan
+from accounts.planprice import unit_pico
 from accounts.policy import Policy
 from budgets.limit import check_terms
+from gateway.settings.planprices import PlanPriceSettings, exact
 from gateway.settings.section import Section
 from metering.money import usd_to_nano
 
 
 class FeatureSettings(Section):
-    """A feature, by its key."""
+    """A feature, by its key. A `price` that differs from the one in force begins when it is read."""
 
     name: str = ""
     enabled: bool = True
+    price: str | None = None
+    per: int = 1
+    unit_label: str = UNIT
+
+    @field_validator("price", mode="before")
+    @classmethod
+    def amounts_are_exact(cls, value: Any) -> Any:
+        return exact(value)
+
+    def feature_price(self, key: str, now_ms: int) -> FeaturePrice | None:
+        """The price of a unit from now on; None where none is said. ValueError says what is wrong."""
+        if self.price is None:
+            return None
+        found = FeaturePrice(key, now_ms, unit_pico(self.price, self.per), self.unit_label)
+        check_feature_price(found)
+        return found
 
 
 class PlanLimitSettings(Section):
@@ -37,10 +56,7 @@ class PlanLimitSettings(Section):
     @field_validator("value", "carry_max", mode="before")
     @classmethod
     def amounts_are_exact(cls, value: Any) -> Any:
-        """A YAML float has already lost its digits; whole numbers and quoted decimals have not."""
-        if isinstance(value, float):
-            raise ValueError(f'write the amount as a quoted decimal, such as "{value}"')
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return exact(value)
 
     def rule(self) -> PlanRule:
         """The rule. ValueError says what is wrong with an amount."""
@@ -65,6 +81,7 @@ class PlanSettings(Section):
     time_zone: str = "UTC"
     anchor: int | Literal["subscription"] = 1
     limits: list[PlanLimitSettings] = Field(default_factory=list)
+    price: PlanPriceSettings | None = None
 
     def plan(self, key: str) -> PlanVersion:
         """The plan, yet without a version. ValueError says what is wrong."""
@@ -80,6 +97,7 @@ class PlanSettings(Section):
             time_zone=self.time_zone,
             anchor=OWN_DAY if self.anchor == "subscription" else self.anchor,
             name=self.name,
+            price=None if self.price is None else self.price.plan_price(),
         )
         check_plan(plan, check_terms)
         return plan
@@ -117,14 +135,19 @@ def plan_faults(
 ) -> list[str]:
     """What is wrong with these sections together, a sentence for each fault."""
     faults = []
-    for key in features:
+    for key, settings in features.items():
         try:
             check_feature(key)
         except ValueError as error:
             faults.append(f"features: {error}")
-    for key, settings in plans.items():
+            continue
         try:
-            settings.plan(key)
+            settings.feature_price(key, 0)
+        except ValueError as error:
+            faults.append(f"features.{key}: {error}")
+    for key, wanted in plans.items():
+        try:
+            wanted.plan(key)
         except ValueError as error:
             faults.append(f"plans.{key}: {error}")
     if customers.default_plan is not None and plans and customers.default_plan not in plans:
@@ -136,6 +159,12 @@ def plan_faults(
 def features_of(features: Mapping[str, FeatureSettings]) -> list[Feature]:
     """As the plan book takes them."""
     return [Feature(key, each.name, each.enabled) for key, each in features.items()]
+
+
+def prices_of(features: Mapping[str, FeatureSettings], now_ms: int) -> list[FeaturePrice]:
+    """Those prices of features that are said, from now on, as the plan book takes them."""
+    said = (each.feature_price(key, now_ms) for key, each in features.items())
+    return [price for price in said if price is not None]
 
 
 def plans_of(plans: Mapping[str, PlanSettings]) -> list[PlanVersion]:

@@ -12,8 +12,6 @@ from budgets.address import addresses_of
 from gateway.settings.section import Section
 
 MIB = 1024 * 1024
-DATABASE = "tollkeeper.db"
-"""The file in the data directory that holds keys, limits and events."""
 
 
 class ServerSettings(Section):
@@ -39,11 +37,6 @@ class ServerSettings(Section):
     connections_per_address: int = Field(4096, ge=1, description="of one worker; IPv6: of one /64")
     drain_s: float = Field(25.0, ge=0, le=600)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @property
-    def database(self) -> Path:
-        """The record of keys, limits and events."""
-        return self.data_dir / DATABASE
 
     @property
     def worker_count(self) -> int:
@@ -98,6 +91,9 @@ class RecorderSettings(Section):
     )
     claim_idle_ms: int = Field(
         60_000, ge=100, description="how long a recorder may hold events before another one takes them"
+    )
+    retention_days: int | None = Field(
+        None, ge=45, le=36_500, description="how long single events are kept; their sums stay for good"
     )
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from gateway.settings.api import ApiSettings
 from gateway.settings.attribution import AttributionSettings
+from gateway.settings.database import DatabaseSettings
 from gateway.settings.plans import CustomerSettings, FeatureSettings, PlanSettings, plan_faults
 from gateway.settings.price import PriceOverride
 from gateway.settings.provider import ProviderSettings
@@ -29,12 +31,16 @@ from gateway.settings.server import (
     ServerSettings,
     SimulatorSettings,
 )
+from gateway.settings.signup import SignupSettings
 from routing.presets import filled, from_environment, known, preset
+
+if TYPE_CHECKING:
+    from metering.database import Where
 
 DEFAULT_CONFIG = Path("config.yaml")
 ENV_PREFIX = "TOLLKEEPER_"
 # A complaint about these does not repeat what was found.
-SECRET = re.compile(r"api_key$|access_key_id$|access_key$|session_token$|redis\.url$")
+SECRET = re.compile(r"api_key$|access_key_id$|access_key$|session_token$|(redis|database)\.url$")
 
 
 def _environment_providers() -> dict[str, ProviderSettings]:
@@ -52,8 +58,11 @@ class Settings(BaseSettings):
 
     server: ServerSettings = ServerSettings()
     redis: RedisSettings = RedisSettings()
+    database: DatabaseSettings = DatabaseSettings()
     ledger: LedgerSettings = LedgerSettings()
     recorder: RecorderSettings = RecorderSettings()
+    api: ApiSettings = ApiSettings()
+    signup: SignupSettings = SignupSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     providers: dict[str, ProviderSettings] = Field(default_factory=_environment_providers)
     routes: dict[str, RouteSettings] = {}
@@ -113,6 +122,11 @@ class Settings(BaseSettings):
         # The YAML document arrives as init arguments (already merged with flags), so the environment
         # must be asked first; flags are laid over both in load_settings.
         return env_settings, init_settings
+
+    @property
+    def record(self) -> Where:
+        """The database of keys, limits, plans, customers and events."""
+        return self.database.at(self.server.data_dir)
 
     @property
     def simulated(self) -> bool:

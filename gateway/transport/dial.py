@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from gateway.transport.address import Address, resolve
 from gateway.transport.errors import ConnectFailed, ConnectTimeout, TlsFailed, TotalTimeout
@@ -14,6 +14,13 @@ from gateway.transport.options import TransportOptions
 from gateway.transport.tls import client_context
 
 P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class Dials(Protocol):
+    """Whatever opens connections to one place."""
+
+    async def connect(self, build: Callable[[], P], connect_s: float, total_at: float) -> P:
+        """A protocol with its connection made. Raises ConnectFailed and its kinds, TotalTimeout."""
 
 
 class Dialer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.transport.answer import PooledAnswer
 from gateway.transport.connection import Connection
-from gateway.transport.dial import Dialer
+from gateway.transport.dial import Dialer, Dials
 from gateway.transport.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -31,13 +31,13 @@ class _Waiting:
 class PooledTransport:
     """See `port.Transport`. Belongs to the event loop of its first request."""
 
-    def __init__(self, options: TransportOptions) -> None:
-        """Raises UnusableOptions."""
+    def __init__(self, options: TransportOptions, dialer: Dials | None = None) -> None:
+        """`dialer`: another way to the other end than by the origin's name. Raises UnusableOptions."""
         self._options = options
         origin = options.parsed_origin()
         self._label = str(origin)
         self._writer = RequestWriter(origin.authority)
-        self._dialer = Dialer(options)
+        self._dialer: Dials = dialer or Dialer(options)
         self._idle: dict[Connection, None] = {}  # in order of release; the last is taken first
         self._connections: set[Connection] = set()
         self._slots_taken = 0  # connections and attempts to open one

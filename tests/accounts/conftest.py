@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from accounts.keyring import Keyring
 from accounts.limitbook import LimitBook
 from budgets.limit import check_terms
 from budgets.rows import LedgerRows
-from metering.database import open_database
+from metering.database import Where, open_database
 from tests.budgets.server import Server, start_server
 
 
@@ -37,8 +36,8 @@ def redis(server: Server) -> Any:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(tmp_path / "tollkeeper.db")
+def engine(database: Where) -> Iterator[Engine]:
+    engine = open_database(database)
     yield engine
     engine.dispose()
 

@@ -18,6 +18,7 @@ from accounts.terms import AccountTerms, CustomerTerms
 from budgets.limit import AMOUNT_MAX, check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
+from metering.database import writing
 
 ACCOUNT = "default"
 NAMES = names_of(ACCOUNT)
@@ -155,14 +156,15 @@ def test_a_value_needs_no_new_copies_and_a_lowered_one_comes_to_the_ledger_first
 
 
 def test_a_lowered_value_is_in_force_even_when_it_could_not_be_recorded(
-    limitbook: LimitBook, engine: Engine, redis: Any
+    limitbook: LimitBook, engine: Engine, redis: Any, engine_name: str
 ) -> None:
     limit = limitbook.set("plan", "pro", "money", "month", 100).limit
-    with engine.connect() as connection:
-        connection.execute(
-            text("CREATE TRIGGER full BEFORE UPDATE ON limits BEGIN SELECT RAISE(ABORT, 'full'); END")
-        )
-        connection.commit()
+    with writing(engine) as connection:
+        trigger = "CREATE TRIGGER none BEFORE UPDATE ON limits"
+        if engine_name == "sqlite":
+            connection.execute(text(f"{trigger} BEGIN SELECT RAISE(ABORT, 'full'); END"))
+        else:
+            connection.execute(text(f"{trigger} FOR EACH ROW EXECUTE FUNCTION plan_versions_stay()"))
     with pytest.raises(IntegrityError):
         limitbook.set("plan", "pro", "money", "month", 10)
     assert values(redis) == {limit.id: 10}

@@ -22,6 +22,7 @@ from accounts.subscription import Override, Overrides
 from budgets.limit import check_terms
 from budgets.names import names_of
 from budgets.rows import LedgerRows
+from metering.database import writing
 
 NAMES = names_of(ACCOUNT)
 RULE = PlanRule("requests", "month", 10, "search")
@@ -50,7 +51,7 @@ def version(redis: Any) -> int:
 def test_a_version_can_neither_be_changed_nor_taken_away(engine: Engine, plans: PlanBook) -> None:
     plans.put_plan(PRO)
     for statement in (sa.update(PLAN_VERSIONS).values(document="{}"), sa.delete(PLAN_VERSIONS)):
-        with pytest.raises(IntegrityError, match="version of a plan"), engine.begin() as connection:
+        with pytest.raises(IntegrityError, match="version of a plan"), writing(engine) as connection:
             connection.execute(statement)
     assert plans.plan("pro") == plans.plan("pro", 1)
 

@@ -110,7 +110,7 @@ def test_an_account_without_limits_has_an_empty_list(engine: Engine, redis: Any)
 def test_limits_of_an_earlier_version_are_kept(tmp_path: Path, redis: Any) -> None:
     steps = tmp_path / "steps"
     steps.mkdir()
-    source = Path(__file__).parents[2] / "metering" / "migrations"
+    source = Path(__file__).parents[2] / "metering" / "migrations" / "sqlite"
     for step in sorted(source.glob("000[12]_*.sql")):
         (steps / step.name).write_text(step.read_text())
     path = tmp_path / "tollkeeper.db"

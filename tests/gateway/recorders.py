@@ -27,6 +27,7 @@ from gateway.recorder.storage import Storage
 from gateway.recorder.water import HIGH_WATER
 from gateway.settings import RecorderSettings, Settings
 from metering import database
+from metering.database import Where
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
 from tests.budgets.server import Server
@@ -41,7 +42,7 @@ from pathlib import Path
 from gateway.recorder.reader_slot import ReaderSlot
 from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
-run_recorder(settings=Settings(), redis_url=sys.argv[1], database_path=Path(sys.argv[2]),
+run_recorder(settings=Settings(), redis_url=sys.argv[1], database=Path(sys.argv[2]),
              metrics_dir=Path(sys.argv[3]) if len(sys.argv) > 3 else None)
 """
 
@@ -143,18 +144,28 @@ class Forked:
     """The recorder as a process to be killed or stopped.
 
     Forked from a process that has the imports and no more: a child of this one would inherit SQLite's notes
-    about the locks that this one holds. `patience_ms` is that with a locked database, `options` are settings
-    of the recorder.
+    about the locks that this one holds. `path`: the database's file, or beside what else it keeps where
+    `where` names another one. `patience_ms` is that with a locked database, `options` are settings of the
+    recorder.
     """
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gateway.recorder.process"])
 
-    def __init__(self, server: Server, path: Path, *, patience_ms: int = 10_000, **options: int) -> None:
+    def __init__(
+        self,
+        server: Server,
+        path: Path,
+        *,
+        where: Where | None = None,
+        patience_ms: int = 10_000,
+        **options: int,
+    ) -> None:
         arguments = {
             "settings": Settings(recorder=RecorderSettings(**options)),
             "redis_url": server.url,
-            "database_path": path,
+            "database": where or path,
+            "data_dir": path.parent,
             "metrics_dir": None,
         }
         self._process = self.context.Process(target=_run, args=(patience_ms,), kwargs=arguments)

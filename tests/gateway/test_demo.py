@@ -230,6 +230,9 @@ async def test_short_demo_agrees_with_the_bill_and_leaves_nothing_running(start:
     assert "402 budget_exceeded" in out
     assert "the client hung up" in out
     assert holders(run.data_dir) == []
+    margins = out[out.index("Who earned money") :]
+    assert re.search(r"^initech +\$99 a month .* -\d+\.\d+ %", margins, re.M), margins
+    assert re.search(r"^acme +\$1\.20 for a million tokens ", margins, re.M), margins
 
     table = out[out.index("Cost by customer and feature") : out.index("How far each cost is known")]
     rows = [line for line in table.splitlines() if re.match(r"(\w+ +\w+|total) +\d+ ", line)]

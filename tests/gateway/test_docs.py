@@ -47,6 +47,7 @@ def test_a_stale_table_is_told_and_written(
 ) -> None:
     page, right = tmp_path / "surfaces.md", (DOCS / "surfaces.md").read_text()
     page.write_text(right.replace("`POST /v2/chat`", "`POST /v3/chat`", 1))
+    (tmp_path / "openapi.json").write_text(script.openapi())
     monkeypatch.setattr(script, "ROOT", tmp_path)
     monkeypatch.setattr(script, "DOCS", tmp_path)
     results = []

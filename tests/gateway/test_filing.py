@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from budgets.batch import batch_of, encode_batch
 from gateway.recorder.entry import Entry
 from gateway.recorder.filing import Filed, Filing
 from metering.adjustment import Adjustment, correction, encode_adjustment
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
+from metering.ingested import Uncounted, note_uncounted
 from tests.metering.events import NOVEMBER_MS, event
 
 OUTBOX, NOTICES = b"t2:{07}:outbox", b"t2:{07}:notices"
@@ -58,6 +60,19 @@ def adjusted(made: CostEvent, cost_nano: int) -> Adjustment:
     )
     assert found is not None
     return found
+
+
+def test_a_batch_that_was_counted_is_settled(store: EventStore, desk: Desk) -> None:
+    batches = [batch_of(f"b{number}", "default", 1, [event()]) for number in range(2)]
+    with store.transaction() as connection:
+        waiting = [Uncounted(each.id, "default", encode_batch(each).decode()) for each in batches]
+        note_uncounted(connection, waiting)
+    entry = Entry(OUTBOX, b"1-3", {b"c": encode_batch(batches[0])})
+    filed = desk.file(entry, entry, Entry(OUTBOX, b"1-4", {b"c": b"{}"}))
+    assert filed.stored == [entry, entry]
+    assert [buried.id for buried, _ in desk.buried] == [b"1-4"]
+    with store.snapshot() as snapshot:
+        assert [each.id for each in snapshot.uncounted] == ["b1"]
 
 
 def test_adjustment_of_an_event_in_the_same_batch_counts_with_it(store: EventStore, desk: Desk) -> None:
@@ -119,7 +134,7 @@ def test_what_is_wrong_with_one_entry_holds_no_other_up(store: EventStore, desk:
     assert {entry.id for entry, _ in desk.buried if entry not in bad} == set()
     assert {reason.partition(":")[0] for _, reason in desk.buried} >= {
         "not valid JSON",
-        "the entry has no field e, a or limit",
+        "the entry has no field e, a, c or limit",
         "the notice has no field row",
         "notice",
         "cannot be stored",

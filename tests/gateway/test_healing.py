@@ -25,10 +25,11 @@ from gateway.healing.metrics import healing_exporter
 from gateway.recorder.entry import Entry
 from gateway.recorder.spill import FOLDER, Spill
 from gateway.serve.valkey import EmbeddedValkey
-from metering.database import open_database
+from metering.database import Where, identity, open_database
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore, StoreUnavailable
 from metering.ids import new_id
+from tests.databases import PostgresServer
 
 GRACE_MS = round(1_000 * GRACE_S)
 NAMES = names_of(ACCOUNT)
@@ -43,11 +44,13 @@ class Site:
     engine: Engine
     store: EventStore
     healing: Healing
+    database: Where
     clock_ms: int = 0
 
     @property
     def path(self) -> Path:
-        return self.folder / "tollkeeper.db"
+        assert isinstance(self.database, Path)
+        return self.database
 
     def heal(self, for_ms: int = 0) -> None:
         for _ in range(0, for_ms + 1, LOOK_EVERY_MS):
@@ -70,14 +73,14 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, database: Where) -> AsyncIterator[Site]:
     server = EmbeddedValkey(tmp_path)
     await server.start()
     redis = connect_sync(server.url, timeout_s=5)
-    engine = open_database(tmp_path / "tollkeeper.db")
-    store = EventStore(tmp_path / "tollkeeper.db")
-    healing = Healing(redis, tmp_path / "tollkeeper.db", nightly_hour=25)
-    yield Site(redis, tmp_path, engine, store, healing)
+    engine = open_database(database)
+    store = EventStore(database)
+    healing = Healing(redis, database, nightly_hour=25, spill_folder=tmp_path / FOLDER)
+    yield Site(redis, tmp_path, engine, store, healing, database)
     healing.close()
     store.close()
     engine.dispose()
@@ -171,6 +174,7 @@ async def test_every_account_is_known(site: Site) -> None:
     assert RecordedTerms(site.engine).accounts() == ["alpha", ACCOUNT, "zeta"]
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 async def test_a_database_that_is_away_heals_nothing_and_is_opened_when_it_is_back(site: Site) -> None:
     site.make_whole()
     moved = site.path.rename(site.folder / "moved.db")
@@ -182,6 +186,7 @@ async def test_a_database_that_is_away_heals_nothing_and_is_opened_when_it_is_ba
     site.make_whole()
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 async def test_another_file_in_the_database_s_place_is_the_one_that_counts(
     site: Site, tmp_path: Path
 ) -> None:
@@ -197,6 +202,47 @@ async def test_another_file_in_the_database_s_place_is_the_one_that_counts(
     assert site.spent(limit.id) == 3
 
 
+@pytest.mark.wide
+@pytest.mark.debian
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+async def test_another_database_of_its_name_is_the_one_that_counts(
+    site: Site, postgres: PostgresServer
+) -> None:
+    site.store.append([event(1)])
+    site.make_whole()
+    name = str(site.database).partition("?")[0].rpartition("/")[2]
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with pytest.raises(StoreUnavailable):
+        site.heal()
+    postgres.sql(f"CREATE DATABASE {name}")
+    with pytest.raises(StoreUnavailable, match="holds no tables"):
+        site.heal()
+    other = open_database(site.database)
+    limit = LimitBook(other, LedgerRows(site.redis)).set("account", ACCOUNT, "money", "month", 5).limit
+    other.dispose()
+    site.store.append([event(3)])
+    site.heal(70_000)
+    assert site.spent(limit.id) == 3
+
+
+@pytest.mark.wide
+@pytest.mark.debian
+@pytest.mark.parametrize("engine_name", ["postgresql"], indirect=True)
+async def test_a_server_that_was_restarted_is_looked_at_anew(site: Site, postgres: PostgresServer) -> None:
+    site.make_whole()
+    before = identity(site.database, site.engine)
+    assert before == identity(site.database, site.engine)
+    postgres.stop()
+    try:
+        with pytest.raises(StoreUnavailable):
+            site.heal()
+    finally:
+        postgres.start()
+    assert identity(site.database, site.engine) != before
+    site.heal()
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 async def test_a_file_that_is_no_database_is_told(site: Site) -> None:
     site.path.unlink()
     site.path.write_bytes(b"not a database, whatever its name says" * 50)

@@ -147,7 +147,7 @@ def test_entry_that_is_no_event_goes_to_the_dead_stream_and_holds_nothing_up(
         b"e": b'{"id":"e1","cost_nano":0.5}',
     }
     assert entries[1][b"e"] == b"\xff"
-    assert entries[2][b"reason"] == b"the entry has no field e, a or limit"
+    assert entries[2][b"reason"] == b"the entry has no field e, a, c or limit"
     assert entries[2][b"other"] == b"field"
 
 

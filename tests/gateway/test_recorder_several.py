@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.recorder.outbox import GROUP
+from metering.database import Where
 from metering.event import CostEvent
 from metering.eventstore import EventStore
 from tests.budgets.server import Server, engine_binary, start_server
@@ -44,8 +45,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[EventStore]:
-    store = EventStore(path)
+def where(engine_name: str, database: Where, path: Path) -> Where:
+    """The record: beside what else a recorder keeps, or on a server."""
+    return path if engine_name == "sqlite" else database
+
+
+@pytest.fixture
+def store(where: Where) -> Iterator[EventStore]:
+    store = EventStore(where)
     yield store
     store.close()
 
@@ -73,9 +80,9 @@ def in_hand(server: Server) -> dict[str, int]:
     return found
 
 
-def start_next(server: Server, path: Path, number: int) -> tuple[Forked, str]:
+def start_next(server: Server, path: Path, where: Where, number: int) -> tuple[Forked, str]:
     """A recorder, and the name under which it reads."""
-    process = Forked(server, path, patience_ms=500, claim_idle_ms=IDLE_MS)
+    process = Forked(server, path, where=where, patience_ms=500, claim_idle_ms=IDLE_MS)
     slot = path.parent / f"recorder-{number}.slot"
     eventually(lambda: slot.exists() and slot.read_text().endswith("\n"))
     return process, slot.read_text().strip()
@@ -83,11 +90,13 @@ def start_next(server: Server, path: Path, number: int) -> tuple[Forked, str]:
 
 @pytest.mark.parametrize("count", [6_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_three_recorders_of_which_one_is_killed_and_one_sleeps_lose_and_double_nothing(
-    server: Server, path: Path, store: EventStore, count: int
+    server: Server, path: Path, where: Where, store: EventStore, count: int
 ) -> None:
     made = make(count)
     batches = [made[place::100] for place in range(100)]
-    (killed, killed_name), (sleeping, name), (third, _) = (start_next(server, path, n) for n in range(3))
+    (killed, killed_name), (sleeping, name), (third, _) = (
+        start_next(server, path, where, n) for n in range(3)
+    )
     try:
         eventually(lambda: len(server.client.xinfo_groups(OUTBOXES[-1])) == 1)
         while in_hand(server).get(killed_name, 0) == 0:
@@ -118,6 +127,7 @@ def test_three_recorders_of_which_one_is_killed_and_one_sleeps_lose_and_double_n
     assert_each_is_recorded_once(store, made)
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 def test_successor_of_a_killed_recorder_goes_on_at_once_with_what_it_had(
     server: Server, path: Path, store: EventStore
 ) -> None:
@@ -134,6 +144,7 @@ def test_successor_of_a_killed_recorder_goes_on_at_once_with_what_it_had(
     assert_each_is_recorded_once(store, made)
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 def test_readers_that_are_gone_are_forgotten(server: Server, path: Path, store: EventStore) -> None:
     put(server, make(1))
     with (

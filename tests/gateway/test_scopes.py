@@ -17,7 +17,10 @@ BODIES = {
     "/v1/moderations": {"input": "hello"},
     "/api/v1/client/entitlements/check": {"customerReferenceId": "acme", "featureKey": "search"},
 }
+BODIES["/api/v1/client/entitlements"] = BODIES["/api/v1/client/entitlements/check"]
 PARTS = {
+    "{customer}": "acme",
+    "{feature}": "search",
     "{model:path}": "gpt-4o-mini",
     "{model}": "gpt-4o-mini",
     "{project}": "ours",

@@ -68,9 +68,10 @@ def test_folder_that_does_not_exist_holds_nothing(spill: Spill, folder: Path) ->
 
 
 def test_events_and_adjustments_are_told_apart(spill: Spill, folder: Path) -> None:
-    spill.put([*entries(0, 1), *entries(1, 1, b"a"), *entries(2, 1, b"limit")])
+    spill.put([*entries(0, 1), *entries(1, 1, b"a"), *entries(2, 1, b"limit"), *entries(3, 1, b"c")])
     assert documents(folder) == [b"document 000000"]
     assert list(SpilledDocuments(folder).adjustments()) == [b"document 000001"]
+    assert list(SpilledDocuments(folder).batches()) == [b"document 000003"]
 
 
 def test_segments_are_of_bounded_size_and_drained_oldest_first(folder: Path) -> None:

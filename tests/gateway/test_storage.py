@@ -69,10 +69,10 @@ def test_file_that_is_replaced_during_a_write_has_not_taken_the_events(
     made = event()
     plain = EventStore.append
 
-    def replaced_meanwhile(*arguments: object) -> object:
+    def replaced_meanwhile(*arguments: object, **more: object) -> object:
         move(path, path.with_name("away.db"))
         path.write_bytes(b"no database")
-        return plain(*arguments)  # type: ignore[arg-type]
+        return plain(*arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(EventStore, "append", replaced_meanwhile)
     with pytest.raises(StoreUnavailable, match="moved, deleted or replaced"):

@@ -76,7 +76,7 @@ def recorder(server: Server, path: Path, **options: int) -> Iterator[None]:
     arguments = {
         "settings": Settings(recorder=RecorderSettings(**options)),
         "redis_url": server.url,
-        "database_path": path,
+        "database": path,
         "metrics_dir": None,
         "stop": stop,
     }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from metering.adjustment import Adjustment
 from metering.event import Attempt, CostEvent
 from metering.ids import new_id
+from metering.outcome import OUTCOMES, Outcome
 
 NOVEMBER_MS = 1_793_491_200_000  # 2026-11-01T00:00Z, a whole day
 USAGE = {
@@ -94,12 +95,14 @@ def any_events(draw: st.DrawFn) -> CostEvent:
     """Events over a few names and three days in November 2026, known and unknown in every way."""
     return CostEvent(
         id=draw(st.sampled_from([f"id-{n:02d}" for n in range(40)])),
+        account_id=draw(st.sampled_from(["default"] * 9 + ["other"])),
         key_id=draw(_names),
         customer=draw(_names),
         feature=draw(_names),
         workspace=draw(st.sampled_from([None, "w1", "w2"])),
         plan=draw(st.sampled_from([None, "free", "pro"])),
         trace_id=draw(st.sampled_from([None, "t1", "t2", "t3"])),
+        task_id=draw(st.sampled_from([None, None, None, "task-1", "task-2", "id-03", "id-17"])),
         route="asked",
         route_final=draw(st.sampled_from([None, "fast"])),
         provider=draw(st.sampled_from([None, "openai", "other"])),
@@ -113,6 +116,11 @@ def any_events(draw: st.DrawFn) -> CostEvent:
         doubted_nano=draw(_small),
         revenue_nano=draw(st.none() | _small),
         started_ms=NOVEMBER_MS + draw(st.integers(0, 3 * 24 * 3_600_000)),
+        source=draw(st.sampled_from(["gateway", "gateway", "sdk", "import"])),
+        event_name=draw(st.sampled_from([None, "summarized"])),
+        idempotency_key=draw(st.sampled_from([None, "key-1"])),
+        usage_units=draw(st.none() | st.integers(0, 10**9)),
+        duration_ms=draw(st.none() | st.integers(0, 10**6)),
         attempts=draw(st.lists(st.builds(Attempt, cost_nano=st.none() | _small), max_size=3)),
     )
 
@@ -131,4 +139,19 @@ def any_adjustments(draw: st.DrawFn) -> Adjustment:
         doubted_delta_nano=draw(_deltas),
         unknown_delta_nano=draw(_deltas),
         unpriced_delta=draw(st.sampled_from([0, -1])),
+    )
+
+
+@st.composite
+def any_outcomes(draw: st.DrawFn) -> Outcome:
+    """Outcomes of tasks that those events name, of such events themselves, and of tasks that never come."""
+    return Outcome(
+        id=draw(st.sampled_from([f"out-{n:02d}" for n in range(15)])),
+        account_id=draw(st.sampled_from(["default", "default", "default", "other"])),
+        task_id=draw(
+            st.sampled_from(["task-1", "task-2", "task-9", *(f"id-{n:02d}" for n in range(10, 40))])
+        ),
+        outcome=draw(st.sampled_from(OUTCOMES)),
+        at_ms=NOVEMBER_MS + draw(st.integers(0, 3)),
+        reason=draw(st.none() | st.just("not what was asked")),
     )

@@ -4,16 +4,17 @@ import multiprocessing
 import shutil
 import sqlite3
 import threading
-from importlib.resources import files
 from pathlib import Path
 from queue import Queue
 
 import pytest
 import sqlalchemy as sa
 
-from metering.database import DatabaseError, load_migrations, open_database, statements, writing
+from metering.database import DatabaseError, open_database, writing
 from metering.eventstore import EventStore
+from metering.migration import load_migrations, shipped
 from metering.rollup import metadata
+from metering.sqlite import statements
 
 FIRST = "CREATE TABLE a (x INTEGER) STRICT;\nINSERT INTO a VALUES (1);\n"
 SECOND = "ALTER TABLE a ADD COLUMN y TEXT;\n"
@@ -122,7 +123,7 @@ def test_file_that_is_no_database_is_refused_with_a_sentence(tmp_path: Path) -> 
 
 
 def test_shipped_migrations_are_numbered_and_complete_statements() -> None:
-    steps = load_migrations(files("metering") / "migrations")
+    steps = load_migrations(shipped("sqlite"))
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
     for step in steps:
         assert all(sqlite3.complete_statement(each) for each in statements(step.text))
@@ -156,9 +157,7 @@ def test_processes_that_start_at_once_migrate_once(tmp_path: Path) -> None:
     for child in children:
         child.join()
     assert found == ["ok"] * len(children)
-    assert numbers(tmp_path / "t.db") == [
-        step.number for step in load_migrations(files("metering") / "migrations")
-    ]
+    assert numbers(tmp_path / "t.db") == [step.number for step in load_migrations(shipped("sqlite"))]
 
 
 def test_writers_wait_their_turn_even_when_they_read_first(tmp_path: Path, folder: Path) -> None:

@@ -45,6 +45,25 @@ def test_what_is_absent_is_left_out_and_a_cost_of_zero_is_not_absent() -> None:
     assert decode(unpriced).cost_nano is None
 
 
+def test_events_of_the_gateway_do_not_grow_by_what_other_sources_tell() -> None:
+    assert b"source" not in encode(CostEvent(id="e1")).replace(b"usage_source", b"")
+    told = CostEvent(
+        id="e1", source="sdk", event_name="summarized", idempotency_key="k", revenue_source="explicit",
+        span_id="s", parent_span_id="p", agent_id="a", cost_type="llm", duration_ms=0, usage_units=0,
+    )  # fmt: skip
+    assert decode(encode(told)) == told
+    assert decode(b'{"id":"e1"}').source == "gateway"
+
+
+def test_units_are_those_told_else_the_tokens_else_one_of_what_was_served() -> None:
+    usage = {"input_tokens": 30, "output_tokens": 4, "reasoning_output_tokens": 3}
+    assert CostEvent(id="e1", usage=usage).units == 34
+    assert CostEvent(id="e1", usage=usage, usage_units=0).units == 0
+    assert CostEvent(id="e1").units == 1
+    assert CostEvent(id="e1", usage=usage, status="failed").units == 0
+    assert CostEvent(id="e1", usage_units=-1).units == 0
+
+
 def test_fields_of_a_later_version_are_kept_and_written_again() -> None:
     document = orjson.loads(encode(event()))
     document |= {"schema_version": 9, "carbon_mg": 12, "mood": None}

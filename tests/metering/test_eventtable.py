@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,19 @@ import pytest
 from metering.database import open_database
 from metering.event import Attempt, CostEvent, encode
 from metering.eventstore import EventStore
-from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, measured
+from metering.migration import shipped
+from metering.rollup import DAY_MS, HOUR_MS, MEASURES, measured
 from tests.metering.events import NOVEMBER_MS, event
+from tests.metering.model import Record, total
 from tests.metering.test_rowsums import QUESTIONS, sums_of
 
-OLD_TABLES = ("costs_by_customer_day", "costs_by_customer_hour", "costs_by_model_hour", "costs_by_key_hour")
+OLD_MEASURES = tuple(name for name in MEASURES if name not in ("units", "tasks", "task_successes"))
+OLD_ROLLUPS = {
+    "costs_by_customer_day": (DAY_MS, ("customer", "feature")),
+    "costs_by_customer_hour": (HOUR_MS, ("customer", "feature")),
+    "costs_by_model_hour": (HOUR_MS, ("provider", "model", "route")),
+    "costs_by_key_hour": (HOUR_MS, ("key_id",)),
+}
 
 
 @pytest.fixture
@@ -26,7 +33,7 @@ def old_path(tmp_path: Path) -> Path:
     folder = tmp_path / "migrations"
     folder.mkdir()
     for number in ("0001_events.sql", "0002_keys.sql", "0003_limits.sql"):
-        shutil.copy(str(files("metering") / "migrations" / number), folder)
+        shutil.copy(str(shipped("sqlite") / number), folder)
     path = tmp_path / "t.db"
     open_database(path, migrations=folder).dispose()
     return path
@@ -45,10 +52,11 @@ def record_as_before(path: Path, events: Sequence[CostEvent]) -> None:
         "model",
         "route",
     )
-    names = (*columns, "status", *MEASURES, "document")
+    names = (*columns, "status", *OLD_MEASURES, "document")
     with sqlite3.connect(path) as connection:
         for each in events:
-            measures = dict(zip(MEASURES, measured(each), strict=True))
+            facts = dict(zip(MEASURES, measured(each), strict=True))
+            measures = {name: facts[name] for name in OLD_MEASURES}
             if each.cost_nano is None:
                 measures["cost_nano"] = 0
             values = [getattr(each, name) or "" for name in columns]
@@ -56,15 +64,12 @@ def record_as_before(path: Path, events: Sequence[CostEvent]) -> None:
                 f"INSERT INTO events ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
                 [*values, each.status, *measures.values(), encode(each).decode()],
             )
-        for rollup in ROLLUPS:
-            if rollup.table.name in OLD_TABLES:
-                keys = ", ".join(
-                    ("account_id", f"started_ms - started_ms % {rollup.bucket_ms}", *rollup.columns)
-                )
-                into = ", ".join(("account_id", "bucket_ms", *rollup.columns, *MEASURES))
-                sums = ", ".join(f"sum({name})" for name in MEASURES)
-                source = f"SELECT {keys}, {sums} FROM events GROUP BY {keys}"
-                connection.execute(f"INSERT INTO {rollup.table.name} ({into}) {source}")
+        for table, (size_ms, dimensions) in OLD_ROLLUPS.items():
+            keys = ", ".join(("account_id", f"started_ms - started_ms % {size_ms}", *dimensions))
+            into = ", ".join(("account_id", "bucket_ms", *dimensions, *OLD_MEASURES))
+            sums = ", ".join(f"sum({name})" for name in OLD_MEASURES)
+            source = f"SELECT {keys}, {sums} FROM events GROUP BY {keys}"
+            connection.execute(f"INSERT INTO {table} ({into}) {source}")
 
 
 def check_sums(path: Path, events: Sequence[CostEvent]) -> None:
@@ -77,8 +82,31 @@ def check_sums(path: Path, events: Sequence[CostEvent]) -> None:
             for dimensions in ((), ("customer", "feature"), ("feature", "day"), ("route", "model"), ("key",)):
                 rows = store.cost_by(dimensions, since, until)
                 assert rows == store.cost_by(dimensions, since, until, from_events=True)
+                assert rows == sorted(rows, key=lambda row: -row.cost_nano)
+        _all_is_as_if_recorded_now(store, events)
     finally:
         store.close()
+
+
+def _all_is_as_if_recorded_now(store: EventStore, events: Sequence[CostEvent]) -> None:
+    """Events, tasks and every measure are those of a plain program over the same events."""
+    record = Record()
+    for each in events:
+        record.add(each)
+        assert store.find(each.id) == each
+    for columns in ((), ("customer", "plan"), ("feature", "model"), ("route",), ("workspace",)):
+        found = {
+            tuple(part or "" for part in row.key): dict(zip(MEASURES, row[1:], strict=True))
+            for row in store.cost_by(columns)
+        }
+        assert found == record.sums(columns)
+    facts = record.facts()
+    for (account_id, task_id), members in record.tasks().items():
+        task = store.task(task_id, account_id)
+        assert task is not None
+        assert task.outcome == record.outcome_of((account_id, task_id))
+        assert task.sums == total(facts[each.id] for each in members)
+        assert task.names["feature"] == (members[0].feature or "")
 
 
 def some_events() -> list[CostEvent]:
@@ -113,6 +141,37 @@ def test_the_route_that_served_and_known_parts_of_unknown_costs_count_after_the_
     ]
     record_as_before(old_path, made)
     check_sums(old_path, made)
+
+
+def test_tasks_units_and_sources_of_recorded_events_are_known_after_the_upgrade(old_path: Path) -> None:
+    founder = event(started_ms=NOVEMBER_MS + 9, feature="late")
+    made = [
+        *some_events(),
+        founder,
+        event(task_id=founder.id, started_ms=NOVEMBER_MS + 5, feature="early", outcome="success"),
+        event(task_id="t", outcome="rejected", revenue_nano=5),
+        event(task_id="t", started_ms=NOVEMBER_MS + DAY_MS, outcome="success", usage_units=77),
+        event(task_id="t", account_id="other", outcome="failure"),
+        event(usage=None),
+        event(usage=None, status="failed", outcome="failure"),
+        event(usage_units=-3, source="sdk", outcome="unknown"),
+    ]
+    record_as_before(old_path, made)
+    check_sums(old_path, [each for each in made if each.account_id == "default"])
+    store = EventStore(old_path)
+    try:
+        assert [each.source for each in store.page(source="sdk").events] == ["sdk"]
+        assert len(store.page(task_id="t").events) == 2
+        theirs = store.task("t", "other")
+        assert theirs is not None
+        assert (theirs.outcome, theirs.sums["events"], theirs.sums["tasks"]) == ("failure", 1, 1)
+        store.append([event(task_id="t", started_ms=NOVEMBER_MS - 5, outcome="failure")])
+        assert store.cost_by(()) == store.cost_by((), from_events=True)
+        before = [store.cost_by(each) for each in ((), ("customer", "plan"), ("feature", "day"))]
+        store.rebuild()
+        assert [store.cost_by(each) for each in ((), ("customer", "plan"), ("feature", "day"))] == before
+    finally:
+        store.close()
 
 
 def test_a_document_that_cannot_be_read_does_not_stop_the_upgrade(old_path: Path) -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from metering.database import Where
 from metering.eventstore import EventStore
 from metering.notice import Notice
 from tests.metering.events import NOVEMBER_MS
@@ -23,8 +23,8 @@ NOTICE = Notice(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EventStore]:
-    store = EventStore(tmp_path / "t.db")
+def store(database: Where) -> Iterator[EventStore]:
+    store = EventStore(database)
     yield store
     store.close()
 

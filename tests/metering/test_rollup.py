@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.event import Attempt, CostEvent
-from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, measured, pieces
+from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, WEEK_MS, Piece, buckets, measured, pieces
 from tests.metering.events import NOVEMBER_MS, event
 
 MOMENTS = st.integers(0, 5 * DAY_MS)
@@ -36,6 +36,7 @@ def test_event_adds_one_of_itself_and_what_it_used() -> None:
         "cached_tokens": 400,
         "output_tokens": 300,
         "reasoning_tokens": 100,
+        "units": 1_500,
         "cost_nano": 330_000,
         "wasted_nano": 0,
         "unpriced": 0,
@@ -43,6 +44,8 @@ def test_event_adds_one_of_itself_and_what_it_used() -> None:
         "doubted_nano": 0,
         "revenue_nano": 0,
         "revenue_known": 0,
+        "tasks": 1,
+        "task_successes": 1,
     }
 
 
@@ -80,7 +83,15 @@ def test_known_revenue_of_zero_is_told_from_unknown_revenue() -> None:
 
 
 def test_event_with_nothing_known_measures_as_one_event() -> None:
-    assert sum(measured(CostEvent(id="e1", cost_nano=0))) == 1
+    found = dict(zip(MEASURES, measured(CostEvent(id="e1", cost_nano=0)), strict=True))
+    assert {name for name, amount in found.items() if amount} == {"events", "units", "tasks"}
+    assert sum(found.values()) == 3
+
+
+def test_event_that_names_a_task_counts_as_none_until_tasks_are_settled() -> None:
+    found = facts(task_id="t")
+    assert (found["tasks"], found["task_successes"], found["successes"]) == (0, 0, 1)
+    assert facts(outcome="failure")["task_successes"] == 0
 
 
 @given(MOMENTS, st.none() | MOMENTS, COLUMNS)
@@ -105,14 +116,43 @@ def test_pieces_cover_the_span_without_gap_or_overlap(
             assert part.until_ms - part.since_ms < 2 * finest
 
 
-def test_sums_of_workspaces_answer_only_questions_that_name_one() -> None:
-    (of_workspaces,) = [rollup for rollup in ROLLUPS if rollup.only == "workspace"]
-    assert of_workspaces.knows(("workspace",))
-    assert not of_workspaces.knows(("customer",))
-    assert not of_workspaces.knows(())
+def test_each_question_is_answered_from_the_rollup_with_the_fewest_rows() -> None:
+    def names(*columns: str, since: int = 0, until: int | None = None) -> list[str]:
+        found = [part.rollup.table.name for part in pieces(since, until, columns) if part.rollup is not None]
+        return [name.removeprefix("costs_by_") for name in found]
+
+    assert names() == names("plan") == names("feature") == ["feature_day"]
+    assert names("provider") == names("route", "model") == ["route_day"]
+    assert names("feature", "model") == ["model_day"]
+    assert names("customer") == names("customer", "plan") == ["customer_week"]
+    assert names("customer", "workspace") == ["customer_day"]
+    assert names("customer", "feature", "model") == ["use_day"]
+    assert names("key_id") == ["key_hour"]
+    assert names("key_id", "model") == names("trace_id") == []
+
+
+def test_buckets_are_no_larger_than_what_is_asked_for() -> None:
+    for size in (HOUR_MS, DAY_MS):
+        parts = pieces(0, None, ("customer",), size)
+        assert [part.rollup.bucket_ms for part in parts if part.rollup] == [size]
+
+
+def test_one_name_is_looked_up_bucket_by_bucket_and_only_where_events_can_be() -> None:
+    (part,) = pieces(0, None, ("customer", "feature"))
+    assert list(buckets(part, {"customer"}, 3 * DAY_MS - 1) or ()) == [0, DAY_MS, 2 * DAY_MS]
+    assert buckets(part, {"feature"}, 3 * DAY_MS) is None
+    assert buckets(part, {"customer"}, 5_000 * DAY_MS) is None
+    assert buckets(Piece(None, 0, None), {"customer"}, 5) is None
 
 
 def test_a_week_of_customers_is_read_from_whole_days_hours_and_two_ragged_ends() -> None:
     since, until = NOVEMBER_MS + 90 * 60_000, NOVEMBER_MS + 7 * DAY_MS + 90 * 60_000
     sizes = [part.rollup.bucket_ms if part.rollup else 0 for part in pieces(since, until, ["customer"])]
     assert sizes == [0, HOUR_MS, DAY_MS, HOUR_MS, 0]
+
+
+def test_a_quarter_of_customers_is_read_from_weeks_between_ragged_ends() -> None:
+    since = NOVEMBER_MS + 90 * 60_000
+    parts = pieces(since, since + 90 * DAY_MS, ["customer"])
+    sizes = [part.rollup.bucket_ms if part.rollup else 0 for part in parts]
+    assert sizes == [0, HOUR_MS, DAY_MS, WEEK_MS, DAY_MS, HOUR_MS, 0]

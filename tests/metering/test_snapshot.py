@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metering.adjustment import Adjustment
+from metering.database import Where
 from metering.event import CostEvent
 from metering.eventstore import EventStore, StoreUnavailable
 
@@ -15,8 +16,8 @@ ACCOUNT = "default"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EventStore]:
-    store = EventStore(tmp_path / "tollkeeper.db")
+def store(database: Where) -> Iterator[EventStore]:
+    store = EventStore(database)
     yield store
     store.close()
 
@@ -59,8 +60,8 @@ def test_an_empty_record_ends_at_nothing(store: EventStore) -> None:
         assert (snapshot.place.event_seq, snapshot.place.adjustment_seq) == (0, 0)
 
 
-def test_a_database_that_cannot_be_read_is_told(store: EventStore, tmp_path: Path) -> None:
-    store.close()
+def test_a_database_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    store = EventStore(tmp_path / "tollkeeper.db")
     (tmp_path / "tollkeeper.db").unlink()
     (tmp_path / "tollkeeper.db").write_bytes(b"no database" * 100)
     with pytest.raises(StoreUnavailable), store.snapshot():

@@ -63,13 +63,33 @@ async def _work(document: Document, report: Report) -> None:
 
 
 def run_recorder(document: Document, report: Report) -> None:
-    marker = Path(document["database_path"])
+    marker = Path(document["settings"]["server"]["data_dir"], "stand_in.db")
     first = not marker.exists()
     marker.touch()
     report({"first_key": "obs_first" if first else None, "model": "m", "warnings": []})
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     ended.wait()
+
+
+def run_api(document: Document, report: Report) -> None:
+    """Answers every connection to its socket with its pid."""
+    asyncio.run(_say_pid(document, report))
+
+
+async def _say_pid(document: Document, report: Report) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+
+    async def answer(_: asyncio.StreamReader, writing: asyncio.StreamWriter) -> None:
+        writing.write(b"%d\n" % os.getpid())
+        await writing.drain()
+        writing.close()
+
+    server = await asyncio.start_unix_server(answer, sock=socket.socket(fileno=document["listener"]))
+    report({})
+    await stop.wait()
+    server.close()
 
 
 def run_simulator(document: Document, report: Report) -> None:
@@ -108,6 +128,7 @@ if __name__ == "__main__":
     child.ROLES = {
         "worker": ((), run_worker),
         "recorder": ((), run_recorder),
+        "api": ((), run_api),
         "simulator": ((), run_simulator),
     }
     child.main(sys.argv[1:])

@@ -35,13 +35,14 @@ async def redis(tmp_path: Path) -> AsyncIterator[tuple[str, Redis]]:
     await server.stop()
 
 
-def settings(**sections: Any) -> Settings:
+def settings(folder: Path, **sections: Any) -> Settings:
     provider = {
         "base_url": "http://127.0.0.1:9/v1",
         "models": ["some-model", "gpt-4o-mini"],
         "prices": "openai",
     }
-    return settings_from_document({"providers": {"one": provider}, **sections})
+    server = {"data_dir": str(folder)}
+    return settings_from_document({"server": server, "providers": {"one": provider}, **sections})
 
 
 async def test_configured_redis_like_ours_is_accepted_in_silence(redis: tuple[str, Redis]) -> None:
@@ -76,13 +77,13 @@ async def test_redis_that_is_too_old_is_refused(redis: tuple[str, Redis]) -> Non
 async def test_redis_that_does_not_answer_is_told_of(tmp_path: Path) -> None:
     url = f"unix://{tmp_path}/absent.sock"
     with pytest.raises(PreparationFailed, match="no use can be made of that server"):
-        prepare(settings(redis={"url": url}), url, tmp_path / "tollkeeper.db")
+        prepare(settings(tmp_path, redis={"url": url}), url)
 
 
 async def test_first_key_is_made_once(redis: tuple[str, Redis], tmp_path: Path) -> None:
     url, _ = redis
-    first = prepare(settings(), url, tmp_path / "tollkeeper.db")
-    again = prepare(settings(), url, tmp_path / "tollkeeper.db")
+    first = prepare(settings(tmp_path), url)
+    again = prepare(settings(tmp_path), url)
     assert first["first_key"].startswith("obs_")
     assert again["first_key"] is None
     assert first["model"] == "gpt-4o-mini"
@@ -90,7 +91,7 @@ async def test_first_key_is_made_once(redis: tuple[str, Redis], tmp_path: Path) 
 
 async def test_ledger_of_a_new_server_is_made_whole(redis: tuple[str, Redis], tmp_path: Path) -> None:
     url, client = redis
-    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    prepare(settings(tmp_path), url)
     whole = [key for key in client.keys("t2:*:meta") if client.hexists(key, "complete_since")]
     assert whole == [names_of(ACCOUNT).meta.encode()]
 
@@ -99,19 +100,19 @@ async def test_ledger_counts_what_is_recorded_and_what_was_spilled(
     redis: tuple[str, Redis], tmp_path: Path
 ) -> None:
     url, client = redis
-    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    prepare(settings(tmp_path), url)
     limit_id = record_spending(tmp_path, 70)
     Spill(tmp_path / FOLDER).put([Entry(b"x", b"1-1", {b"e": encode(event(8))})])
     client.flushall()
-    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    prepare(settings(tmp_path), url)
     assert spent(client, limit_id) == 78
 
 
 async def test_ledger_is_left_to_healing_while_workers_run(redis: tuple[str, Redis], tmp_path: Path) -> None:
     url, client = redis
-    prepare(settings(), url, tmp_path / "tollkeeper.db")
+    prepare(settings(tmp_path), url)
     client.flushall()
-    prepare(settings(), url, tmp_path / "tollkeeper.db", first=False)
+    prepare(settings(tmp_path), url, first=False)
     assert client.keys("t2:*:key:*")
     assert not client.hexists(names_of(ACCOUNT).meta, "complete_since")
 
@@ -120,16 +121,16 @@ async def test_ledger_that_others_use_gives_their_requests_time(
     redis: tuple[str, Redis], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, client = redis
-    shared = settings(redis={"url": url})
+    shared = settings(tmp_path, redis={"url": url})
     with monkeypatch.context() as patience:
         patience.setattr("gateway.serve.preparation.GRACE_S", 20.0)
         began = time.monotonic()
-        prepare(shared, url, tmp_path / "tollkeeper.db")
+        prepare(shared, url)
         assert time.monotonic() - began < 20  # nobody has ever used it
     limit_id = record_spending(tmp_path, 70)
     client.flushall()
     began = time.monotonic()
-    prepare(shared, url, tmp_path / "tollkeeper.db")
+    prepare(shared, url)
     assert time.monotonic() - began >= GRACE_S
     assert spent(client, limit_id) == 70
 
@@ -141,7 +142,7 @@ async def test_ledger_that_cannot_be_made_whole_is_told_of(
     client.set(names_of(ACCOUNT).seeding, "another")
     monkeypatch.setattr("gateway.serve.preparation.WHOLE_WITHIN_S", 0.1)
     with pytest.raises(PreparationFailed, match="could not be made whole"):
-        prepare(settings(), url, tmp_path / "tollkeeper.db")
+        prepare(settings(tmp_path), url)
 
 
 def event(cost_nano: int) -> CostEvent:
@@ -166,7 +167,7 @@ def spent(client: Any, limit_id: str) -> int:
 
 def test_first_request_asks_for_a_route_where_there_is_one() -> None:
     routes = {"fast": {"targets": [{"provider": "one", "model": "m"}]}}
-    assert welcome_model(settings(routes=routes)) == "fast"
+    assert welcome_model(settings(Path("data"), routes=routes)) == "fast"
 
 
 def test_first_request_asks_for_a_well_known_model_where_no_provider_offers_any() -> None:

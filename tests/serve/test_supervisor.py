@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import stat
 import sys
 
 import pytest
@@ -118,6 +119,28 @@ async def test_killed_worker_is_replaced_and_queued_connections_are_answered(mak
     await one.logged("was killed by SIGKILL and is started again", times=3)
     assert re.findall(r'"pause_s": ([\d.]+)', one.log) == ["0.0", "0.25", "0.5"]
     assert await one.ask()
+
+
+async def test_killed_api_process_is_replaced_and_who_connects_meanwhile_is_answered(make: Make) -> None:
+    one = await make().start()
+    place = one.data_dir / "run" / "api.sock"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
+
+    async def pid() -> int:
+        reading, writing = await asyncio.open_unix_connection(str(place))
+        found = int(await asyncio.wait_for(reading.readline(), 60))
+        writing.close()
+        return found
+
+    former = await pid()
+    os.kill(former, signal.SIGSTOP)
+    queued = [asyncio.create_task(pid()) for _ in range(5)]
+    os.kill(former, signal.SIGKILL)
+    assert len(set(await asyncio.gather(*queued)) - {former}) == 1
+    assert 'tollkeeper_child_starts_total{child="api"} 2' in await one.scrape()
+    assert await one.end() == 0
+    assert not place.exists()
 
 
 @pytest.mark.wide

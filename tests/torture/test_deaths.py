@@ -60,7 +60,7 @@ from pathlib import Path
 from gateway.recorder.process import run_recorder
 from gateway.settings import Settings
 settings = Settings(ledger={"lease_ms": %d, "heartbeat_ms": %d, "reap_every_ms": %d})
-run_recorder(settings=settings, redis_url=sys.argv[1], database_path=Path(sys.argv[2]), metrics_dir=None)
+run_recorder(settings=settings, redis_url=sys.argv[1], database=Path(sys.argv[2]), metrics_dir=None)
 """
 
 
@@ -230,7 +230,7 @@ def stored(database: Path) -> dict[str, CostEvent]:
     engine = open_database(database)
     try:
         with engine.connect() as connection:
-            rows = connection.execute(text("SELECT document FROM events")).all()
+            rows = connection.execute(text("SELECT document FROM event_documents")).all()
     finally:
         engine.dispose()
     events = [decode(row[0]) for row in rows]

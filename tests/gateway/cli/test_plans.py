@@ -147,7 +147,9 @@ def test_the_policy_and_the_switch_of_a_feature(run: Run, serving: Server) -> No
     assert shown == {"unknown": "deny", "unnamed": "deny", "default_plan": None, "disabled_features": []}
     assert "off for everybody" in run("features", "set", "search", "--name", "Search", "--disable").stdout
     assert document(run, "customers", "policy")["disabled_features"] == ["search"]
-    assert document(run, "features", "list") == [{"feature": "search", "name": "Search", "enabled": False}]
+    assert document(run, "features", "list") == [
+        {"feature": "search", "name": "Search", "enabled": False, "price": None}
+    ]
     account = orjson.loads(serving.client.get(names_of(ACCOUNT).account + ACCOUNT))
     assert account["policy"]["disabled"] == ["search"]
     assert document(run, "features", "set", "search", "--enable")["enabled"] is True

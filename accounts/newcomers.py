@@ -1,0 +1,124 @@
+"""Newcomers: customers and features that nobody has recorded and that a reported event names.
+
+They are recorded in the transaction that stores the event, so that no event is of a customer that is not
+there; copies for requests are made afterwards (`Publisher.publish_customers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
+
+from accounts.feature import check_feature
+from accounts.plantables import CUSTOMERS as RECORDED
+from accounts.plantables import registered_of
+from accounts.tables import touch
+from metering.statement import insert_into, written
+
+AUTO_CREATED = "event_auto_created"
+"""The source of what an event has made. Of what somebody recorded it is `manual`."""
+_NAMES_MAX = 1_000
+_metadata = MetaData()
+_CUSTOMERS = Table(
+    "customers",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("customer", Text, primary_key=True),
+    Column("name", Text),
+    Column("created_ms", BigInteger),
+    Column("source", Text),
+)
+_FEATURES = Table(
+    "features",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("feature", Text, primary_key=True),
+    Column("name", Text),
+    Column("enabled", BigInteger),
+    Column("source", Text),
+)
+_TERMS = Table(
+    "customer_terms",
+    _metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("customer", Text, primary_key=True),
+    Column("version", BigInteger),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomers:
+    """What was recorded now. `first`: the account had no customers before, so its own document changes."""
+
+    customers: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    first: bool = False
+
+
+def add_newcomers(
+    connection: Connection,
+    account_id: str,
+    customers: Collection[str],
+    features: Collection[str],
+    now_ms: int,
+) -> Newcomers:
+    """Record those of these that nobody has; inside a transaction that holds the write lock."""
+    known = registered_of(connection, account_id, list(customers))
+    new = tuple(sorted(set(customers) - known))
+    first = False
+    if new:
+        anyone = sa.select(RECORDED.c.customer).where(RECORDED.c.account_id == account_id).limit(1)
+        first = not known and connection.scalar(anyone) is None
+        rows = [(account_id, name, "", now_ms, AUTO_CREATED) for name in new]
+        connection.exec_driver_sql(_ADD_CUSTOMER.on(connection), rows)
+        connection.exec_driver_sql(_TOUCH.on(connection), [(account_id, name, 1) for name in new])
+        if first:
+            touch(connection, account_id)  # from now on customers' documents must be asked for
+    return Newcomers(new, _add_features(connection, account_id, features), first)
+
+
+def _add_features(connection: Connection, account_id: str, features: Collection[str]) -> tuple[str, ...]:
+    """A new feature is switched on, as one that nobody recorded is, so no document changes."""
+    names = [name for name in features if _can_be(name)]
+    known: set[str] = set()
+    for start in range(0, len(names), _NAMES_MAX):
+        query = sa.select(_FEATURES.c.feature).where(
+            _FEATURES.c.account_id == account_id, _FEATURES.c.feature.in_(names[start : start + _NAMES_MAX])
+        )
+        known.update(connection.scalars(query))
+    new = tuple(sorted(set(names) - known))
+    if new:
+        rows = [(account_id, name, "", 1, AUTO_CREATED) for name in new]
+        connection.exec_driver_sql(_ADD_FEATURE.on(connection), rows)
+    return new
+
+
+def _can_be(feature: str) -> bool:
+    """Whether a feature can be recorded so; events may carry names that no plan could."""
+    try:
+        check_feature(feature)
+    except ValueError:
+        return False
+    return True
+
+
+def _row(table: Table) -> dict[str, sa.BindParameter[object]]:
+    return {column.name: sa.bindparam(column.name) for column in table.columns}
+
+
+_ADD_CUSTOMER = written(lambda engine: insert_into(engine, _CUSTOMERS).values(_row(_CUSTOMERS)).inline())
+_ADD_FEATURE = written(lambda engine: insert_into(engine, _FEATURES).values(_row(_FEATURES)).inline())
+_TOUCH = written(
+    lambda engine: (
+        insert_into(engine, _TERMS)
+        .values(_row(_TERMS))
+        .on_conflict_do_update(
+            index_elements=list(_TERMS.primary_key.columns),
+            set_={"version": _TERMS.c.version + sa.literal_column("1")},
+        )
+        .inline()
+    )
+)

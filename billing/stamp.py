@@ -1,0 +1,69 @@
+"""The revenue of one event, as it is recorded with the event. Pure.
+
+The first of these that there is decides:
+
+    explicit       the amount that was reported with the event; 0 counts
+    plan_period    the plan that the customer was on charges the feature by what a whole period used: 0 here,
+                   and the period's charge stands beside the events (billing.charges)
+    feature_price  the feature's own price for a unit, as in force when the event began
+    plan_usage     the plan's price for a unit
+    plan_included  the plan's own price pays for the feature: 0 here, and the fee stands beside the events
+
+Otherwise the revenue is not known, which is None and not 0: customers on no plan, and those on plans without
+a price. Customers whose names begin with `_internal` pay nothing and owe nothing: never any revenue. Neither
+has an event of nobody, unless its amount was reported.
+"""
+
+from __future__ import annotations
+
+from accounts.featureprices import FeaturePrice
+from accounts.plan import PlanVersion
+from metering.event import AMOUNT_MAX, CostEvent
+from metering.money import pico_to_nano_half_even
+
+INTERNAL = "_internal"
+EXPLICIT = "explicit"
+FEATURE_PRICE = "feature_price"
+PLAN_USAGE = "plan_usage"
+PLAN_PERIOD = "plan_period"
+PLAN_INCLUDED = "plan_included"
+SOURCES = (EXPLICIT, PLAN_PERIOD, FEATURE_PRICE, PLAN_USAGE, PLAN_INCLUDED)
+
+Revenue = tuple[int, str]
+"""Nano-USD and where they come from, one of SOURCES."""
+
+
+def is_internal(customer: str | None) -> bool:
+    """Whether the customer is the operator itself."""
+    return customer is not None and customer.startswith(INTERNAL)
+
+
+def revenue_of(
+    event: CostEvent, price: FeaturePrice | None, plan: PlanVersion | None, *, granted: bool
+) -> Revenue | None:
+    """What the customer owes for the event itself; None where that is not known.
+
+    `price`: the feature's own, in force when the event began. `plan`: the version that the customer was on
+    then. `granted`: whether that lets the customer use the feature. An amount beyond what an event can hold
+    is no amount: None.
+    """
+    if is_internal(event.customer):
+        return None
+    if event.revenue_nano is not None:
+        return event.revenue_nano, EXPLICIT
+    if event.customer is None:
+        return None
+    charged = None if plan is None else plan.price
+    rate = None if charged is None or event.feature is None else charged.rate_of(event.feature)
+    if rate is not None and rate.by_period:
+        return 0, PLAN_PERIOD
+    if price is not None and price.price_pico is not None:
+        return _charged(event, price.price_pico, FEATURE_PRICE)
+    if rate is not None and rate.model == "usage":
+        return _charged(event, rate.price_pico, PLAN_USAGE)
+    return (0, PLAN_INCLUDED) if rate is not None or (charged is not None and granted) else None
+
+
+def _charged(event: CostEvent, price_pico: int, source: str) -> Revenue | None:
+    nano = pico_to_nano_half_even(event.units * price_pico)
+    return (nano, source) if nano <= AMOUNT_MAX else None

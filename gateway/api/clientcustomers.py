@@ -1,0 +1,315 @@
+"""Customers as the platform paths ask for them: in camelCase, by their reference.
+
+POST  /api/v1/client/customers                  record one
+GET   /api/v1/client/customers/{customer}       one with its subscriptions
+PATCH /api/v1/client/customers/{customer}       what is known of it
+GET   /api/v1/client/customers/{customer}/usage what it has used of its plan, and what that will be
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, model_validator
+
+from accounts.customer import Customer
+from accounts.plan import EACH
+from accounts.profile import Profile, is_internal
+from budgets.limit import Attribution, applies, scope_key
+from budgets.usage import LimitUsage, read_rows
+from gateway.api.amounts import Amount, AmountNano, amount
+from gateway.api.clientsubscriptions import ClientSubscription, client_subscription
+from gateway.api.customers import Mail, alter, profiles, record, recorded
+from gateway.api.endpoint import Call, Endpoint
+from gateway.api.fields import AskedCamel, MomentText, Name, ToldCamel, moment_text
+from gateway.api.planview import Label
+from gateway.api.subscribing import described
+from gateway.errors import BadRequest, NotFound
+
+TAG = "customers"
+READ, WRITE = "customers.read", "customers.write"
+Address = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")]
+
+
+class NewClientCustomer(AskedCamel):
+    """A customer to be recorded, by the reference that the application has for it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "customerReferenceId": "user_42",
+                    "email": "ada@example.com",
+                    "firstName": "Ada",
+                    "lastName": "Lovelace",
+                }
+            ]
+        }
+    )
+
+    customer_reference_id: Name | None = None
+    external_client_customer_id: Annotated[
+        Name | None, Field(description="An older name of customerReferenceId")
+    ] = None
+    email: Annotated[Mail, Field(min_length=3)]
+    name: Label = ""
+    first_name: Label = ""
+    last_name: Label = ""
+    phone_number: Label = ""
+    address: Address = ""
+
+    @model_validator(mode="after")
+    def one_reference(self) -> NewClientCustomer:
+        if (self.customer_reference_id is None) == (self.external_client_customer_id is None):
+            raise ValueError("send customerReferenceId")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """What the customer is called."""
+        return self.customer_reference_id or self.external_client_customer_id or ""
+
+
+class ClientCustomerChange(AskedCamel):
+    """What is not told stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"firstName": "Augusta"}]})
+
+    email: Annotated[Mail, Field(min_length=3)] | None = None
+    name: Label | None = None
+    first_name: Label | None = None
+    last_name: Label | None = None
+    phone_number: Label | None = None
+    address: Address | None = None
+
+
+class ClientCustomer(ToldCamel):
+    """A customer with its subscriptions."""
+
+    id: str
+    customer_reference_id: str
+    email: str
+    name: str
+    first_name: str
+    last_name: str
+    phone_number: str
+    address: str
+    is_internal: bool
+    created_at: MomentText
+    subscriptions: list[ClientSubscription]
+
+
+class LimitUsed(ToldCamel):
+    """What is used of one limit of a plan in its present window."""
+
+    kind: str
+    window: str
+    enforcement: str
+    limit: Amount | None
+    limit_nano: AmountNano | None
+    used: Amount | None
+    used_nano: AmountNano | None
+    remaining: Amount | None
+    remaining_nano: AmountNano | None
+    projected_end_of_period: Amount | None = Field(description="Where it goes on as until now")
+    projected_end_of_period_nano: AmountNano | None
+    would_exceed_limit: bool | None
+    period_start: MomentText | None
+    period_end: MomentText | None
+
+
+class FeatureUsed(ToldCamel):
+    """A feature of the plan and its limits; `featureKey` * is all features together."""
+
+    feature_key: str
+    limits: list[LimitUsed]
+
+
+class SubscriptionUsed(ToldCamel):
+    """A subscription and what is used of its plan."""
+
+    subscription_id: str
+    plan_key: str
+    current_period_start: MomentText | None
+    current_period_end: MomentText | None
+    features: list[FeatureUsed]
+
+
+class ClientUsage(ToldCamel):
+    """What a customer has used until now."""
+
+    as_of: MomentText
+    customer_reference_id: str
+    subscriptions: list[SubscriptionUsed]
+
+
+def add_client_customer(call: Call) -> ClientCustomer:
+    """Record a customer."""
+    asked: NewClientCustomer = call.body
+    profile = Profile(
+        email=asked.email,
+        first_name=asked.first_name,
+        last_name=asked.last_name,
+        phone=asked.phone_number,
+        address=asked.address,
+    )
+    return _told(call, record(call, asked.reference, asked.name, profile))
+
+
+def show_client_customer(call: Call) -> ClientCustomer:
+    """One customer."""
+    return _told(call, _own(call))
+
+
+def change_client_customer(call: Call) -> ClientCustomer:
+    """What is known of a customer."""
+    asked: ClientCustomerChange = call.body
+    if not asked.model_fields_set:
+        raise BadRequest("Nothing to change was told.")
+    changes = {
+        "email": asked.email,
+        "first_name": asked.first_name,
+        "last_name": asked.last_name,
+        "phone": asked.phone_number,
+        "address": asked.address,
+    }
+    alter(call, call.path["customer"], asked.name, changes)
+    return _told(call, _own(call))
+
+
+def client_usage(call: Call) -> ClientUsage:
+    """What a customer has used of its plan in the present windows."""
+    customer = _own(call)
+    now_ms = call.parts.rows.now_ms(call.account_id)
+    present = customer.at(now_ms)
+    used = []
+    if present is not None:
+        found = described(call, customer, present)
+        plan = found.plan
+        wanted, of_features = [], []
+        for limit, rule in zip(present.terms(plan).limits, plan.rules, strict=True):
+            of = Attribution(call.account_id, "", customer.customer, feature=rule.feature)
+            key = scope_key(limit.scope, of)
+            if key is not None and applies(limit, of):
+                wanted.append((limit, key))
+                of_features.append(rule.feature or EACH)
+        usages = read_rows(call.parts.redis, call.account_id, wanted)
+        features: dict[str, list[LimitUsed]] = {name: [] for name in plan.features}
+        for name, usage in zip(of_features, usages, strict=True):
+            features.setdefault(name, []).append(limit_used(usage, now_ms))
+        used.append(
+            SubscriptionUsed(
+                subscription_id=present.id,
+                plan_key=present.plan,
+                current_period_start=moment_text(found.period.start_ms) if found.period else None,
+                current_period_end=moment_text(found.period.end_ms) if found.period else None,
+                features=[
+                    FeatureUsed(feature_key=name, limits=limits)
+                    for name, limits in features.items()
+                    if call.bound_feature in (None, name)
+                ],
+            )
+        )
+    return ClientUsage(
+        as_of=str(moment_text(now_ms)), customer_reference_id=customer.customer, subscriptions=used
+    )
+
+
+def limit_used(usage: LimitUsage, now_ms: int) -> LimitUsed:
+    """What is used of one limit; null where the ledger does not know it yet: nothing was used then."""
+    limit, window = usage.limit, usage.window
+    counted = usage.used if usage.used is not None else usage.spent + usage.doubted
+    value = usage.value if usage.published else limit.value
+    remaining = usage.remaining if usage.published else value
+    projected = None
+    if window.start_ms and now_ms > window.start_ms:
+        length_ms, passed_ms = window.end_ms - window.start_ms, now_ms - window.start_ms
+        projected = counted * length_ms // passed_ms
+    starts = window.start_ms or None
+    return LimitUsed(
+        kind=limit.kind,
+        window=limit.window,
+        enforcement=limit.enforcement,
+        **amount(limit.kind, "limit", value),
+        **amount(limit.kind, "used", counted),
+        **amount(limit.kind, "remaining", max(0, remaining)),
+        **amount(limit.kind, "projected_end_of_period", projected),
+        would_exceed_limit=None if projected is None else projected > value,
+        period_start=moment_text(starts),
+        period_end=None if starts is None else moment_text(window.end_ms),
+    )
+
+
+def _own(call: Call) -> Customer:
+    """The customer of the path; of a bound key only its own."""
+    name = call.path["customer"]
+    found = recorded(call, name) if call.bound_customer in (None, name) else None
+    if found is None:
+        raise NotFound("No such customer.")
+    return found
+
+
+def _told(call: Call, customer: Customer) -> ClientCustomer:
+    profile = profiles(call).profile(customer.customer)
+    return ClientCustomer(
+        id=customer.customer,
+        customer_reference_id=customer.customer,
+        email=profile.email,
+        name=customer.name,
+        first_name=profile.first_name,
+        last_name=profile.last_name,
+        phone_number=profile.phone,
+        address=profile.address,
+        is_internal=is_internal(customer.customer, profile),
+        created_at=str(moment_text(customer.created_ms)),
+        subscriptions=[
+            client_subscription(described(call, customer, each)) for each in customer.subscriptions
+        ],
+    )
+
+
+CLIENT_CUSTOMERS = (
+    Endpoint(
+        method="POST",
+        path="/api/v1/client/customers",
+        scope=WRITE,
+        summary="Record a customer",
+        tag=TAG,
+        handler=add_client_customer,
+        body=NewClientCustomer,
+        answer=ClientCustomer,
+        status=201,
+        refusals={409: "It is recorded already"},
+        writes=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/client/customers/{customer}",
+        scope=READ,
+        summary="One customer with its subscriptions",
+        tag=TAG,
+        handler=show_client_customer,
+        answer=ClientCustomer,
+    ),
+    Endpoint(
+        method="PATCH",
+        path="/api/v1/client/customers/{customer}",
+        scope=WRITE,
+        summary="Change what is known of a customer",
+        tag=TAG,
+        handler=change_client_customer,
+        body=ClientCustomerChange,
+        answer=ClientCustomer,
+        writes=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/api/v1/client/customers/{customer}/usage",
+        scope=READ,
+        summary="What a customer has used of its plan, and what that will be",
+        tag=TAG,
+        handler=client_usage,
+        answer=ClientUsage,
+        bound="own",
+    ),
+)

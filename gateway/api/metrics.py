@@ -1,0 +1,25 @@
+"""What Prometheus hears of the api process: its questions by endpoint, never by who asked."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+from gateway.api.endpoint import Endpoint
+
+QUESTIONS = Counter(
+    "tollkeeper_api_requests",
+    "Requests to endpoints of the read and management API",
+    ["method", "path", "status"],
+)
+SECONDS = Histogram(
+    "tollkeeper_api_request_seconds",
+    "From a request's head to its answer, in the api process",
+    ["tag"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+)
+
+
+def told(endpoint: Endpoint, status: int, seconds: float) -> None:
+    """One request was answered."""
+    QUESTIONS.labels(endpoint.method, endpoint.path, f"{status // 100}xx").inc()
+    SECONDS.labels(endpoint.tag).observe(seconds)

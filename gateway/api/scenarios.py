@@ -1,0 +1,170 @@
+"""Scenarios of a price simulation: what is asked to be otherwise, and what follows for prices and revenue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from accounts.featureprices import FeaturePrice
+from billing.stamp import EXPLICIT, PLAN_PERIOD, is_internal, revenue_of
+from gateway.api.endpoint import Call
+from gateway.api.fields import Asked, Name
+from gateway.api.spans import now_ms
+from gateway.errors import BadRequest
+from gateway.prices import configured_prices, list_of
+from metering.event import CostEvent
+from metering.money import half_even, usd_to_pico
+from metering.override import Override
+from metering.pricebook import PriceBook
+from metering.units import UNITS, unit_of
+from reports.simulation import RevenueOf, Scenario, Swap
+
+CHANGES_MAX = 50
+UNIT_PRICE_USD_MAX = 1_000
+DollarsPerUnit = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,4}(\.[0-9]{1,12})?$"), Field(examples=["0.000002"])
+]
+PerMillion = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$"), Field(examples=["0.60"])
+]
+
+
+class SwapAsked(Asked):
+    """Attempts with these names go to another model. At least one name is given."""
+
+    route: Annotated[Name | None, Field(description="The alias that served the request")] = None
+    provider: Name | None = None
+    model: Name | None = None
+    to_provider: Name
+    to_model: Name
+
+    @model_validator(mode="after")
+    def something_is_meant(self) -> SwapAsked:
+        if self.route is None and self.provider is None and self.model is None:
+            raise ValueError("name a route, provider or model that is to be replaced")
+        return self
+
+
+class SimulatedPrice(Asked):
+    """A model at another price, of a provider that is configured or in the price book. Rates that are not
+    named stay as they were."""
+
+    provider: Name
+    model: Name
+    usd_per_million: Annotated[
+        dict[str, PerMillion],
+        Field(min_length=1, max_length=30, description="Unit -> dollars per million, as text"),
+    ]
+
+
+class FeaturePriceAsked(Asked):
+    """What customers pay for one unit of a feature, in place of whatever they paid for it."""
+
+    feature_key: Name
+    price_per_unit: Annotated[DollarsPerUnit, Field(description="Dollars, as text")]
+
+
+def scenario_of(
+    call: Call,
+    swaps: Sequence[SwapAsked],
+    prices: Sequence[SimulatedPrice],
+    feature_prices: Sequence[FeaturePriceAsked],
+) -> Scenario:
+    """What would be otherwise, for `reports.simulation`. BadRequest where it contradicts itself."""
+    now = call.parts.prices
+    book, repriced = now, frozenset[tuple[str, str]]()
+    if prices:
+        book, repriced = _book(call, prices)
+    return Scenario(
+        now=now,
+        book=book,
+        account_id=call.account_id,
+        list_of=lambda provider: list_of(provider, call.parts.settings),
+        swaps=tuple(
+            Swap(each.to_provider, each.to_model, each.route, each.provider, each.model) for each in swaps
+        ),
+        repriced=repriced,
+        revenue=_revenue(feature_prices) if feature_prices else None,
+    )
+
+
+def _book(call: Call, prices: Sequence[SimulatedPrice]) -> tuple[PriceBook, frozenset[tuple[str, str]]]:
+    """The price book with these prices in place of whatever was charged for the same units."""
+    laid: list[Override] = []
+    for number, each in enumerate(prices):
+        rates = {name: _rate(f"prices[{number}]", name, text) for name, text in each.usd_per_million.items()}
+        laid.append(
+            Override(
+                provider=list_of(each.provider, call.parts.settings),
+                model=_canonical(call, each.provider, each.model),
+                effective_from_ms=0,
+                rates_pico=rates,
+                source="simulation",
+                account=call.account_id,
+            )
+        )
+    named = {(each.provider.lower(), each.model.lower()) for each in laid}
+    if len(named) != len(laid):
+        raise BadRequest("A model is given two prices.", param="prices")
+    kept = []
+    for override in configured_prices(call.parts.settings):
+        model = _canonical(call, override.provider, override.model)
+        own = [each for each in laid if _same(each, override.provider, model)]
+        units = {unit for each in own for unit in each.rates_pico}
+        rates = {unit: pico for unit, pico in override.rates_pico.items() if unit not in units}
+        kept.append(replace(override, rates_pico=rates))
+    return PriceBook.load([*kept, *laid]), frozenset(named)
+
+
+def _same(laid: Override, provider: str, model: str) -> bool:
+    return (laid.provider.lower(), laid.model.lower()) == (provider.lower(), model.lower())
+
+
+def _canonical(call: Call, provider: str, model: str) -> str:
+    """The price list's name of the model, where it has one."""
+    owner = list_of(provider, call.parts.settings)
+    price = call.parts.prices.find(owner, model, now_ms(), call.account_id)
+    return model if price is None else price.model
+
+
+def _rate(where: str, name: str, text: str) -> int:
+    unit = unit_of(name)
+    if unit is None:
+        raise BadRequest(
+            f"{where}.usd_per_million: {name[:60]!r} is no unit; known: {', '.join(UNITS)}.", param="prices"
+        )
+    # The pattern of the text allows six decimals, so a million of them is whole.
+    return half_even(usd_to_pico(text) * unit.per, 10**6)
+
+
+def _revenue(prices: Sequence[FeaturePriceAsked]) -> RevenueOf:
+    """Revenue at these prices, by the rule that stamps it: amounts that were reported stay, nobody and
+    internal customers pay nothing."""
+    named: dict[str, FeaturePrice] = {}
+    for number, each in enumerate(prices):
+        if each.feature_key in named:
+            raise BadRequest(
+                f"feature_prices[{number}]: this feature is given twice.", param="feature_prices"
+            )
+        pico = usd_to_pico(each.price_per_unit)
+        if pico > UNIT_PRICE_USD_MAX * 10**12:
+            raise BadRequest(
+                f"feature_prices[{number}]: a unit costs {UNIT_PRICE_USD_MAX} dollars at most.",
+                param="feature_prices",
+            )
+        named[each.feature_key] = FeaturePrice(each.feature_key, 0, pico)
+
+    def revenue(event: CostEvent, before: int | None, source: str | None) -> tuple[int | None, bool]:
+        price = named.get(event.feature or "")
+        if price is None or source == EXPLICIT or event.customer is None or is_internal(event.customer):
+            return before, True
+        if source == PLAN_PERIOD:
+            # What the period's charge would be without these units is not a figure of single requests.
+            return None, False
+        found = revenue_of(event, price, None, granted=False)
+        return (None, False) if found is None else (found[0], True)
+
+    return revenue

@@ -1,0 +1,73 @@
+"""The document of the API is a valid one, is complete, and is the one that is committed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from accounts.scope import SCOPES
+from gateway.api.endpoint import ANY
+from gateway.api.openapi import document, served
+from gateway.api.table import ENDPOINTS
+
+COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(served())
+    return found
+
+
+def test_the_committed_document_is_the_served_one(told: dict[str, Any], http: httpx2.Client) -> None:
+    assert json.loads(COMMITTED.read_text()) == told, "stale: run scripts/build-docs"
+    assert http.get("/api/openapi.json").json() == told
+
+
+def test_it_is_valid(told: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(told).validate()  # type: ignore[no-untyped-call]
+
+
+def test_every_endpoint_is_told_with_its_scope_and_its_refusals(told: dict[str, Any]) -> None:
+    for each in ENDPOINTS:
+        operation = told["paths"][each.path][each.method.lower()]
+        assert operation["summary"], each.path
+        assert (operation["security"] == []) is (each.scope is None), each.path
+        if each.scope not in (None, ANY):
+            assert each.scope in SCOPES, each.path
+            assert f"`{each.scope}`" in operation["description"], each.path
+        statuses = set(operation["responses"])
+        assert str(each.status) in statuses
+        assert {"400", "500", "503"} <= statuses
+        assert ({"401"} <= statuses) is (each.scope is not None)
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                schema = answer["content"]["application/json"]["schema"]["$ref"]
+                assert schema.endswith("PlatformError" if each.platform else "/Error"), (each.path, status)
+    assert sum(len(place) for place in told["paths"].values()) == len(ENDPOINTS)
+
+
+def test_operations_and_models_have_names_of_their_own(told: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for place in told["paths"].values() for operation in place.values()]
+    assert len(set(ids)) == len(ids)
+    # Two models of one name get their modules' names before theirs.
+    assert not [name for name in told["components"]["schemas"] if "__" in name]
+
+
+def test_money_is_told_twice(told: dict[str, Any]) -> None:
+    """Wherever an answer has an amount in dollars, its exact form stands beside it."""
+    walked = 0
+    for name, schema in told["components"]["schemas"].items():
+        for field, part in schema.get("properties", {}).items():
+            if field.endswith(("_nano", "Nano")):
+                dollars = field.removesuffix("_nano").removesuffix("Nano")
+                assert dollars in schema["properties"], (name, field)
+                kinds = json.dumps(part)
+                assert '"string"' in kinds, (name, field)
+                walked += 1
+    assert walked or len(document(ENDPOINTS)["paths"]) == 1

@@ -1,0 +1,82 @@
+"""Every endpoint of the table with every scope: none is open by mistake, and none is closed to its own."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import httpx2
+import pytest
+
+from accounts.scope import ADMIN, SCOPES
+from gateway.api.endpoint import ANY, Endpoint
+from gateway.api.table import ENDPOINTS
+from tests.stack import Stack
+
+PUBLIC = {"/api/openapi.json", "/api/signup"}
+GUARDED = [each for each in ENDPOINTS if each.scope is not None]
+
+
+def body_of(endpoint: Endpoint) -> Any:
+    """The example that its model gives; an endpoint without a body takes an empty one."""
+    if endpoint.body is None:
+        return None
+    examples = endpoint.body.model_json_schema().get("examples")
+    assert examples, f"give {endpoint.body.__name__} an example: the document shows it, and tests send it"
+    return examples[0]
+
+
+def ask(http: httpx2.Client, endpoint: Endpoint, secret: str | None) -> httpx2.Response:
+    path = re.sub(r"\{\w+\}", "x", endpoint.path)
+    headers = {} if secret is None else {"authorization": f"Bearer {secret}"}
+    return http.request(endpoint.method, path, json=body_of(endpoint), headers=headers)
+
+
+@pytest.fixture(scope="module")
+def keys(stack: Stack) -> dict[str, str]:
+    """A secret for each scope, with nothing but that scope."""
+    return {scope: stack.key(scopes=(scope,)) for scope in SCOPES}
+
+
+@pytest.mark.parametrize("others", [1, pytest.param(len(SCOPES), marks=pytest.mark.wide)])
+def test_each_endpoint_serves_the_scope_it_names_and_no_other(
+    http: httpx2.Client, keys: dict[str, str], others: int
+) -> None:
+    turns = itertools.cycle(SCOPES)
+    for endpoint in GUARDED:
+        own = set(SCOPES) if endpoint.scope == ANY else {str(endpoint.scope), ADMIN}
+        for scope in sorted({*own, *itertools.islice(turns, others)}):
+            answer = ask(http, endpoint, keys[scope])
+            where = (endpoint.method, endpoint.path, scope, answer.status_code, answer.text[:300])
+            if scope in own:
+                assert answer.status_code not in (401, 405), where
+                assert "insufficient_scope" not in answer.text, where
+                assert answer.status_code < 500, where
+            else:
+                assert answer.status_code == 403, where
+                assert "insufficient_scope" in answer.text, where
+
+
+def test_only_what_is_meant_for_all_answers_without_a_key(http: httpx2.Client) -> None:
+    for endpoint in ENDPOINTS:
+        if endpoint.scope is None:
+            assert endpoint.path in PUBLIC
+        else:
+            answer = ask(http, endpoint, None)
+            assert (answer.status_code, "invalid_api_key" in answer.text) == (401, True), endpoint.path
+
+
+def test_a_bound_key_is_refused_where_all_customers_are_told_of(stack: Stack, http: httpx2.Client) -> None:
+    for binding in ({"customer": "acme"}, {"feature": "search"}):
+        secret = stack.key(scopes=(ADMIN,), **binding)
+        for endpoint in GUARDED:
+            answer = ask(http, endpoint, secret)
+            refused = answer.status_code == 403 and "bound_key" in answer.text
+            assert refused is (endpoint.bound == "refused"), (endpoint.path, binding, answer.text[:300])
+
+
+def test_every_body_has_an_example_that_it_takes() -> None:
+    for endpoint in ENDPOINTS:
+        if endpoint.body is not None:
+            endpoint.body.model_validate(body_of(endpoint))

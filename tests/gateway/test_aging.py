@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from accounts.tables import LIMITS
+from gateway.recorder.aging import Aging
+from gateway.settings.server import RecorderSettings
+from metering.database import open_database, writing
+from metering.eventstore import EventsRemoved, EventStore
+from metering.retention import DAYS_MIN
+from metering.rollup import DAY_MS, HOUR_MS
+from tests.metering.events import event
+from tests.metering.test_rowsums import sums_of
+
+NOW_MS = time.time_ns() // 1_000_000
+
+
+def lifetime_limit(path: Path, created_ms: int) -> None:
+    engine = open_database(path)
+    given = {
+        "id": "lim_1", "scope": "customer", "scope_id": "acme", "window_kind": "lifetime", "kind": "money",
+        "enforcement": "hard", "value": 10**9, "version": 1, "time_zone": "UTC", "anchor": 1,
+        "thresholds": "[]", "created_ms": created_ms, "account_id": "default", "holder": "account", "holder_id": "",
+    }  # fmt: skip
+    with writing(engine) as connection:
+        connection.execute(sa.insert(LIMITS).values(given))
+    engine.dispose()
+
+
+def test_old_events_go_and_what_a_lifetime_limit_counts_stays_exact(tmp_path: Path) -> None:
+    path = tmp_path / "tollkeeper.db"
+    store = EventStore(path)
+    made = [event(started_ms=NOW_MS - n * 7 * HOUR_MS, cost_nano=10**6 + n) for n in range(250)]
+    store.append(made)
+    birth = NOW_MS - 60 * DAY_MS - NOW_MS % DAY_MS + 13 * HOUR_MS + 77
+    lifetime_limit(path, birth)
+    removed = Aging(path, 50).pass_once(NOW_MS, threading.Event())
+    assert removed is not None
+    assert removed.events > 50
+    assert removed.complete_since_ms == (NOW_MS - 50 * DAY_MS) // DAY_MS * DAY_MS
+    counted = [each for each in made if each.started_ms >= birth]
+    assert store.row_sums("default", ("customer",), {"customer": "acme"}, birth, None) == sums_of(
+        counted, [], ("customer",)
+    )
+    with pytest.raises(EventsRemoved):
+        store.row_sums("default", ("customer",), {}, birth - DAY_MS, None)
+    assert Aging(path, 50).pass_once(NOW_MS, threading.Event()) == type(removed)(0, removed.complete_since_ms)
+    store.close()
+
+
+def test_without_a_setting_nothing_is_removed_and_the_thread_ends(tmp_path: Path) -> None:
+    stop = threading.Event()
+    assert Aging(tmp_path / "none.db", None).pass_once(NOW_MS, stop) is None
+    Aging(tmp_path / "none.db", None).run(stop)
+    assert not stop.is_set()
+
+
+def test_events_are_kept_as_long_as_sums_of_traces_and_corrections_reach_back() -> None:
+    assert RecorderSettings(retention_days=DAYS_MIN).retention_days == DAYS_MIN
+    with pytest.raises(ValidationError):
+        RecorderSettings(retention_days=DAYS_MIN - 1)
