@@ -21,6 +21,7 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from metering.event import Attempt, CostEvent
 from metering.eventstore import EventStore
@@ -31,7 +32,7 @@ LATE_MS = 2 * DAY_MS
 PROVIDERS = ("openai", "anthropic", "google", "mistral", "groq")
 PLANS = ("free@1", "pro@3", "scale@2")
 FAILURES = (("upstream_timeout", 504), ("upstream_error", 502), ("rate_limited", 429))
-SEEN_AS = {"first_byte_ms": 240, "ended_ms": 900}
+FIRST_BYTE_MS, ENDED_MS = 240, 900
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,7 @@ class History:
         return made
 
     def _event(self, draw: Random, place: int, started_ms: int, tasks: list[str]) -> CostEvent:
-        customer, feature, model = (
-            bisect(ranks, draw.random() * ranks[-1]) for ranks in self._ranks
-        )
+        customer, feature, model = (bisect(ranks, draw.random() * ranks[-1]) for ranks in self._ranks)
         event_id = _identifier(draw, started_ms, place)
         status = "succeeded" if draw.random() < 0.97 else "failed"
         input_tokens, output_tokens = draw.randrange(50, 4_000), draw.randrange(10, 1_000)
@@ -93,13 +92,13 @@ class History:
         }
         provider = PROVIDERS[model % len(PROVIDERS)]
         price = (50_000 + 37_111 * model, 200_000 + 151_717 * model)  # pico-USD for a token in, out
-        lines = [
+        lines: list[dict[str, Any]] = [
             {"unit": unit, "quantity": quantity, "price_pico": pico, "cost_nano": quantity * pico // 1_000}
             for unit, quantity, pico in zip(
                 ("input_tokens", "output_tokens"), (input_tokens, output_tokens), price, strict=True
             )
         ]
-        cost_nano = sum(line["cost_nano"] for line in lines)  # type: ignore[misc]
+        cost_nano = sum(line["cost_nano"] for line in lines)
         name = f"model-{model:02d}"
         last = Attempt(
             provider=provider,
@@ -114,7 +113,8 @@ class History:
             price_entries=[f"{provider}/{name}/2026-01-01"],
             started_ms=started_ms + 12,
             upstream_request_id=f"req_{place:024x}",
-            **{field: started_ms + more for field, more in SEEN_AS.items()},
+            first_byte_ms=started_ms + FIRST_BYTE_MS,
+            ended_ms=started_ms + ENDED_MS,
         )
         attempts, wasted_nano = [last], 0
         error, http_status = None, 200

@@ -20,7 +20,7 @@ import structlog
 import uvicorn
 
 from accounts.keycache import KeyCache
-from budgets.cluster import connect_ledger
+from budgets.connecting import connect_ledger
 from gateway.api.application import Api
 from gateway.api.endpoint import Endpoint
 from gateway.api.parts import build_parts

@@ -259,7 +259,9 @@ class Installation:
         engine = open_database(self.data_dir / "tollkeeper.db")
         try:
             with engine.connect() as connection:
-                return [decode(row[0]) for row in connection.execute(text("SELECT document FROM event_documents"))]
+                return [
+                    decode(row[0]) for row in connection.execute(text("SELECT document FROM event_documents"))
+                ]
         finally:
             engine.dispose()
 

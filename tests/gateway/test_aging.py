@@ -26,7 +26,8 @@ def lifetime_limit(path: Path, created_ms: int) -> None:
     given = {
         "id": "lim_1", "scope": "customer", "scope_id": "acme", "window_kind": "lifetime", "kind": "money",
         "enforcement": "hard", "value": 10**9, "version": 1, "time_zone": "UTC", "anchor": 1,
-        "thresholds": "[]", "created_ms": created_ms, "account_id": "default", "holder": "account", "holder_id": "",
+        "thresholds": "[]", "created_ms": created_ms, "account_id": "default",
+        "holder": "account", "holder_id": "",
     }  # fmt: skip
     with writing(engine) as connection:
         connection.execute(sa.insert(LIMITS).values(given))
