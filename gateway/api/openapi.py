@@ -10,61 +10,35 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from gateway.api.answers import encoded
+from gateway.api.components import (
+    ERRORS,
+    HEADERS,
+    MONEY,
+    SCHEMA,
+    referring,
+    refusal,
+    share_parameters,
+    usual_refusal,
+    usual_refusals,
+)
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
 
 PATH = "/api/openapi.json"
 _PLACE = re.compile(r"\{(\w+)(?::\w+)?\}")
-_REF = "#/components/schemas/{model}"
-_ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {"type": "string", "description": "What is wrong, for a person"},
-        "code": {"type": "string", "description": "What is wrong, for a program"},
-        "param": {"type": "string", "description": "The field or header that it is about"},
-    },
-    "required": ["error", "code"],
-    "additionalProperties": False,
-    "examples": [{"error": "Unknown query field: custmer.", "code": "unknown_field", "param": "custmer"}],
-}
-_PLATFORM_ERROR = {
-    "type": "object",
-    "properties": {
-        "success": {"const": False},
-        "error": {
-            "type": "object",
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "detail": {"type": ["string", "null"], "description": "The field or header that it is about"},
-            },
-            "required": ["code", "message", "detail"],
-            "additionalProperties": False,
-        },
-        "data": {"type": "object", "description": "Of what was there already"},
-    },
-    "required": ["success", "error"],
-    "additionalProperties": False,
-    "examples": [
-        {"success": False, "error": {"code": "not_found", "message": "No such task.", "detail": None}}
-    ],
-}
-_USUAL = {
-    400: "The query or the body is not as it must be; the error names the field",
-    401: "No usable key was given",
-    403: "The key lacks the scope, or is bound to a customer or feature",
-    404: "There is nothing of the key's account by this name",
-    413: "The body is larger than is read here",
-    500: "This gateway failed",
-    503: "The store or the ledger cannot be reached at the moment; try again",
-    504: "The answer took too long",
-}
+
+
+class _Untitled(GenerateJsonSchema):
+    """Fields without titles: pydantic's only repeat their names."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
 def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The whole document."""
+    """The whole document. What several operations share stands once, in `components`."""
     table = sorted(endpoints, key=lambda each: (each.path, each.method))
     asked = {each.body for each in table if each.body is not None}
     told = {model for each in table for model in (each.answer, *each.more.values()) if model is not None}
@@ -72,13 +46,14 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         *((model, "validation") for model in sorted(asked, key=_name)),
         *((model, "serialization") for model in sorted(told, key=_name)),
     ]
-    schemas, definitions = models_json_schema(wanted, ref_template=_REF)
-    definitions = _numbered(definitions)
-    components = {"Error": _ERROR, "PlatformError": _PLATFORM_ERROR, **definitions.get("$defs", {})}
+    schemas, definitions = models_json_schema(wanted, ref_template=SCHEMA, schema_generator=_Untitled)
+    definitions = referring(_numbered(definitions), MONEY)
+    models = {**ERRORS, **MONEY, **definitions.get("$defs", {})}
     paths: dict[str, dict[str, Any]] = {}
     for each in table:
         place = paths.setdefault(_PLACE.sub(r"{\1}", each.path), {})
         place[each.method.lower()] = _operation(each, schemas)
+    parameters = share_parameters([operation for place in paths.values() for operation in place.values()])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -93,7 +68,9 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in sorted({each.tag for each in table})],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted(components.items())),
+            "schemas": dict(sorted(models.items())),
+            "parameters": parameters,
+            "responses": usual_refusals(),
             "headers": {
                 "RequestId": {"description": "Names this request in the log", "schema": {"type": "string"}}
             },
@@ -211,7 +188,7 @@ def _successes(each: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _success(each: Endpoint, model: type[BaseModel] | None, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": "As asked", "headers": _HEADERS}
+    told: dict[str, Any] = {"description": "As asked", "headers": HEADERS}
     content: dict[str, Any] = {media: {} for media in each.media}
     if model is not None:
         schema = schemas[model, "serialization"]
@@ -238,19 +215,12 @@ def _refusals(each: Endpoint) -> dict[str, Any]:
         statuses.add(404)
     if each.method != "GET":
         statuses.add(413)
-    told = {**{status: _USUAL[status] for status in statuses}, **each.refusals}
-    reference = {"$ref": _REF.format(model="PlatformError" if each.platform else "Error")}
-    return {
-        str(status): {
-            "description": told[status],
-            "headers": _HEADERS,
-            "content": {"application/json": {"schema": reference}},
-        }
-        for status in sorted(told)
+    usual = {
+        str(status): usual_refusal(status, platform=each.platform)
+        for status in statuses - each.refusals.keys()
     }
-
-
-_HEADERS = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
+    own = {str(status): refusal(words, platform=each.platform) for status, words in each.refusals.items()}
+    return dict(sorted({**usual, **own}.items()))
 
 
 def _id(each: Endpoint) -> str:

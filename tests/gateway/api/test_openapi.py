@@ -24,6 +24,14 @@ def told() -> dict[str, Any]:
     return found
 
 
+def followed(told: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or what it refers to."""
+    found: Any = told
+    for name in part["$ref"].removeprefix("#/").split("/") if "$ref" in part else ():
+        found = found[name]
+    return part if found is told else found  # type: ignore[no-any-return]
+
+
 def test_the_committed_document_is_the_served_one(told: dict[str, Any], http: httpx2.Client) -> None:
     assert json.loads(COMMITTED.read_text()) == told, "stale: run scripts/build-docs"
     assert http.get("/api/openapi.json").json() == told
@@ -47,14 +55,19 @@ def test_every_endpoint_is_told_with_its_scope_and_its_refusals(told: dict[str, 
         assert ({"401"} <= statuses) is (each.scope is not None)
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
-                schema = answer["content"]["application/json"]["schema"]["$ref"]
+                schema = followed(told, answer)["content"]["application/json"]["schema"]["$ref"]
                 assert schema.endswith("PlatformError" if each.platform else "/Error"), (each.path, status)
     assert sum(len(place) for place in told["paths"].values()) == len(ENDPOINTS)
 
 
 def test_operations_and_models_have_names_of_their_own(told: dict[str, Any]) -> None:
-    ids = [operation["operationId"] for place in told["paths"].values() for operation in place.values()]
+    """Such as programs that write clients can use for functions and classes."""
+    operations = [operation for place in told["paths"].values() for operation in place.values()]
+    ids = [operation["operationId"] for operation in operations]
     assert len(set(ids)) == len(ids)
+    assert all(each.isidentifier() for each in (*ids, *told["components"]["schemas"]))
+    tags = {each["name"] for each in told["tags"]}
+    assert all(len(operation["tags"]) == 1 and tags.issuperset(operation["tags"]) for operation in operations)
     # Two models of one name get their modules' names before theirs.
     assert not [name for name in told["components"]["schemas"] if "__" in name]
 
@@ -68,6 +81,30 @@ def test_money_is_told_twice(told: dict[str, Any]) -> None:
                 dollars = field.removesuffix("_nano").removesuffix("Nano")
                 assert dollars in schema["properties"], (name, field)
                 kinds = json.dumps(part)
-                assert '"string"' in kinds, (name, field)
+                assert '"string"' in kinds or "schemas/Nano" in kinds, (name, field)
                 walked += 1
     assert walked or len(document(ENDPOINTS)["paths"]) == 1
+
+
+def test_what_operations_share_is_told_once(told: dict[str, Any]) -> None:
+    """Every shared part is used; no refusal or parameter that several operations have is repeated."""
+    text, parts = json.dumps(told), told["components"]
+    for kind in ("parameters", "schemas", "headers"):
+        for name in parts[kind]:
+            assert f'"#/components/{kind}/{name}"' in text, (kind, name)
+    operations = [operation for place in told["paths"].values() for operation in place.values()]
+    written = [
+        json.dumps(answer)
+        for operation in operations
+        for answer in operation["responses"].values()
+        if "$ref" not in answer
+    ]
+    for answer in parts["responses"].values():
+        assert json.dumps(answer) not in written
+    for parameter in parts["parameters"].values():
+        assert not [each for each in operations if parameter in each.get("parameters", ())]
+        assert followed(told, {"$ref": f"#/components/parameters/{shared_as(parameter)}"}) == parameter
+
+
+def shared_as(parameter: dict[str, Any]) -> str:
+    return parameter["name"] if parameter["in"] == "query" else f"{parameter['in']}_{parameter['name']}"
