@@ -257,6 +257,8 @@ def check_plan(plan: PlanVersion, check_limit: CheckLimit | None = None) -> None
         check_feature(feature)
     if not OWN_DAY <= plan.anchor <= 31:
         raise ValueError(f"plan {plan.plan}: anchor {plan.anchor}: write a day of the month, 1 to 31")
+    if check_limit is not None:
+        _check_time_zone(plan, check_limit)
     if plan.price is not None:
         check_plan_price(f"plan {plan.plan}", plan.price, plan.grants)
     together = sum(rule.feature is None for rule in plan.rules)
@@ -287,6 +289,15 @@ def check_plan(plan: PlanVersion, check_limit: CheckLimit | None = None) -> None
                     check_limit(replace(plan_limit(plan, rule, day), value=rule.value + rule.carry_max))
                 except ValueError as error:
                     raise ValueError(f"{where}: {error}") from None
+
+
+def _check_time_zone(plan: PlanVersion, check_limit: CheckLimit) -> None:
+    """Its subscriptions and billing periods begin by it, also where none of its limits does."""
+    by_day = PlanRule("requests", "day", 0)
+    try:
+        check_limit(plan_limit(plan, by_day, 1))
+    except ValueError as error:
+        raise ValueError(f"plan {plan.plan}: {error}") from None
 
 
 def _check_carry(where: str, rule: PlanRule) -> None:

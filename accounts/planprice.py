@@ -1,7 +1,7 @@
 """What a version of a plan costs its customers: a price for each period, and prices of features. No I/O.
 
 Prices of one unit are whole pico-USD, all other amounts whole nano-USD. A feature is charged by one of these
-models; what it counts is a number of units (billing.units):
+models; what it counts is a number of units (CostEvent.units):
 
     included   the plan's own price pays for it
     usage      each unit costs the same

@@ -131,7 +131,9 @@ MANY = (
         ({"rules": (replace(SEARCH, kind="apples"),)}, "kind 'apples'"),
         ({"rules": (replace(SEARCH, value=2**53),)}, "from 0 to"),
         ({"rules": (replace(CARRIED, value=2**53 - 1),)}, "from 0 to"),
-        ({"time_zone": "Moon/Crater"}, "time zone"),
+        ({"time_zone": "Moon/Crater"}, "plan pro: time zone 'Moon/Crater' is unknown; write an IANA name"),
+        ({"time_zone": "Moon/Crater", "rules": ()}, "plan pro: time zone 'Moon/Crater' is unknown"),
+        ({"time_zone": "../UTC", "rules": (replace(SEARCH, window="lifetime"),)}, "'../UTC' is unknown"),
         ({"rules": MANY}, "13 limits count a request for search; at most 12 can"),
     ],
 )

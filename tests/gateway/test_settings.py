@@ -116,6 +116,11 @@ def test_route_to_a_provider_that_is_not_configured_is_a_fault() -> None:
     ]
 
 
+def test_plan_in_a_time_zone_that_nobody_knows_is_a_fault_also_without_limits() -> None:
+    (found,) = complaints("plans: {pro: {time_zone: Moon/Crater}}")
+    assert "plan pro: time zone 'Moon/Crater' is unknown; write an IANA name" in found
+
+
 @pytest.mark.parametrize("url", ["ftp://h/v1", "http://user:pw@h/v1", "http://h/v1?x=1", "h/v1"])
 def test_provider_address_with_anything_unusual_is_a_fault(url: str) -> None:
     (found,) = complaints(f"providers: {{one: {{base_url: '{url}'}}}}")

@@ -59,6 +59,9 @@ def test_what_cannot_be_a_plan_is_told(run: Run, serving: Server) -> None:
     assert "'lenient' is unknown" in fault("p", "--limit", "a/requests/month=1:lenient")
     assert "anchor '32'" in fault("p", "--anchor", "32")
     assert "time zone" in fault("p", "--time-zone", "Moon/Crater", "--limit", "a/requests/day=1")
+    assert fault("p", "--time-zone", "Moon/Crater") == (
+        "plan p: time zone 'Moon/Crater' is unknown; write an IANA name such as Europe/Berlin"
+    )
     assert document(run, "plans", "list") == []
 
 
