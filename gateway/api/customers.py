@@ -10,7 +10,6 @@ PATCH /api/customers/{customer}/internal  whether it is the operator's own use
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, model_validator
@@ -24,6 +23,7 @@ from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.features import SpanAsked
 from gateway.api.fields import Asked, MomentText, Name, Nano, Paged, Told, Usd, moment_text
+from gateway.api.figures import Percent
 from gateway.api.groupfigures import GroupFigures, Span, figures_of, named_in_events, span_of
 from gateway.api.owed import charges_in
 from gateway.api.planview import Label
@@ -127,7 +127,7 @@ class CustomerTold(Told):
     total_usage: int = Field(description="Tokens, in and out")
     margin: Usd | None
     margin_nano: Nano | None
-    margin_pct: Annotated[Decimal, Field(json_schema_extra={"type": "number"})] | None
+    margin_pct: Percent | None = Field(description="Percent of the revenue; null where that is 0")
     margin_reason: str | None = Field(description="Why the margin is null, or not of all that was used")
     last_seen: MomentText | None
 

@@ -10,7 +10,6 @@ GET   /api/v1/client/features/{feature}
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -19,6 +18,7 @@ from accounts.feature import Feature
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Paged, Told, ToldCamel, Usd, moment_text
+from gateway.api.figures import Percent
 from gateway.api.groupfigures import GroupFigures, Span, figures_of, named_in_events, span_of
 from gateway.api.planview import Label
 from gateway.api.refusing import name_after, page_of, refusals
@@ -85,7 +85,7 @@ class FeatureTold(Told):
     total_usage: int = Field(description="Tokens, in and out")
     margin: Usd | None
     margin_nano: Nano | None
-    margin_pct: Annotated[Decimal, Field(json_schema_extra={"type": "number"})] | None
+    margin_pct: Percent | None = Field(description="Percent of the revenue; null where that is 0")
     margin_reason: str | None
     last_seen: MomentText | None
 

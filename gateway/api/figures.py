@@ -14,8 +14,10 @@ from metering.money import half_even
 
 PARTLY_PRICED = "partly_priced"
 Percent = Annotated[
-    Decimal, WithJsonSchema({"type": "number", "description": "Percent, to four places", "examples": [42.5]})
+    Decimal,
+    WithJsonSchema({"type": "number", "description": "Percent: 62.5 is 62.5 %", "examples": [62.5]}),
 ]
+"""A field `..._pct` of an answer: a hundred times the part, with four places. Parts of 1 are `Ratio`."""
 
 
 class FiguresTold(Told):
@@ -55,7 +57,7 @@ class FiguresTold(Told):
     period_charges_nano: Nano
     margin: Usd | None
     margin_nano: Nano | None
-    margin_pct: Percent | None = Field(description="Of the revenue; null where that is 0")
+    margin_pct: Percent | None = Field(description="Percent of the revenue; null where that is 0")
     margin_reason: str | None = Field(
         description="Why the margin or its percentage is null, or is not of everything"
     )

@@ -30,12 +30,12 @@ from gateway.api.fields import (
     MomentText,
     Nano,
     Paged,
-    Ratio,
     Told,
     Usd,
     moment_text,
     money,
 )
+from gateway.api.figures import Percent
 from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.event import decode
@@ -69,7 +69,7 @@ class GroupShown(Told):
     total_revenue_nano: Nano | None
     margin: Usd | None
     margin_nano: Nano | None
-    margin_pct: Ratio | None
+    margin_pct: Percent | None = Field(description="Percent of the revenue; null where that is 0")
     margin_reason: str | None = Field(description="Why the margin is null or of a part only")
     total_usage: int = Field(description="Units: tokens where nothing else was told")
     input_tokens: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -134,6 +135,9 @@ def test_each_row_is_that_of_its_requests(ask: Asker, mine: Trade, dimension: st
         assert row["revenue_requests"] == len(known)
         if not known and not nano(row, "plan_fees"):
             assert row["revenue"] is row["margin"] is None or row["plan_fees_nano"] == "0"
+        if row["margin"] is not None and row["revenue"]:
+            percent = 100 * Decimal(nano(row, "margin")) / nano(row, "revenue")
+            assert row["margin_pct"] == percent.quantize(Decimal("0.0001"))
     internal = seen.get("_internal-one")
     if internal is not None:
         assert (internal["margin"], internal["margin_reason"]) == (None, "internal_customer")

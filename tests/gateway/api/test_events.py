@@ -172,6 +172,11 @@ def test_groups_are_the_sums_of_their_events(ask: Ask, recorded: History, dimens
         assert row["total_revenue_nano"] == (str(sum(known)) if known else None)
         assert row["last_seen"] == moment_text(max(event.started_ms for event in group))
         assert row["margin_reason"] is not None  # no group has its whole revenue
+        if known:
+            percent = 100 * int(row["margin_nano"]) / sum(known)
+            assert row["margin_pct"] == pytest.approx(percent, abs=0.0001)
+        else:
+            assert row["margin_pct"] is None
     costs = [int(row["total_cost_nano"]) for row in rows]
     assert costs == sorted(costs, reverse=True)
 

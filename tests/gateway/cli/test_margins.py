@@ -7,6 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
@@ -124,6 +125,8 @@ def test_plan_fees_are_on_the_rows_that_they_belong_to_in_every_form(
     assert row["customer"] == "acme"
     assert int(row["plan_fees_nano"]) == int(row["revenue_nano"]) > 4 * USD
     assert int(row["margin_nano"]) == int(row["revenue_nano"]) - USD
+    percent = Decimal(100 * int(row["margin_nano"])) / int(row["revenue_nano"])
+    assert Decimal(row["margin_pct"]) == percent.quantize(Decimal("0.0001"))
     shown = run("report", "--by", "feature", "--margin", "--csv", *span).stdout
     cells = list(csv.DictReader(io.StringIO(shown)))
     assert sum(int(each["revenue_nano"]) for each in cells) == int(by_feature["total"]["revenue_nano"])
