@@ -77,6 +77,7 @@ LONG = (
 SHARES = (
     "tests/budgets/",
     "tests/clients/",
+    "tests/gateway/gemini/test_array.py",
     "tests/gateway/metrics/test_bounds.py",
     "tests/gateway/test_recorder_several.py",
     "tests/gateway/test_recorder_spill.py",
@@ -84,6 +85,10 @@ SHARES = (
     "tests/simulation/",
 )
 """Files whose slow tests compute and measure no time: others may run beside them."""
+FILE_ENOUGH = ("tests/billing/", "tests/gateway/api/", "tests/gateway/ingest/")
+"""What stands above the store: PostgreSQL runs it in scripts/full only, since the store's own tests and those
+of accounts run on both engines before. One goes from a key to an answer on both:"""
+BOTH = ("tests/gateway/api/test_events.py",)
 
 
 def pytest_runtest_teardown() -> None:
@@ -104,7 +109,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.wide)
         if item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.nodeid.startswith(FILE_ENOUGH) and not item.nodeid.startswith(BOTH) and on_postgresql(item):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.shares)
         if item.nodeid.startswith(SHARES) and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.shares)
     # With --no-loadscope-reorder what takes long begins first: no process is left alone with it at the end.
     items.sort(key=lambda item: not item.nodeid.startswith(("tests/acceptance/", "tests/torture/", *LONG)))
+
+
+def on_postgresql(item: pytest.Item) -> bool:
+    """Whether a test is the one of those that it stands for that runs on that engine."""
+    called = getattr(item, "callspec", None)
+    return called is not None and "postgresql" in called.params.values()

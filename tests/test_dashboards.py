@@ -20,6 +20,7 @@ from gateway.api import metrics as api_metrics
 from gateway.forwarding import metrics as routing_metrics
 from gateway.frontdoor import metrics as door_metrics
 from gateway.healing import metrics as healing_metrics
+from gateway.ingest import metrics as ingest_metrics
 from gateway.recorder import metrics as recorder_metrics
 from gateway.serve.scrape import supervisor_lines
 
@@ -27,7 +28,15 @@ ROOT = Path(__file__).parents[1]
 ALERTS = ROOT / "dashboards" / "alerts.yaml"
 DASHBOARD = ROOT / "dashboards" / "grafana.json"
 DOCUMENT = ROOT / "docs" / "metrics.md"
-MODULES = (metrics, api_metrics, door_metrics, routing_metrics, recorder_metrics, healing_metrics)
+MODULES = (
+    metrics,
+    api_metrics,
+    door_metrics,
+    routing_metrics,
+    ingest_metrics,
+    recorder_metrics,
+    healing_metrics,
+)
 SELECTOR = re.compile(r"\b(tollkeeper_\w+)(?:\{([^}]*)\})?")
 GROUPING = re.compile(r"\bby \(([^)]*)\)")
 

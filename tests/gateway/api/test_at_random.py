@@ -37,12 +37,16 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 6
-"""Of each endpoint and each way, so that all of them are through in a minute."""
+FEW = 2
+"""Questions of each kind to each endpoint, so that all of them are through in a minute."""
+MANY = 20
 API = schemathesis.openapi.from_dict(json.loads(served()))
 OPERATIONS = [each.ok() for each in API.get_all_operations()]
 WAYS = [
-    pytest.param(each, mode, id=f"{each.method.upper()} {each.path} {mode.value}")
+    pytest.param(
+        each, mode, examples, marks=marks, id=f"{each.method.upper()} {each.path} {mode.value} {examples}"
+    )
+    for examples, marks in ((FEW, ()), (MANY, (pytest.mark.slow, pytest.mark.shares)))
     for each in OPERATIONS
     for mode in GenerationMode
     # Against the document can only be asked where it declares something.
@@ -64,10 +68,12 @@ def secret(stack: Stack) -> str:
     return stack.key(scopes=(ADMIN,))
 
 
-@pytest.mark.parametrize(("operation", "mode"), WAYS)
-def test_answers_are_as_declared(stack: Stack, secret: str, operation: Any, mode: GenerationMode) -> None:
+@pytest.mark.parametrize(("operation", "mode", "examples"), WAYS)
+def test_answers_are_as_declared(
+    stack: Stack, secret: str, operation: Any, mode: GenerationMode, examples: int
+) -> None:
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

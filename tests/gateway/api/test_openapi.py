@@ -37,6 +37,7 @@ def test_the_committed_document_is_the_served_one(told: dict[str, Any], http: ht
     assert http.get("/api/openapi.json").json() == told
 
 
+@pytest.mark.wide
 def test_it_is_valid(told: dict[str, Any]) -> None:
     OpenAPIV31SpecValidator(told).validate()  # type: ignore[no-untyped-call]
 

@@ -166,6 +166,7 @@ def test_what_is_anothers_is_as_what_is_not(tenants: tuple[Tenant, Tenant], http
     assert compared
 
 
+@pytest.mark.wide
 def test_no_answer_has_anything_of_another_account(
     tenants: tuple[Tenant, Tenant], http: httpx2.Client
 ) -> None:
