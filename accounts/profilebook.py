@@ -5,7 +5,7 @@ Requests are not decided by it, so nothing of it is published. Who has a profile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -165,6 +165,19 @@ def archived_among(connection: Connection, account_id: str, names: Sequence[str]
         PROFILES.c.archived_ms.is_not(None),
     )
     return set(connection.scalars(query))
+
+
+def internal_customers(
+    connection: Connection, account_id: str, among: Collection[str] | None = None
+) -> frozenset[str]:
+    """Customers of which it was said that they are the operator's own use, whatever their names; of all, or
+    of these."""
+    query = sa.select(PROFILES.c.customer).where(
+        PROFILES.c.account_id == account_id, PROFILES.c.internal == 1
+    )
+    if among is not None:
+        query = query.where(PROFILES.c.customer.in_(among))
+    return frozenset(connection.scalars(query))
 
 
 def _profile(row: Any) -> Profile:

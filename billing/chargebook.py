@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from accounts.plan import PlanVersion
 from accounts.plantables import SUBSCRIPTIONS, plan_versions_of, subscription_of
+from accounts.profilebook import internal_customers
 from billing.charges import Charge, Span, Subscribed, Used, charges_of, spans_wanted
 
 UsedIn = Callable[[Sequence[Span]], Used]
@@ -20,17 +21,19 @@ def subscribed_of(
     connection: Connection, account_id: str, since_ms: int, until_ms: int, customer: str | None = None
 ) -> list[Subscribed]:
     """The account's customers (or this one) on plans with a price, whose subscriptions meet [since_ms,
-    until_ms), and what was before them in the same billing periods."""
+    until_ms), and what was before them in the same billing periods. Those of which it is said now that they
+    are the operator's own use owe nothing, and are left out."""
     versions = {each.label: each for each in plan_versions_of(connection, account_id)}
     where = [SUBSCRIPTIONS.c.account_id == account_id, SUBSCRIPTIONS.c.starts_ms < until_ms]
     if customer is not None:
         where.append(SUBSCRIPTIONS.c.customer == customer)
     ends, from_ms = SUBSCRIPTIONS.c.ends_ms, since_ms - _look_back_ms(versions.values())
     where.append(sa.or_(ends.is_(None), ends > from_ms))
+    internal = internal_customers(connection, account_id, None if customer is None else (customer,))
     found = []
     for row in connection.execute(sa.select(SUBSCRIPTIONS).where(*where)):
         version = versions[f"{row.plan}@{row.version}"]
-        if version.price is not None:
+        if version.price is not None and row.customer not in internal:
             found.append(Subscribed(row.customer, subscription_of(row), version))
     return found
 

@@ -13,8 +13,8 @@ the margin is that of the part, and `reason` says so; a margin in no revenue is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Protocol
 
@@ -134,11 +134,16 @@ class MarginView:
     total: MarginRow
 
 
-def margin_view(dimensions: Sequence[str], rows: Iterable[Summed], charges: Iterable[Charge]) -> MarginView:
+def margin_view(
+    dimensions: Sequence[str],
+    rows: Iterable[Summed],
+    charges: Iterable[Charge],
+    internal: Collection[str] = frozenset(),
+) -> MarginView:
     """The view by these dimensions (names as in metering.rollup, and `plan`, `workspace`).
 
     `rows`: sums of the events of a span by the same dimensions. `charges`: of the same span. Rows of one plan
-    in different versions are one row.
+    in different versions are one row. `internal`: customers that are the operator's own whatever their names.
     """
     sums: dict[tuple[str, tuple[str | None, ...]], _Sum] = {}
     for row in rows:
@@ -148,11 +153,15 @@ def margin_view(dimensions: Sequence[str], rows: Iterable[Summed], charges: Iter
         key = tuple(_value(charge, name) for name in dimensions)
         own = any(_value(charge, name) is None for name in dimensions)
         sums.setdefault((charge.kind if own else EVENTS, key), _Sum()).add_charge(charge)
-    made = [each.row(kind, key, dimensions) for (kind, key), each in sums.items()]
+    made = []
+    for (kind, key), each in sums.items():
+        customer = dict(zip(dimensions, key, strict=True)).get("customer")
+        own = is_internal(customer) or customer in internal
+        made.append(replace(each.row(kind, key), internal=own))
     whole = _Sum()
     for each in sums.values():
         whole.add(each)
-    return MarginView(tuple(dimensions), tuple(sorted(made, key=_order)), whole.row(EVENTS, (), ()))
+    return MarginView(tuple(dimensions), tuple(sorted(made, key=_order)), whole.row(EVENTS, ()))
 
 
 @dataclass(slots=True)
@@ -188,8 +197,7 @@ class _Sum:
         for name in _Sum.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def row(self, kind: str, key: tuple[str | None, ...], dimensions: Sequence[str]) -> MarginRow:
-        named: Mapping[str, str | None] = dict(zip(dimensions, key, strict=True))
+    def row(self, kind: str, key: tuple[str | None, ...]) -> MarginRow:
         return MarginRow(
             key,
             kind,
@@ -202,7 +210,6 @@ class _Sum:
             self.fees_nano,
             self.period_nano,
             bool(self.charged),
-            is_internal(named.get("customer")),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from billing.charges import PLAN_FEES, Charge
@@ -34,11 +34,17 @@ class ProfitAndLoss:
     total: MarginRow
 
 
-def profit_and_loss(customer: str, rows: Iterable[Summed], charges: Iterable[Charge]) -> ProfitAndLoss:
+def profit_and_loss(
+    customer: str,
+    rows: Iterable[Summed],
+    charges: Iterable[Charge],
+    internal: Collection[str] = frozenset(),
+) -> ProfitAndLoss:
     """`rows`: sums of events by customer and feature; `charges`: of the same span. Those of other customers
-    are left out."""
+    are left out. `internal`: as for `margin_view`."""
     mine = [charge for charge in charges if charge.customer == customer]
-    view = margin_view(("customer", "feature"), [row for row in rows if row.key[0] == customer], mine)
+    own = [row for row in rows if row.key[0] == customer]
+    view = margin_view(("customer", "feature"), own, mine, internal)
     lines = [RevenueLine(each.kind, each.plan, each.feature, each.nano) for each in mine]
     lines += [
         RevenueLine(USAGE, None, row.key[1], row.event_nano)
@@ -46,5 +52,5 @@ def profit_and_loss(customer: str, rows: Iterable[Summed], charges: Iterable[Cha
         if row.kind == EVENTS and row.revenue_known
     ]
     plans = tuple(dict.fromkeys(each.plan for each in mine if each.kind == PLAN_FEES))
-    total = replace(view.total, key=(customer,), internal=is_internal(customer))
+    total = replace(view.total, key=(customer,), internal=is_internal(customer) or customer in internal)
     return ProfitAndLoss(customer, plans, tuple(lines), view, total)

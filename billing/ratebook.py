@@ -26,6 +26,7 @@ from accounts.plantables import (
     find_plan,
     subscriptions_of,
 )
+from accounts.profilebook import internal_customers
 from accounts.subscription import Subscription
 from billing.stamp import Revenue, is_internal, revenue_of
 from metering.event import CostEvent
@@ -50,6 +51,7 @@ class RateBook:
         self._changes: dict[str, int] = {}
         self._spans: dict[str, dict[str, _Spans]] = {}
         self._versions: dict[tuple[str, str, int], PlanVersion] = {}
+        self._internal: dict[str, frozenset[str]] = {}
 
     def for_batch(self, events: Sequence[CostEvent]) -> RevenueOf:
         """The revenue of each of these events, as it is decided now. Raises what reading raises."""
@@ -61,10 +63,11 @@ class RateBook:
     def inside(self, connection: Connection, events: Sequence[CostEvent]) -> RevenueOf:
         """As `for_batch`, by what the caller's transaction sees. Good until the next call."""
         self._read_prices(connection)
+        self._read_internal(connection, events)
         asked: dict[str, set[str]] = {}
         labels: set[tuple[str, str]] = set()
         for event in events:
-            if event.customer is not None and event.revenue_nano is None and not is_internal(event.customer):
+            if event.customer is not None and event.revenue_nano is None and not self._is_internal(event):
                 asked.setdefault(event.account_id, set()).add(event.customer)
                 if event.plan is not None:
                     labels.add((event.account_id, event.plan))
@@ -79,6 +82,8 @@ class RateBook:
         return self._revenue
 
     def _revenue(self, event: CostEvent) -> Revenue | None:
+        if self._is_internal(event):
+            return None
         present, plan = None, None
         for each in self._spans.get(event.account_id, {}).get(event.customer or "", ()):
             if each.covers(event.started_ms):
@@ -96,6 +101,21 @@ class RateBook:
         if prices is None or event.feature is None:
             return None
         return prices.at(event.feature, event.started_ms)
+
+    def _is_internal(self, event: CostEvent) -> bool:
+        """Whether its customer is the operator itself, by its name or because it was said."""
+        return is_internal(event.customer) or event.customer in self._internal.get(event.account_id, ())
+
+    def _read_internal(self, connection: Connection, events: Sequence[CostEvent]) -> None:
+        """Of which of the events' customers it is said now."""
+        named: dict[str, set[str]] = {}
+        for event in events:
+            if event.customer is not None and not is_internal(event.customer):
+                named.setdefault(event.account_id, set()).add(event.customer)
+        self._internal = {
+            account_id: internal_customers(connection, account_id, customers)
+            for account_id, customers in named.items()
+        }
 
     def _read_prices(self, connection: Connection) -> None:
         """Those that were recorded since the last time."""

@@ -10,8 +10,9 @@ The first of these that there is decides:
     plan_included  the plan's own price pays for the feature: 0 here, and the fee stands beside the events
 
 Otherwise the revenue is not known, which is None and not 0: customers on no plan, and those on plans without
-a price. Customers whose names begin with `_internal` pay nothing and owe nothing: never any revenue. Neither
-has an event of nobody, unless its amount was reported.
+a price. Customers whose names begin with `_internal` pay nothing and owe nothing: never any revenue; nor do
+those of which their profiles say so, which the rate book knows. Neither has an event of nobody, unless its
+amount was reported.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Revenue = tuple[int, str]
 
 
 def is_internal(customer: str | None) -> bool:
-    """Whether the customer is the operator itself."""
+    """Whether the customer is the operator itself by its name."""
     return customer is not None and customer.startswith(INTERNAL)
 
 

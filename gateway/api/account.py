@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from accounts.plantables import CUSTOMERS
+from accounts.profilebook import internal_customers
 from accounts.subscription import PPM
 from billing.chargebook import subscribed_of
 from billing.fees import fee_of
@@ -71,7 +72,8 @@ def summary(call: Call) -> SummaryTold:
         names = connection.scalars(
             sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == call.account_id)
         )
-        customers = sum(1 for name in names if not is_internal(name))
+        internal = internal_customers(connection, call.account_id)
+        customers = sum(1 for name in names if not is_internal(name) and name not in internal)
         subscribed = subscribed_of(connection, call.account_id, at_ms, at_ms + 1)
     mrr_nano, paying, active = 0, set(), 0
     for each in subscribed:

@@ -24,10 +24,11 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.features import SpanAsked
 from gateway.api.fields import Asked, MomentText, Name, Nano, Paged, Told, Usd, moment_text
 from gateway.api.figures import Percent
-from gateway.api.groupfigures import GroupFigures, Span, figures_of, named_in_events, span_of
+from gateway.api.groupfigures import GroupFigures, figures_of, named_in_events, span_of
 from gateway.api.owed import charges_in
 from gateway.api.planview import Label
 from gateway.api.refusing import name_after, page_of
+from gateway.api.spans import Span
 from gateway.errors import BadRequest, NotFound
 
 TAG = "customers"
@@ -106,7 +107,7 @@ class CustomerTold(Told):
     phone: str
     address: str
     stripe_customer_id: str
-    is_internal: bool = Field(description="The operator's own use; also every customer named _internal...")
+    is_internal: bool = Field(description="The operator's own use: no revenue; as all named _internal...")
     recorded: bool = Field(description="false: requests name it, and nobody has recorded it")
     created_at: MomentText | None
     archived_at: MomentText | None

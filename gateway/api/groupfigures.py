@@ -14,10 +14,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from accounts.profilebook import internal_customers
 from accounts.publishing import wall_ms
 from billing.charges import Charge
 from billing.margin import MarginRow, margin_view
 from gateway.api.fields import money
+from gateway.api.spans import Span
 from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.eventcolumns import events
@@ -29,14 +31,6 @@ Group = Literal["customer", "feature"]
 DAY_MS = 86_400_000
 USUAL_DAYS = 30
 _OTHER: dict[Group, Group] = {"customer": "feature", "feature": "customer"}
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From `since_ms` (inclusive) to `until_ms` (exclusive)."""
-
-    since_ms: int
-    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +92,12 @@ def figures_of(
                 sums[place] += amount
             if row[1]:
                 others.add(row[1])
+    internal = internal_customers(connection, account_id, names) if group == "customer" else frozenset()
     told = {}
     for name, (sums, others) in found.items():
         group_sums = CostRow((name,), **dict(zip(MEASURES, sums, strict=True)))
         mine = [each for each in charges if group == "customer" and each.customer == name]
-        (margin,) = margin_view((group,), [group_sums], mine).rows
+        (margin,) = margin_view((group,), [group_sums], mine, internal).rows
         told[name] = GroupFigures(
             group_sums, margin, len(others), _last_seen(connection, account_id, group, name)
         )

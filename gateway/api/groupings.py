@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy import Connection
 
+from accounts.profilebook import internal_customers
 from billing.margin import MarginRow, margin_view
 from gateway.api.cursor import Part, decode_cursor, encode_cursor
 from gateway.api.endpoint import Call, Endpoint
@@ -161,8 +162,10 @@ def by(dimension: str) -> Callable[[Call], GroupsTold]:
             cost, number, key = decode_cursor(listed, asked.cursor, (int, int, str))
             rows = [row for row in rows if _place(row) > (-int(cost or 0), -int(number or 0), str(key or ""))]
         shown = rows[: asked.limit]
-        margins = {row.key: row for row in margin_view((dimension,), shown, ()).rows}
         with reading(call.parts.engine) as connection:
+            names = [row.key[0] for row in shown if row.key[0] is not None]
+            internal = internal_customers(connection, call.account_id, names)
+            margins = {row.key: row for row in margin_view((dimension,), shown, (), internal).rows}
             last = [
                 _last_seen(connection, call.account_id, {**where, dimension: row.key[0] or ""})
                 for row in shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from billing.charges import Charge
 from billing.marginbook import MarginBook
 from gateway.api.endpoint import Call
-from gateway.api.groupfigures import Span
+from gateway.api.spans import Span
 
 
 def charges_in(call: Call, span: Span, customer: str | None) -> list[Charge]:

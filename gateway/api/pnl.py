@@ -24,7 +24,7 @@ from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, decode_place, encode_place
 from gateway.api.singles import told_removals
 from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
-from gateway.api.views import Row, cost_rows, joined, view_of
+from gateway.api.views import Row, cost_rows, internal_of, joined, view_of
 from gateway.errors import BadRequest, NotFound
 from metering.rollup import DAY_MS
 from reports.calendar import days_between
@@ -133,12 +133,13 @@ def one_customer(call: Call) -> CustomerPnlTold:
     name = _names(call, [customer]).get(customer)
     if name is None and not by_feature and not whole:
         raise NotFound("No such customer.")
-    told = profit_and_loss(customer, by_feature, whole)
+    internal = internal_of(call)
+    told = profit_and_loss(customer, by_feature, whole, internal)
     daily = [
         joined((), [by_day[day.name]._replace(key=())] if day.name in by_day else [], charges).total
         for day, charges in zip(days, charged, strict=True)
     ]
-    features = joined(("customer", "feature"), by_feature, whole).rows
+    features = joined(("customer", "feature"), by_feature, whole, internal).rows
     return CustomerPnlTold(
         **told_span(span, at_ms),
         customer_id=customer,

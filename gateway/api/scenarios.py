@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from billing.stamp import EXPLICIT, PLAN_PERIOD, is_internal, revenue_of
 from gateway.api.endpoint import Call
 from gateway.api.fields import Asked, Name
 from gateway.api.spans import now_ms
+from gateway.api.views import internal_of
 from gateway.errors import BadRequest
 from gateway.prices import configured_prices, list_of
 from metering.event import CostEvent
@@ -87,7 +88,7 @@ def scenario_of(
             Swap(each.to_provider, each.to_model, each.route, each.provider, each.model) for each in swaps
         ),
         repriced=repriced,
-        revenue=_revenue(feature_prices) if feature_prices else None,
+        revenue=_revenue(feature_prices, internal_of(call)) if feature_prices else None,
     )
 
 
@@ -140,7 +141,7 @@ def _rate(where: str, name: str, text: str) -> int:
     return half_even(usd_to_pico(text) * unit.per, 10**6)
 
 
-def _revenue(prices: Sequence[FeaturePriceAsked]) -> RevenueOf:
+def _revenue(prices: Sequence[FeaturePriceAsked], internal: Collection[str]) -> RevenueOf:
     """Revenue at these prices, by the rule that stamps it: amounts that were reported stay, nobody and
     internal customers pay nothing."""
     named: dict[str, FeaturePrice] = {}
@@ -159,7 +160,9 @@ def _revenue(prices: Sequence[FeaturePriceAsked]) -> RevenueOf:
 
     def revenue(event: CostEvent, before: int | None, source: str | None) -> tuple[int | None, bool]:
         price = named.get(event.feature or "")
-        if price is None or source == EXPLICIT or event.customer is None or is_internal(event.customer):
+        if price is None or source == EXPLICIT or event.customer is None:
+            return before, True
+        if is_internal(event.customer) or event.customer in internal:
             return before, True
         if source == PLAN_PERIOD:
             # What the period's charge would be without these units is not a figure of single requests.

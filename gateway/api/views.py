@@ -6,10 +6,11 @@ of its rows, and the same for every choice of names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from accounts.plan import plan_of
+from accounts.profilebook import internal_customers
 from billing.charges import PLAN_FEES, Charge
 from billing.margin import EVENTS, MarginRow, margin_view
 from gateway.api.charges import charges_in
@@ -64,12 +65,23 @@ def view_of(
     with told_removals():
         rows = cost_rows(call, names, span, where, time_zone)
         charges = charges_in(call, [span], where.get("customer"))[0]
-    return joined(names, rows, fitting(charges, where))
+    return joined(names, rows, fitting(charges, where), internal_of(call) if "customer" in names else ())
 
 
-def joined(names: Sequence[str], rows: Sequence[CostRow], charges: Iterable[Charge]) -> View:
-    """Rows of the record with what is owed beside them. Pure."""
-    view = margin_view(names, rows, charges)
+def internal_of(call: Call) -> frozenset[str]:
+    """Customers of the account of which it is said that they are the operator's own use."""
+    with call.parts.engine.connect() as connection:
+        return internal_customers(connection, call.account_id)
+
+
+def joined(
+    names: Sequence[str],
+    rows: Sequence[CostRow],
+    charges: Iterable[Charge],
+    internal: Collection[str] = (),
+) -> View:
+    """Rows of the record with what is owed beside them. `internal`: as for `margin_view`. Pure."""
+    view = margin_view(names, rows, charges, internal)
     merged = regrouped(rows, lambda key: tuple(map(_plain, names, key)))
     sums = {row.key: row for row in merged}
     made = [

@@ -8,17 +8,20 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from accounts.customerbook import CustomerBook
 from accounts.featureprices import FeaturePrice
 from accounts.planbook import PlanBook
 from accounts.planprice import FeatureRate
+from accounts.profile import Profile
+from accounts.profilebook import ProfileBook
 from billing.charges import PERIOD, PLAN_FEES
 from billing.margin import MarginRow, MarginView
 from billing.marginbook import FEW, MarginBook
 from billing.ratebook import RateBook
 from metering.database import Where
-from metering.event import CostEvent
+from metering.event import DEFAULT_ACCOUNT, CostEvent
 from metering.eventstore import EventStore
 from metering.ids import new_id
 from tests.billing.made import HOUR_MS, SEARCH, USD, at, graduated, plan
@@ -105,6 +108,37 @@ def test_d12_without_revenue_the_margin_is_none(
     }
     assert (view.total.margin_nano, view.total.reason) == (None, "no_revenue_source")
     assert view.total.cost_nano == 4_000
+
+
+def test_a_customer_that_is_marked_as_the_operators_own_owes_nothing_while_it_is(
+    store: EventStore,
+    engine: Engine,
+    rates: RateBook,
+    margins: MarginBook,
+    plans: PlanBook,
+    customers: CustomerBook,
+) -> None:
+    plans.put_plan(plan("pro", 30, TIERS))
+    for name in ("acme", "globex"):
+        customers.subscribe(name, "pro", starts_ms=BEGIN)
+    before = margins.margins(("customer",), BEGIN, END).total.fees_nano
+    assert before == 60 * USD
+    profiles = ProfileBook(engine, DEFAULT_ACCOUNT)
+    profiles.put_profile("acme", Profile(internal=True))
+    record(store, rates, [event(BEGIN), event(BEGIN + 1, "globex")])
+    view = margins.margins(("customer",), BEGIN, END)
+    acme, globex = row_of(view, "acme"), row_of(view, "globex")
+    assert (acme.revenue_nano, acme.margin_nano, acme.reason) == (None, None, "internal_customer")
+    assert (globex.fees_nano, globex.reason) == (30 * USD, None)
+    assert view.total.revenue_nano == globex.revenue_nano
+    assert view.total.cost_nano == acme.known_cost_nano + globex.known_cost_nano
+    assert margins.margins(("feature",), BEGIN, END).total == view.total
+    own = margins.profit_and_loss("acme", BEGIN, END)
+    assert (own.plans, own.revenue, own.total.reason) == ((), (), "internal_customer")
+    # No longer so: its plan is owed again. What was stored meanwhile stays without revenue.
+    profiles.put_profile("acme", Profile())
+    acme = row_of(margins.margins(("customer",), BEGIN, END), "acme")
+    assert (acme.fees_nano, acme.revenue_known, acme.reason) == (30 * USD, 0, "revenue_partly_known")
 
 
 def test_d13_who_overruns_keeps_its_cost_and_its_revenue_and_its_margin_goes_negative(

@@ -12,11 +12,13 @@ from accounts.customerbook import CustomerBook
 from accounts.featureprices import FeaturePrice
 from accounts.planbook import PlanBook
 from accounts.planprice import FeatureRate
+from accounts.profile import Profile
+from accounts.profilebook import ProfileBook
 from accounts.subscription import Overrides
 from billing.ratebook import RateBook
 from billing.stamp import Revenue
 from budgets.limit import check_terms
-from metering.event import CostEvent
+from metering.event import DEFAULT_ACCOUNT, CostEvent
 from tests.billing.made import SEARCH, at, plan
 
 BEGIN = at("2026-03-01")
@@ -122,7 +124,7 @@ def test_many_customers_cost_few_questions(
     sa.event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
     found = revenues(rates, *batch)
     assert found == [(0, "plan_included") if n % 40 < 30 else None for n in range(400)]
-    assert len([each for each in asked if each.startswith("SELECT")]) == 2
+    assert len([each for each in asked if each.startswith("SELECT")]) == 3
     asked.clear()
     assert revenues(rates) == []
     assert asked == []
@@ -141,6 +143,23 @@ def test_explicit_amounts_and_the_operators_own_customers_need_no_plan(
     ]
     assert revenues(rates, *batch) == [(5, "explicit"), None, None, None]
     assert not any("subscriptions" in each for each in asked)
+
+
+def test_a_customer_that_is_marked_as_the_operators_own_has_no_revenue_while_it_is(
+    engine: Engine, plans: PlanBook, customers: CustomerBook, rates: RateBook
+) -> None:
+    plans.put_feature_price(FeaturePrice(SEARCH, BEGIN, 1_000))
+    for name in ("acme", "globex"):
+        customers.add_customer(name)
+    profiles, foreign = ProfileBook(engine, DEFAULT_ACCOUNT), event(BEGIN, account_id="other")
+    batch = [event(BEGIN), event(BEGIN, revenue_nano=5), event(BEGIN, customer="globex"), foreign]
+    plain = [(10, "feature_price"), (5, "explicit"), (10, "feature_price"), None]
+    assert revenues(rates, *batch) == plain
+    profiles.put_profile("acme", Profile(internal=True))
+    assert revenues(rates, *batch) == [None, None, (10, "feature_price"), None]
+    assert revenues(rates, event(BEGIN, account_id="other", revenue_nano=5)) == [(5, "explicit")]
+    profiles.put_profile("acme", Profile(email="a@acme.test"))
+    assert revenues(rates, *batch) == plain
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

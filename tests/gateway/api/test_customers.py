@@ -121,6 +121,13 @@ def test_a_plans_own_price_is_revenue_of_its_customer(stack: Stack, asker: Asker
     assert 2 * int(half["total_revenue_nano"]) <= earned + 1
     others = {name for name, each in listed.items() if each["total_revenue"] is not None}
     assert "acme" not in others
+    # The operator's own: nothing is owed while it is marked so.
+    marked = asker.patch("/api/customers/pays/internal", {"is_internal": True})
+    assert (marked["total_revenue"], marked["margin"], marked["margin_pct"]) == (None, None, None)
+    assert (marked["is_internal"], marked["margin_reason"]) == (True, "internal_customer")
+    assert asker.get("/api/customers/pays")["margin_reason"] == "internal_customer"
+    again = asker.patch("/api/customers/pays/internal", {"is_internal": False})
+    assert int(again["total_revenue_nano"]) >= earned
 
 
 def test_workspaces(asker: Asker) -> None:
