@@ -14,6 +14,9 @@ settings.load_profile("tollkeeper")
 
 WIDE = (
     "tests/acceptance/",
+    "tests/billing/test_margin.py::test_every_total_is_the_sum_of_its_rows",
+    "tests/billing/test_marginbook.py::test_any_order_batches_and_spans_give_the_same",
+    "tests/billing/test_marginbook.py::test_totals_are_the_sums_of_their_rows",
     "tests/simulation/test_redis.py",
     "tests/simulation/test_world.py",
     "tests/torture/",
@@ -25,6 +28,9 @@ WIDE = (
     "tests/gateway/cohere/",
     "tests/gateway/frontdoor/test_deadlines.py",
     "tests/gateway/gemini/",
+    "tests/gateway/ingest/test_abuse.py::test_a_body_beyond_the_bound",
+    "tests/gateway/ingest/test_counting.py::test_a_ledger_that_is_away",
+    "tests/gateway/ingest/test_counting.py::test_reports_are_held_off",
     "tests/gateway/metrics/test_bounds.py",
     "tests/gateway/test_entitlement_api.py",
     "tests/gateway/responses/test_recorded.py",
@@ -48,7 +54,7 @@ WIDE = (
     "tests/simulator/test_gemini",
     "tests/test_mutations.py",
 )
-"""Files whose tests are of the wide ring at least; also all that import a provider's SDK, which only the
+"""Files, and tests, that are of the wide ring at least; also all that import a provider's SDK, which only the
 wider rings install."""
 SLOW = (
     "tests/torture/test_demand.py",
