@@ -17,7 +17,7 @@ from billing.fees import fee_of
 from billing.stamp import is_internal
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import MomentText, Nano, Told, Usd, moment_text, money
-from gateway.api.singles import TooMany, told_removals
+from gateway.api.singles import TooMany
 from gateway.api.spans import SpanAsked, SpanTold, now_ms, span_of, told_span
 from gateway.api.views import cost_rows
 from metering.eventcolumns import events
@@ -105,27 +105,26 @@ def source_breakdown(call: Call) -> SourcesTold:
     asked: SpanAsked = call.query
     at_ms = now_ms()
     span = span_of(asked, at_ms)
-    with told_removals():
-        whole = added(cost_rows(call, (), span, {}))
-        if whole.events > SOURCES_MAX:
-            raise TooMany(
-                f"This is answered from single requests, {SOURCES_MAX} at most, and the span has "
-                f"{whole.events}. Ask for a shorter span.",
-                param="date_from",
+    whole = added(cost_rows(call, (), span, {}))
+    if whole.events > SOURCES_MAX:
+        raise TooMany(
+            f"This is answered from single requests, {SOURCES_MAX} at most, and the span has "
+            f"{whole.events}. Ask for a shorter span.",
+            param="date_from",
+        )
+    with call.parts.engine.connect() as connection:
+        check_complete(connection, span.since_ms, span.until_ms)
+        query = (
+            sa.select(events.c.source, sa.func.count(), whole_sum(events.c.cost_nano))
+            .where(
+                events.c.account_id == call.account_id,
+                events.c.started_ms >= span.since_ms,
+                events.c.started_ms < span.until_ms,
             )
-        with call.parts.engine.connect() as connection:
-            check_complete(connection, span.since_ms, span.until_ms)
-            query = (
-                sa.select(events.c.source, sa.func.count(), whole_sum(events.c.cost_nano))
-                .where(
-                    events.c.account_id == call.account_id,
-                    events.c.started_ms >= span.since_ms,
-                    events.c.started_ms < span.until_ms,
-                )
-                .group_by(events.c.source)
-                .order_by(events.c.source)
-            )
-            found = connection.execute(query).all()
+            .group_by(events.c.source)
+            .order_by(events.c.source)
+        )
+        found = connection.execute(query).all()
     return SourcesTold(
         **told_span(span, at_ms),
         sources=[SourceTold(source=row[0], event_count=row[1], **money(cost=row[2])) for row in found],

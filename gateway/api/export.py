@@ -12,7 +12,6 @@ from gateway.api.endpoint import Answer, Call, Endpoint
 from gateway.api.fields import Asked, Moment
 from gateway.errors import BadRequest
 from metering.eventexport import Told, walk_events
-from metering.removal import EventsRemoved
 from reports.exporting import MEDIA, Counted, ExportError, export_parts, shape_of
 from reports.parquet import NoParquet
 
@@ -46,8 +45,6 @@ def export_events(call: Call) -> Answer:
         raise BadRequest(str(error), code="validation_failed", param="rows") from None
     except NoParquet as error:
         raise BadRequest(str(error), code="format_unavailable", param="format") from None
-    except EventsRemoved as error:
-        raise BadRequest(str(error), code="events_removed", param="date_from") from None
     name = f"{shape.table}.{shape.writer}"
     return Answer(
         headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},

@@ -17,7 +17,6 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, MomentText, Nano, Usd, moment_text, money
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, SortBy, SortDir, decode_place, encode_place
-from gateway.api.singles import told_removals
 from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
 from gateway.api.views import Row, View, cost_rows, joined, view_of
 from gateway.errors import NotFound
@@ -135,8 +134,7 @@ def _page(call: Call, names: tuple[str, ...]) -> tuple[Span, int, list[Row], Fig
 
 def _view(call: Call, names: tuple[str, ...], span: Span) -> View:
     """Without charges beside the requests: none belongs to a model."""
-    with told_removals():
-        rows = cost_rows(call, names, span, {})
+    rows = cost_rows(call, names, span, {})
     return joined(names, rows, [])
 
 

@@ -22,7 +22,6 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, Nano, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, decode_place, encode_place
-from gateway.api.singles import told_removals
 from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
 from gateway.api.views import Row, cost_rows, internal_of, joined, view_of
 from gateway.errors import BadRequest, NotFound
@@ -123,13 +122,12 @@ def one_customer(call: Call) -> CustomerPnlTold:
     customer = call.path["customer"]
     where = {"customer": customer}
     days = days_between(span.since_ms, span.until_ms)
-    with told_removals():
-        by_feature = cost_rows(call, ("customer", "feature"), span, where)
-        by_model = cost_rows(call, ("model",), span, where)
-        by_day = {row.key[0]: row for row in cost_rows(call, ("day",), span, where)}
-        spans = [Span(day.since_ms, day.until_ms) for day in days]
-        charged = charges_in(call, spans, customer)
-        whole = charges_in(call, [span], customer)[0]
+    by_feature = cost_rows(call, ("customer", "feature"), span, where)
+    by_model = cost_rows(call, ("model",), span, where)
+    by_day = {row.key[0]: row for row in cost_rows(call, ("day",), span, where)}
+    spans = [Span(day.since_ms, day.until_ms) for day in days]
+    charged = charges_in(call, spans, customer)
+    whole = charges_in(call, [span], customer)[0]
     name = _names(call, [customer]).get(customer)
     if name is None and not by_feature and not whole:
         raise NotFound("No such customer.")

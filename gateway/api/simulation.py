@@ -17,7 +17,7 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, Name, Nano, Told, Usd, money
 from gateway.api.figures import Percent, percent
 from gateway.api.scenarios import CHANGES_MAX, FeaturePriceAsked, SimulatedPrice, SwapAsked, scenario_of
-from gateway.api.singles import SINGLES_MAX, Single, singles, told_removals
+from gateway.api.singles import SINGLES_MAX, Single, singles
 from gateway.api.spans import SpanTold, now_ms, span_between, told_span
 from gateway.api.views import fitting
 from metering.event import CostEvent
@@ -131,8 +131,7 @@ def simulate_price(call: Call) -> SimulationTold:
     where = {name: value for name, value in given.items() if value is not None}
     scenario = scenario_of(call, asked.swaps, asked.prices, asked.feature_prices)
     found = singles(call, span, where)
-    with told_removals():
-        charges = charges_in(call, [span], asked.customer_id)[0]
+    charges = charges_in(call, [span], asked.customer_id)[0]
     charged_nano = sum(each.nano for each in fitting(charges, where))
     rows, total = simulate(scenario, map(_recorded, found), _key(asked.by))
     whole = not total.not_computable and not total.revenue_not_computable

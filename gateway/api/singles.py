@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,7 +12,7 @@ from gateway.api.spans import Span
 from gateway.errors import BadRequest
 from metering.event import CostEvent, decode
 from metering.eventcolumns import event_documents, events
-from metering.removal import EventsRemoved, check_complete
+from metering.removal import check_complete
 
 SINGLES_MAX = 10_000
 _AT_ONCE = 500
@@ -37,19 +36,10 @@ class TooMany(BadRequest):
     default_code = "too_many_events"
 
 
-@contextmanager
-def told_removals() -> Iterator[None]:
-    """Questions to single requests that are gone are refused in words."""
-    try:
-        yield
-    except EventsRemoved as error:
-        raise BadRequest(f"{error}.", code="events_removed", param="date_from") from None
-
-
 def singles(call: Call, span: Span, where: Mapping[str, str]) -> list[Single]:
     """All requests of the account that began in the span, oldest first. `where`: columns that must be so.
 
-    Raises TooMany beyond SINGLES_MAX, and BadRequest where some were removed for their age.
+    Raises TooMany beyond SINGLES_MAX, and EventsRemoved where some were removed for their age.
     """
     names = [events.c[name] == value for name, value in where.items()]
     inside = (
@@ -58,7 +48,7 @@ def singles(call: Call, span: Span, where: Mapping[str, str]) -> list[Single]:
         events.c.started_ms < span.until_ms,
         *names,
     )
-    with told_removals(), call.parts.engine.connect() as connection:
+    with call.parts.engine.connect() as connection:
         check_complete(connection, span.since_ms, span.until_ms)
         order = (events.c.started_ms, events.c.seq)
         places = connection.scalars(

@@ -16,7 +16,6 @@ from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, Asked, Moment, MomentText, Nano, Ratio, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures
-from gateway.api.singles import told_removals
 from gateway.api.spans import Span, SpanTold, now_ms, told_span
 from gateway.api.views import ZONE_DAYS_MAX, Row, cost_rows, joined, zone_days
 from gateway.errors import BadRequest
@@ -107,9 +106,8 @@ def trends(call: Call) -> TrendsTold:
         raise BadRequest("The span is empty.", param="date_to")
     buckets = _buckets(asked, until_ms)
     span = Span(buckets[0].since_ms, until_ms)
-    with told_removals():
-        owed = charges_in(call, [Span(b.since_ms, b.until_ms) for b in buckets])
-        sums = _sums_of(call, buckets, daily=asked.by == "day" and asked.tz == "UTC")
+    owed = charges_in(call, [Span(b.since_ms, b.until_ms) for b in buckets])
+    sums = _sums_of(call, buckets, daily=asked.by == "day" and asked.tz == "UTC")
     rows, totals = [], []
     for bucket, charges, (customers, features, models) in zip(buckets, owed, sums, strict=True):
         total = joined((), [added(customers)] if customers else [], charges).total
@@ -203,9 +201,8 @@ def runaway_workspaces(call: Call) -> RunawayTold:
     since_ms = span.since_ms - asked.before * length_ms
     if since_ms < 0:
         raise BadRequest("Spans before 1970 are not known.", param="date_to")
-    with told_removals():
-        recent = _costs(call, span)
-        earlier = _costs(call, Span(since_ms, span.since_ms))
+    recent = _costs(call, span)
+    earlier = _costs(call, Span(since_ms, span.since_ms))
     found = runaways(recent, earlier, asked.before)
     return RunawayTold(
         **told_span(span, at_ms),

@@ -15,7 +15,6 @@ from billing.charges import PLAN_FEES, Charge
 from billing.margin import EVENTS, MarginRow, margin_view
 from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call
-from gateway.api.singles import told_removals
 from gateway.api.spans import Span
 from gateway.errors import BadRequest
 from metering.costsums import CostRow
@@ -62,9 +61,8 @@ def view_of(
     """The account's view. `where`: names that must be so; of a plan its key. BadRequest where that cannot be
     answered from rollups, and the span is too long for single events."""
     where = where or {}
-    with told_removals():
-        rows = cost_rows(call, names, span, where, time_zone)
-        charges = charges_in(call, [span], where.get("customer"))[0]
+    rows = cost_rows(call, names, span, where, time_zone)
+    charges = charges_in(call, [span], where.get("customer"))[0]
     return joined(names, rows, fitting(charges, where), internal_of(call) if "customer" in names else ())
 
 

@@ -16,7 +16,7 @@ from gateway.api.answers import Conflict
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
 from gateway.api.fields import Asked, Nano, Told, Usd, money
 from gateway.errors import NotFound
-from metering.eventstore import StoreUnavailable
+from metering.eventstore import EventsRemoved, StoreUnavailable
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
 from tests.stack import Stack, running_stack
@@ -43,6 +43,7 @@ def fail(call: Call) -> Answer:
     faults = {
         "gone": NotFound("No such thing."),
         "twice": Conflict("It is there.", code="duplicate_event", data=Sum(**money(cost=1), thread="")),
+        "removed": EventsRemoved(1_767_225_600_000),
         "store": StoreUnavailable("disk is full"),
         "sql": sa.exc.OperationalError("SELECT 1", {}, RuntimeError("locked")),
         "redis": RedisAway("away"),
@@ -109,6 +110,7 @@ def test_platform_paths_have_their_envelope(keyed: httpx2.Client) -> None:
     [
         ("gone", 404, "not_found"),
         ("twice", 409, "duplicate_event"),
+        ("removed", 400, "events_removed"),
         ("store", 503, "store_unavailable"),
         ("sql", 503, "store_unavailable"),
         ("redis", 503, "ledger_unavailable"),
@@ -121,6 +123,11 @@ def test_faults_in_both_shapes(keyed: httpx2.Client, fault: str, status: int, co
     assert bare.json()["code"] == platform.json()["error"]["code"] == code
     assert "secret" not in bare.text + platform.text
     assert ("retry-after" in bare.headers) is (status == 503)
+    if fault == "removed":
+        said = "All events are there since 2026-01-01T00:00:00.000Z."
+        assert said in bare.json()["error"]
+        assert said in platform.json()["error"]["message"]
+        assert bare.json()["param"] == platform.json()["error"]["detail"] == "date_from"
     if fault == "twice":
         assert platform.json()["data"]["cost_nano"] == "1"
 
