@@ -28,6 +28,7 @@ WIDE = (
     "tests/gateway/cohere/",
     "tests/gateway/frontdoor/test_deadlines.py",
     "tests/gateway/gemini/",
+    "tests/gateway/api/test_limits.py::test_every_scope_kind_and_window",
     "tests/gateway/ingest/test_abuse.py::test_a_body_beyond_the_bound",
     "tests/gateway/ingest/test_counting.py::test_a_ledger_that_is_away",
     "tests/gateway/ingest/test_counting.py::test_reports_are_held_off",
