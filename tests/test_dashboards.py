@@ -22,6 +22,7 @@ from gateway.frontdoor import metrics as door_metrics
 from gateway.healing import metrics as healing_metrics
 from gateway.ingest import metrics as ingest_metrics
 from gateway.recorder import metrics as recorder_metrics
+from gateway.serve.exposition import KINDS
 from gateway.serve.scrape import supervisor_lines
 
 ROOT = Path(__file__).parents[1]
@@ -234,3 +235,14 @@ def test_prometheus_reads_what_is_exposed() -> None:
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_metric_is_of_a_kind_that_processes_can_add_up() -> None:
+    """A scrape adds up the value files of all processes; a kind that it does not know ends it."""
+    exposed()
+    kinds = {
+        f"gauge_{collector._multiprocess_mode}" if collector._type == "gauge" else collector._type
+        for collector in set(REGISTRY._collector_to_names)
+        if getattr(collector, "_name", "").startswith("tollkeeper_")
+    }
+    assert kinds <= set(KINDS), kinds - set(KINDS)

@@ -17,7 +17,7 @@ EXCEEDED = Counter("tollkeeper_ingested_exceeded", "Stored reported events beyon
 UNCOUNTED = Gauge(
     "tollkeeper_ingested_uncounted",
     "Batches of recorded events that limits do not count yet",
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemax",
 )
 REJECTED = "rejected"
 OTHER = "other"

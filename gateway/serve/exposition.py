@@ -19,7 +19,7 @@ from struct import Struct
 
 _LENGTH = Struct("=i")
 _VALUE = Struct("=d")
-_KINDS = {
+KINDS = {
     "counter": "counter",
     "histogram": "histogram",
     "gauge_livesum": "gauge",
@@ -50,7 +50,7 @@ def collect(directory: Path | None) -> bytes:
     sums: dict[str, dict[bytes, float]] = {}
     for path in sorted(directory.glob("*.db")):
         kind = path.stem.rpartition("_")[0]
-        if kind not in _KINDS:
+        if kind not in KINDS:
             raise ValueError(f"{path.name}: a kind of metric that is not added up here")
         try:
             data = path.read_bytes()
@@ -59,7 +59,7 @@ def collect(directory: Path | None) -> bytes:
         _add(sums.setdefault(kind, {}), data, highest=kind == "gauge_livemax")
     lines: list[str] = []
     for kind, values in sums.items():
-        lines += _histograms(values) if kind == "histogram" else _plain(_KINDS[kind], values)
+        lines += _histograms(values) if kind == "histogram" else _plain(KINDS[kind], values)
     return "".join(lines).encode()
 
 
