@@ -280,7 +280,8 @@ def test_what_runs_is_told_from_the_ledger(ask: Ask, stack: Stack, http: httpx2.
     headers = {"authorization": f"Bearer {caller}", "observe-customer": "runs"}
     with http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
         assert answer.status_code == 200
-        next(answer.iter_raw())
+        parts = answer.iter_raw()  # kept: an iterator that is dropped hangs up
+        next(parts)
         [running] = ask("/api/events", status="open", customer_id="runs")["events"]
         assert running["id"] == answer.headers["x-request-id"]
         assert (running["status"], running["cost"], running["cost_reason"]) == ("open", None, "open")
