@@ -74,7 +74,7 @@ def test_more_than_one_query_names(store: EventStore) -> None:
 
 def test_what_is_rolled_back_holds_no_key(store: EventStore) -> None:
     with pytest.raises(UnstorableEvent):
-        claimed(store, claim("k"), claim(None))  # type: ignore[arg-type]
+        claimed(store, claim("k"), claim("l", says=None))  # type: ignore[arg-type]
     assert claimed(store, claim("k")) == {}
 
 

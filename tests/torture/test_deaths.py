@@ -107,7 +107,8 @@ async def test_1000_deaths_leave_one_event_for_each_open_request(valkey: Serve, 
 async def massacre(valkey: Serve, tmp_path: Path, deaths: int) -> str:
     """Let so many processes die, and hear the witnesses. Returns the figures."""
     server, database = valkey(), tmp_path / "tollkeeper.db"
-    await asyncio.to_thread(prepare, Settings(providers=PROVIDERS), server.url, database)
+    settings = Settings(providers=PROVIDERS, server={"data_dir": tmp_path})
+    await asyncio.to_thread(prepare, settings, server.url)
     terms = make_key(server.client, database)
     names = names_of(terms.of.account_id)
     chance, witness = random.Random(deaths), Witness()
