@@ -1,6 +1,6 @@
 """What one open and one close cost, in the gateway's process and in Redis', by how many rows a request has.
 
-    python -m benchmarks.ledger                     11 interleaved rounds, about half a minute
+    python -m benchmarks.ledger                     11 interleaved rounds, less than a minute
     python -m benchmarks.ledger --rounds 31
 
 The ledger's own client and scripts, over the product's own embedded server with its append-only file; no

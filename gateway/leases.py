@@ -99,6 +99,7 @@ class Leases:
         shards = all_shards()
         epochs = await asyncio.gather(*map(self._epoch_of, shards), return_exceptions=True)
         for shard, epoch in zip(shards, epochs, strict=True):
+            # A shard that cannot be asked now is met at the first look, where a fault is told.
             if isinstance(epoch, tuple) and epoch[0] is not None:
                 self._epochs[shard] = epoch
 

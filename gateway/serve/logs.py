@@ -31,7 +31,7 @@ class _Lines:
 
 
 def configure_logs(level: str) -> None:
-    """Set up this process' logging; `level` is one of LEVELS. Call it once, before the first line."""
+    """Set up this process' logging; `level` is one of LEVELS. It holds for loggers that spoke before, too."""
     shared: Sequence[Processor] = (
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -50,7 +50,6 @@ def configure_logs(level: str) -> None:
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=lines),
-        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(lines)
     handler.setFormatter(
