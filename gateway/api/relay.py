@@ -40,6 +40,8 @@ ADDRESS = b"x-tollkeeper-address"
 NAME = "api.sock"
 CONNECTIONS_MAX = 256
 CONNECT_S = 10.0
+FULL_S = 0.005
+"""How long until a connection is tried again that found too many others waiting."""
 IDLE_S = 30.0
 ROUNDS_MAX = 2
 _NOT_PASSED = frozenset(
@@ -72,7 +74,7 @@ class UnixDialer:
         try:
             raw_socket.setblocking(False)
             async with asyncio.timeout_at(until):
-                await loop.sock_connect(raw_socket, self._path)
+                await self._reach(raw_socket)
                 _, protocol = await loop.create_connection(build, sock=raw_socket)
         except TimeoutError:
             raw_socket.close()
@@ -86,6 +88,16 @@ class UnixDialer:
             raw_socket.close()
             raise
         return protocol
+
+    async def _reach(self, raw_socket: socket.socket) -> None:
+        """Connect, which a unix socket does at once or not at all: where too many wait to be accepted it says
+        EAGAIN, which the loop would take for a connection under way, and then for one that was made."""
+        while True:
+            try:
+                raw_socket.connect(self._path)
+                return
+            except BlockingIOError:
+                await asyncio.sleep(FULL_S)
 
 
 class Relay:

@@ -37,10 +37,11 @@ class StandIn:
     listener: socket.socket | None = None
     ended: int = 0
 
-    def listen(self) -> None:
+    def listen(self, waiting: int = 64) -> None:
+        """Listen; more than `waiting` unaccepted connections find no place."""
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(self.path))
-        self.listener.listen(64)
+        self.listener.listen(waiting)
         threading.Thread(target=self._serve, args=(self.listener,), daemon=True).start()
 
     def close(self) -> None:
@@ -279,6 +280,9 @@ def test_a_body_beyond_the_gateways_bound_goes_nowhere(api: StandIn, http: httpx
 
 
 async def test_a_hundred_at_once_each_get_their_own_answer(api: StandIn, relaying: Stack) -> None:
+    api.close()
+    api.listen(waiting=2)  # most of the hundred find no place at first
+
     def say(request: bytes, client: socket.socket) -> None:
         time.sleep(0.005)
         answering(request.split(b" ", 2)[1])(request, client)
