@@ -20,12 +20,12 @@ from accounts.profile import UNKNOWN, Profile, is_internal
 from accounts.profilebook import ProfileBook, archived_among, recorded_names
 from accounts.publishing import wall_ms
 from gateway.api.answers import Conflict
+from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.features import SpanAsked
 from gateway.api.fields import Asked, MomentText, Name, Nano, Paged, Told, Usd, moment_text
 from gateway.api.figures import Percent
 from gateway.api.groupfigures import GroupFigures, figures_of, named_in_events, span_of
-from gateway.api.owed import charges_in
 from gateway.api.planview import Label
 from gateway.api.refusing import name_after, page_of
 from gateway.api.spans import Span
@@ -281,7 +281,8 @@ def _names(call: Call, archived: bool, after: str, limit: int) -> list[str]:
 
 def _told(call: Call, names: list[str], span: Span) -> list[CustomerTold]:
     one = names[0] if len(names) == 1 else None
-    charges = charges_in(call, span, one) if names else []
+    earned = Span(span.since_ms, min(span.until_ms, wall_ms()))  # what is to come has not been earned
+    charges = charges_in(call, [earned], one)[0] if names and earned.since_ms < earned.until_ms else []
     with call.parts.engine.connect() as connection:
         figures = figures_of(connection, call.account_id, "customer", names, span, charges)
     known = profiles(call).profiles(names)
