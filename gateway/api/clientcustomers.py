@@ -21,8 +21,7 @@ from gateway.api.amounts import Amount, AmountNano, amount
 from gateway.api.clientsubscriptions import ClientSubscription, client_subscription
 from gateway.api.customers import Mail, alter, profiles, record, recorded
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import AskedCamel, MomentText, Name, ToldCamel, moment_text
-from gateway.api.planview import Label
+from gateway.api.fields import AskedCamel, Label, MomentText, Name, ToldCamel, moment_text
 from gateway.api.subscribing import described
 from gateway.errors import BadRequest, NotFound
 

@@ -23,10 +23,9 @@ from gateway.api.answers import Conflict
 from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.features import SpanAsked
-from gateway.api.fields import Asked, MomentText, Name, Nano, Paged, Told, Usd, moment_text
+from gateway.api.fields import Asked, Label, MomentText, Name, Nano, Paged, Told, Usd, moment_text
 from gateway.api.figures import Percent
 from gateway.api.groupfigures import GroupFigures, figures_of, named_in_events, span_of
-from gateway.api.planview import Label
 from gateway.api.refusing import name_after, page_of
 from gateway.api.spans import Span
 from gateway.errors import BadRequest, NotFound

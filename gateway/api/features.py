@@ -17,10 +17,21 @@ from pydantic import ConfigDict, Field
 from accounts.feature import Feature
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Paged, Told, ToldCamel, Usd, moment_text
+from gateway.api.fields import (
+    Asked,
+    Label,
+    Moment,
+    MomentText,
+    Name,
+    Nano,
+    Paged,
+    Told,
+    ToldCamel,
+    Usd,
+    moment_text,
+)
 from gateway.api.figures import Percent
 from gateway.api.groupfigures import GroupFigures, figures_of, named_in_events, span_of
-from gateway.api.planview import Label
 from gateway.api.refusing import name_after, page_of, refusals
 from gateway.api.spans import Span
 from gateway.errors import BadRequest, NotFound

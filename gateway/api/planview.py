@@ -11,7 +11,7 @@ from accounts.plan import OWN_DAY, PlanRule, PlanVersion
 from accounts.planprice import FeatureRate, PlanPrice, Tier
 from budgets.window import zone_of
 from gateway.api.amounts import Amount, AmountNano, Dollars, Given, NanoGiven, amount, read_amount
-from gateway.api.fields import Asked, Name, Nano, Told, Usd, money
+from gateway.api.fields import Asked, Label, Name, Nano, Told, Usd, money
 from gateway.api.limits import Enforcement, Kind, Thresholds, TimeZone, Window
 from metering.money import pico_to_usd, usd_to_nano, usd_to_pico
 
@@ -21,7 +21,6 @@ PlanKey = Annotated[
 ]
 Timing = Literal["in_advance", "in_arrears"]
 Model = Literal["included", "usage", "graduated", "package"]
-Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Pico = Annotated[
     str, WithJsonSchema({"type": "string", "pattern": "^[0-9]+$", "description": "pico-USD (1e-12), whole"})
 ]
