@@ -12,7 +12,7 @@ from accounts.planprice import FeatureRate, PlanPrice, Tier
 from budgets.window import zone_of
 from gateway.api.amounts import Amount, AmountNano, Dollars, Given, NanoGiven, amount, read_amount
 from gateway.api.fields import Asked, Label, Name, Nano, Told, Usd, money
-from gateway.api.limits import Enforcement, Kind, Thresholds, TimeZone, Window
+from gateway.api.limitmodels import Enforcement, Kind, Thresholds, TimeZone, Window
 from metering.money import pico_to_usd, usd_to_nano, usd_to_pico
 
 SUBSCRIPTION = "subscription"

@@ -21,7 +21,7 @@ from accounts.subscription import PPM, Deal, Override, Overrides
 from gateway.api.amounts import Amount, AmountNano, Given, NanoGiven, amount, read_amount
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Paged, Told, Usd, moment_text, money
-from gateway.api.limits import Enforcement
+from gateway.api.limitmodels import Enforcement
 from gateway.api.planview import PlanKey
 from gateway.api.refusing import page_of, place_of, refusals
 from gateway.api.subscribing import (
