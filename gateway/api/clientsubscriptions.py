@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, AskedCamel, MomentText, Name, ToldCamel, moment_text
-from gateway.api.planview import PlanKey
+from gateway.api.planmodels import PlanKey
 from gateway.api.subscribing import END_OF_PERIOD, IMMEDIATE, Found, begin, cancel, change, find, undo
 
 TAG = "subscriptions"

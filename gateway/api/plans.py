@@ -20,7 +20,8 @@ from accounts.plantables import PlanNotFound
 from gateway.api.clientplans import ClientPlans, client_plan
 from gateway.api.endpoint import Answer, Call, Endpoint
 from gateway.api.fields import Asked, Paged, Told
-from gateway.api.planview import NewPlan, PlanTold, plan_asked, plan_told
+from gateway.api.planmodels import NewPlan, plan_asked
+from gateway.api.planview import PlanTold, plan_told
 from gateway.api.refusing import name_after, page_of, refusals
 from gateway.errors import NotFound
 

@@ -22,7 +22,7 @@ from gateway.api.amounts import Amount, AmountNano, Given, NanoGiven, amount, re
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Paged, Told, Usd, moment_text, money
 from gateway.api.limitmodels import Enforcement
-from gateway.api.planview import PlanKey
+from gateway.api.planmodels import PlanKey
 from gateway.api.refusing import page_of, place_of, refusals
 from gateway.api.subscribing import (
     END_OF_PERIOD,
