@@ -19,7 +19,8 @@ from budgets.limit import Attribution, applies, scope_key
 from budgets.usage import LimitUsage, read_rows
 from gateway.api.amounts import Amount, AmountNano, amount
 from gateway.api.clientsubscriptions import ClientSubscription, client_subscription
-from gateway.api.customers import Mail, alter, profiles, record, recorded
+from gateway.api.customermodels import Mail
+from gateway.api.customerrecord import alter, profiles, record, recorded
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import AskedCamel, Label, MomentText, Name, ToldCamel, moment_text
 from gateway.api.subscribing import described
