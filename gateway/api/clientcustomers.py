@@ -1,8 +1,8 @@
 """Customers as the platform paths ask for them: in camelCase, by their reference.
 
-POST  /api/v1/client/customers                  record one
-GET   /api/v1/client/customers/{customer}       one with its subscriptions
-PATCH /api/v1/client/customers/{customer}       what is known of it
+POST  /api/v1/client/customers              record one
+GET   /api/v1/client/customers/{customer}   one with its subscriptions
+PATCH /api/v1/client/customers/{customer}   what is known of it
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from accounts.customer import Customer
 from accounts.profile import Profile, is_internal
 from gateway.api.clientsubscriptions import ClientSubscription, client_subscription
-from gateway.api.customermodels import Mail
+from gateway.api.customermodels import Address, Mail
 from gateway.api.customerrecord import alter, profiles, record, recorded
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import AskedCamel, Label, MomentText, Name, ToldCamel, moment_text
@@ -23,7 +23,6 @@ from gateway.errors import BadRequest, NotFound
 
 TAG = "customers"
 READ, WRITE = "customers.read", "customers.write"
-Address = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")]
 
 
 class NewClientCustomer(AskedCamel):

@@ -1,6 +1,6 @@
-"""What a customer has used of its plan, as the platform paths tell it, in camelCase.
+"""What a customer has used of its plan, and what it will have used where it goes on so.
 
-GET /api/v1/client/customers/{customer}/usage what it has used of its plan, and what that will be
+GET /api/v1/client/customers/{customer}/usage   in camelCase, as on all platform paths
 """
 
 from __future__ import annotations

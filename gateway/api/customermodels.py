@@ -6,14 +6,16 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from gateway.api.features import SpanAsked
 from gateway.api.fields import Asked, Label, Name, Paged
+from gateway.api.groupfigures import FiguresAsked
 
 COUNTED_MAX = 10_000
 Mail = Annotated[str, Field(max_length=254, pattern=r"^([^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+)?$")]
+Address = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")]
+"""May have several lines."""
 
 
-class CustomersAsked(Paged, SpanAsked):
+class CustomersAsked(Paged, FiguresAsked):
     """A part of the list, by id."""
 
     offset: Annotated[
@@ -41,7 +43,7 @@ class NewCustomer(Asked):
     first_name: Label = ""
     last_name: Label = ""
     phone: Label = ""
-    address: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")] = ""
+    address: Address = ""
     stripe_customer_id: Label = ""
     is_internal: bool = False
 
@@ -56,7 +58,7 @@ class CustomerChange(Asked):
     first_name: Label | None = None
     last_name: Label | None = None
     phone: Label | None = None
-    address: Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")] | None = None
+    address: Address | None = None
     stripe_customer_id: Label | None = None
     is_internal: bool | None = None
     archived: Annotated[

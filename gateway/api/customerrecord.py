@@ -28,7 +28,7 @@ def record(call: Call, customer: str, name: str, profile: Profile) -> Customer:
 def alter(
     call: Call, customer: str, name: str | None, changes: dict[str, Any], *, archived: bool | None = None
 ) -> None:
-    """Change what is known of a recorded customer; None stays as it is."""
+    """Change what is known of a customer; None stays as it is. NotFound where nobody has recorded it."""
     present = recorded(call, customer)
     if present is None:
         raise NotFound("No such customer.")
@@ -43,7 +43,7 @@ def alter(
 
 
 def recorded(call: Call, customer: str) -> Customer | None:
-    """The recorded customer."""
+    """The customer; None where nobody has recorded it."""
     try:
         return call.parts.customers(call.account_id).customer(customer)
     except PlanNotFound:

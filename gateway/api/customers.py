@@ -17,9 +17,8 @@ from gateway.api.customermodels import COUNTED_MAX, CustomerChange, CustomersAsk
 from gateway.api.customerrecord import alter, record
 from gateway.api.customerview import CustomerTold, customer_shown, customers_told
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.features import SpanAsked
 from gateway.api.fields import Told
-from gateway.api.groupfigures import named_in_events, span_of
+from gateway.api.groupfigures import FiguresAsked, figures_span, named_in_events
 from gateway.api.refusing import name_after, page_of
 from gateway.errors import BadRequest
 
@@ -41,7 +40,7 @@ class CustomersTold(Told):
 def list_customers(call: Call) -> CustomersTold:
     """A page of customers with what they cost and earn."""
     asked: CustomersAsked = call.query
-    span = span_of(asked.date_from, asked.date_to)
+    span = figures_span(asked.date_from, asked.date_to)
     listed = ("customers", call.account_id, asked.archived, asked.date_from, asked.date_to)
     known = _names(call, asked.archived, "", COUNTED_MAX + 1)
     after = name_after(listed, asked.cursor)
@@ -65,8 +64,8 @@ def list_customers(call: Call) -> CustomersTold:
 
 def show_customer(call: Call) -> CustomerTold:
     """One customer."""
-    asked: SpanAsked = call.query
-    return customer_shown(call, call.path["customer"], span_of(asked.date_from, asked.date_to))
+    asked: FiguresAsked = call.query
+    return customer_shown(call, call.path["customer"], figures_span(asked.date_from, asked.date_to))
 
 
 def add_customer(call: Call) -> CustomerTold:
@@ -86,7 +85,7 @@ def add_customer(call: Call) -> CustomerTold:
             internal=asked.is_internal,
         ),
     )
-    return customer_shown(call, asked.customer_id, span_of(None, None))
+    return customer_shown(call, asked.customer_id, figures_span(None, None))
 
 
 def change_customer(call: Call) -> CustomerTold:
@@ -104,14 +103,14 @@ def change_customer(call: Call) -> CustomerTold:
         "internal": asked.is_internal,
     }
     alter(call, call.path["customer"], asked.name, changes, archived=asked.archived)
-    return customer_shown(call, call.path["customer"], span_of(None, None))
+    return customer_shown(call, call.path["customer"], figures_span(None, None))
 
 
 def change_internal(call: Call) -> CustomerTold:
     """Whether a customer is the operator's own use."""
     asked: InternalAsked = call.body
     alter(call, call.path["customer"], None, {"internal": asked.is_internal})
-    return customer_shown(call, call.path["customer"], span_of(None, None))
+    return customer_shown(call, call.path["customer"], figures_span(None, None))
 
 
 def _names(call: Call, archived: bool, after: str, limit: int) -> list[str]:
@@ -157,7 +156,7 @@ CUSTOMERS = (
         summary="One customer with what it costs and earns",
         tag=TAG,
         handler=show_customer,
-        query=SpanAsked,
+        query=FiguresAsked,
         answer=CustomerTold,
     ),
     Endpoint(

@@ -51,6 +51,7 @@ def key_options(asked: NewKey, own: KeyRecord) -> dict[str, Any]:
 
 
 def key_limits(asked: NewKey) -> list[NewLimit]:
+    """The limits that it is made with, its budget among them. ValueError says what is wrong."""
     limits = [
         NewLimit(
             window=each.window,

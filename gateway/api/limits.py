@@ -28,7 +28,6 @@ from metering.ids import is_below
 TAG = "limits"
 READ, WRITE = "billing.read", "billing.write"
 
-
 _PARTS: dict[str, tuple[str, ...]] = {
     "account": (),
     "key": ("key_id",),

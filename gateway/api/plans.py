@@ -36,10 +36,6 @@ class PlansAsked(Paged):
     archived: bool | None = None
 
 
-class PageAsked(Paged):
-    """A part of a list."""
-
-
 class ArchiveAsked(Asked):
     """Whether it takes new customers; who is on it stays."""
 
@@ -111,7 +107,7 @@ def show_version(call: Call) -> PlanTold:
 
 def list_versions(call: Call) -> VersionsTold:
     """A page of a plan's versions."""
-    asked: PageAsked = call.query
+    asked: Paged = call.query
     latest = _version(call, None)
     listed = ("versions", call.account_id, latest.plan)
     after = name_after(listed, asked.cursor)
@@ -200,7 +196,7 @@ PLANS = (
         summary="All versions of a plan",
         tag=TAG,
         handler=list_versions,
-        query=PageAsked,
+        query=Paged,
         answer=VersionsTold,
     ),
     Endpoint(
@@ -230,7 +226,7 @@ PLANS = (
         summary="Plans that customers may be put on",
         tag=TAG,
         handler=list_client_plans,
-        query=PageAsked,
+        query=Paged,
         answer=ClientPlans,
         bound="open",
     ),

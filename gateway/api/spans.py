@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,11 +58,6 @@ class SpanTold(Told):
     since: MomentText = Field(description="The first moment of the span")
     until: MomentText = Field(description="The first moment after it")
     as_of: MomentText = Field(description="When this was answered; events that come later change the past")
-
-
-def now_ms() -> int:
-    """The present moment."""
-    return time.time_ns() // 1_000_000
 
 
 def span_of(asked: SpanAsked, at_ms: int) -> Span:

@@ -84,6 +84,7 @@ def kind_of(name: str) -> str:
 
 
 def override_asked(name: str, asked: OverrideAsked) -> Override:
+    """What the customer has otherwise, as the book takes it. ValueError says what is wrong."""
     value = None
     if asked.value is not None or asked.value_nano is not None:
         value = read_amount(kind_of(name), asked.value, asked.value_nano, "value")

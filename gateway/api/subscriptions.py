@@ -17,6 +17,7 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Told
 from gateway.api.refusing import page_of, place_of, refusals
 from gateway.api.subscribing import (
+    CONFLICTS,
     END_OF_PERIOD,
     IMMEDIATE,
     begin,
@@ -120,7 +121,6 @@ def undo_cancellation(call: Call) -> SubscriptionTold:
     return subscription_told(undo(call, call.path["subscription"], change_of_plan=False))
 
 
-_CONFLICTS = {409: "The subscription, or the customer's, stands against it; `code` says how"}
 SUBSCRIPTIONS = (
     Endpoint(
         method="GET",
@@ -164,7 +164,7 @@ SUBSCRIPTIONS = (
         handler=change_plan,
         body=PlanChange,
         answer=SubscriptionTold,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -175,7 +175,7 @@ SUBSCRIPTIONS = (
         tag=TAG,
         handler=undo_change,
         answer=SubscriptionTold,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -187,7 +187,7 @@ SUBSCRIPTIONS = (
         handler=cancel_subscription,
         body=Cancellation,
         answer=SubscriptionTold,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -198,7 +198,7 @@ SUBSCRIPTIONS = (
         tag=TAG,
         handler=undo_cancellation,
         answer=SubscriptionTold,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
 )

@@ -10,12 +10,8 @@ from pydantic import Field
 from accounts.subscription import PPM, Deal, Override
 from gateway.api.amounts import Amount, AmountNano, amount
 from gateway.api.fields import MomentText, Nano, Told, Usd, moment_text, money
-from gateway.api.subscribing import (
-    Found,
-)
-from gateway.api.subscriptionmodels import (
-    kind_of,
-)
+from gateway.api.subscribing import Found
+from gateway.api.subscriptionmodels import kind_of
 
 
 class OverrideTold(Told):
