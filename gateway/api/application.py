@@ -28,9 +28,8 @@ from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, require_scope
 from gateway.answers import Send
 from gateway.api import metrics
-from gateway.api.answers import body_of, error_of, raw
+from gateway.api.answers import Removed, body_of, error_of, raw
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
-from gateway.api.fields import moment_text
 from gateway.api.parts import ApiParts
 from gateway.api.reading import read_body, read_query
 from gateway.attribution import HeaderTable
@@ -162,12 +161,7 @@ class Api:
         except GatewayError:
             raise
         except EventsRemoved as error:
-            since = moment_text(error.complete_since_ms)
-            raise BadRequest(
-                f"{str(error).capitalize()}. All events are there since {since}.",
-                code="events_removed",
-                param="date_from",
-            ) from None
+            raise Removed(str(error), error.complete_since_ms) from None
         except StoreUnavailable as error:
             log.warning("store_unavailable", path=endpoint.path, reason=str(error))
             raise Unavailable(
