@@ -63,6 +63,7 @@ def customer_shown(call: Call, customer: str, span: Span) -> CustomerTold:
 
 
 def customers_told(call: Call, names: list[str], span: Span) -> list[CustomerTold]:
+    """These customers, recorded or not, in their order."""
     one = names[0] if len(names) == 1 else None
     earned = Span(span.since_ms, min(span.until_ms, wall_ms()))  # what is to come has not been earned
     charges = charges_in(call, [earned], one)[0] if names and earned.since_ms < earned.until_ms else []

@@ -124,7 +124,7 @@ class SimulationTold(SpanTold):
 
 
 def simulate_price(call: Call) -> SimulationTold:
-    """Every request of the span, twice."""
+    """Every request of the span, as it was and as it would have been."""
     asked: SimulationAsked = call.body
     at_ms = wall_ms()
     span = span_between(asked.date_from, asked.date_to, asked.days, at_ms)

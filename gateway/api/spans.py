@@ -61,7 +61,7 @@ class SpanTold(Told):
 
 
 def span_of(asked: SpanAsked, at_ms: int) -> Span:
-    """As `span_between`."""
+    """The span that is asked for, as `span_between` has it."""
     return span_between(asked.date_from, asked.date_to, asked.days, at_ms)
 
 

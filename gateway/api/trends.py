@@ -1,7 +1,7 @@
 """How figures develop.
 
 GET /api/analytics/trends              each month, or each day; also as /api/analytics/margin-trends
-GET /api/analytics/runaway-workspaces  who spends far more than on average before
+GET /api/analytics/runaway-workspaces  which workspaces spend far more than they did on average
 """
 
 from __future__ import annotations
