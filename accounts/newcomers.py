@@ -10,43 +10,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
+from sqlalchemy import Connection, Table
 
 from accounts.feature import check_feature
-from accounts.plantables import CUSTOMERS as RECORDED
-from accounts.plantables import registered_of
-from accounts.tables import touch
+from accounts.plantables import CUSTOMERS, FEATURES, registered_of
+from accounts.tables import CUSTOMER_TERMS, touch
 from metering.statement import insert_into, written
 
 AUTO_CREATED = "event_auto_created"
 """The source of what an event has made. Of what somebody recorded it is `manual`."""
 _NAMES_MAX = 1_000
-_metadata = MetaData()
-_CUSTOMERS = Table(
-    "customers",
-    _metadata,
-    Column("account_id", Text, primary_key=True),
-    Column("customer", Text, primary_key=True),
-    Column("name", Text),
-    Column("created_ms", BigInteger),
-    Column("source", Text),
-)
-_FEATURES = Table(
-    "features",
-    _metadata,
-    Column("account_id", Text, primary_key=True),
-    Column("feature", Text, primary_key=True),
-    Column("name", Text),
-    Column("enabled", BigInteger),
-    Column("source", Text),
-)
-_TERMS = Table(
-    "customer_terms",
-    _metadata,
-    Column("account_id", Text, primary_key=True),
-    Column("customer", Text, primary_key=True),
-    Column("version", BigInteger),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +43,7 @@ def add_newcomers(
     new = tuple(sorted(set(customers) - known))
     first = False
     if new:
-        anyone = sa.select(RECORDED.c.customer).where(RECORDED.c.account_id == account_id).limit(1)
+        anyone = sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == account_id).limit(1)
         first = not known and connection.scalar(anyone) is None
         rows = [(account_id, name, "", now_ms, AUTO_CREATED) for name in new]
         connection.exec_driver_sql(_ADD_CUSTOMER.on(connection), rows)
@@ -85,8 +58,8 @@ def _add_features(connection: Connection, account_id: str, features: Collection[
     names = [name for name in features if _can_be(name)]
     known: set[str] = set()
     for start in range(0, len(names), _NAMES_MAX):
-        query = sa.select(_FEATURES.c.feature).where(
-            _FEATURES.c.account_id == account_id, _FEATURES.c.feature.in_(names[start : start + _NAMES_MAX])
+        query = sa.select(FEATURES.c.feature).where(
+            FEATURES.c.account_id == account_id, FEATURES.c.feature.in_(names[start : start + _NAMES_MAX])
         )
         known.update(connection.scalars(query))
     new = tuple(sorted(set(names) - known))
@@ -109,15 +82,15 @@ def _row(table: Table) -> dict[str, sa.BindParameter[object]]:
     return {column.name: sa.bindparam(column.name) for column in table.columns}
 
 
-_ADD_CUSTOMER = written(lambda engine: insert_into(engine, _CUSTOMERS).values(_row(_CUSTOMERS)).inline())
-_ADD_FEATURE = written(lambda engine: insert_into(engine, _FEATURES).values(_row(_FEATURES)).inline())
+_ADD_CUSTOMER = written(lambda engine: insert_into(engine, CUSTOMERS).values(_row(CUSTOMERS)).inline())
+_ADD_FEATURE = written(lambda engine: insert_into(engine, FEATURES).values(_row(FEATURES)).inline())
 _TOUCH = written(
     lambda engine: (
-        insert_into(engine, _TERMS)
-        .values(_row(_TERMS))
+        insert_into(engine, CUSTOMER_TERMS)
+        .values(_row(CUSTOMER_TERMS))
         .on_conflict_do_update(
-            index_elements=list(_TERMS.primary_key.columns),
-            set_={"version": _TERMS.c.version + sa.literal_column("1")},
+            index_elements=list(CUSTOMER_TERMS.primary_key.columns),
+            set_={"version": CUSTOMER_TERMS.c.version + sa.literal_column("1")},
         )
         .inline()
     )

@@ -27,6 +27,7 @@ FEATURES = Table(
     Column("feature", Text, primary_key=True),
     Column("name", Text),
     Column("enabled", BigInteger),
+    Column("source", Text),
 )
 
 PLANS = Table(
@@ -55,6 +56,7 @@ CUSTOMERS = Table(
     Column("customer", Text, primary_key=True),
     Column("name", Text),
     Column("created_ms", BigInteger),
+    Column("source", Text),
 )
 
 SUBSCRIPTIONS = Table(

@@ -40,8 +40,11 @@ def profit_and_loss(
     charges: Iterable[Charge],
     internal: Collection[str] = frozenset(),
 ) -> ProfitAndLoss:
-    """`rows`: sums of events by customer and feature; `charges`: of the same span. Those of other customers
-    are left out. `internal`: as for `margin_view`."""
+    """One customer's profit and loss in a span.
+
+    `rows`: sums of events by customer and feature; `charges`: of the same span. Those of other customers are
+    left out. `internal`: as for `margin_view`.
+    """
     mine = [charge for charge in charges if charge.customer == customer]
     own = [row for row in rows if row.key[0] == customer]
     view = margin_view(("customer", "feature"), own, mine, internal)

@@ -29,7 +29,6 @@ from gateway.admission import (
 )
 from gateway.answers import refusal
 from gateway.api.entitlements import EntitlementEndpoints
-from gateway.api.responses import ResponseEndpoints
 from gateway.attribution import note_query_key
 from gateway.dialects import anthropic_lists, gemini_lists
 from gateway.dialects.anthropic import ANTHROPIC
@@ -41,6 +40,7 @@ from gateway.dialects.openai import OPENAI
 from gateway.errors import BadKey, GatewayError, NotFound, Unavailable, WrongMethod
 from gateway.forwarding.candidates import reachable, spoken
 from gateway.parts import Parts
+from gateway.responses import ResponseEndpoints
 from metering.ids import new_id
 from routing.target import Target
 

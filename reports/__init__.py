@@ -10,6 +10,11 @@
     waste      what was paid for nothing, by what came of it
     itemized   cost by what was counted
     simulation recorded requests at other prices or models
+    exporting  an export: which rows, in which format, as parts of a file
+    export     what its rows say of events, attempts and bills
+    focus      the same as FOCUS 1.2
+    columns    its columns, and their cells as CSV and JSON lines
+    parquet    and as Parquet, where pyarrow is installed
 
-Everything here is pure; the rows come from metering.eventstore.
+Everything here is pure; what it works on comes from metering.
 """

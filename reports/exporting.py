@@ -83,10 +83,11 @@ def export_parts(told: Iterable[Told], shape: Shape, counted: Counted) -> Iterat
 
 
 def compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The parts as those of a gzip file."""
+    """The parts as those of a gzip file, each as soon as there is something of it."""
     gzip = zlib.compressobj(6, wbits=31)
     for part in parts:
-        yield gzip.compress(part)
+        if packed := gzip.compress(part):
+            yield packed
     yield gzip.flush()
 
 

@@ -59,7 +59,7 @@ _PLURALS = {"bills": "Bills", "calls": "Calls", "requests": "Requests"}
 
 
 def focus_lines(told: Told) -> Iterator[Line]:
-    """The event's rows of COLUMNS. None for an event of which no cost is known."""
+    """The event's rows of COLUMNS; an event of which no cost is known has no rows."""
     event, left_nano = told.event, told.event.known_nano
     common = _common(event)
     for number, provider, model, row in charged(event):

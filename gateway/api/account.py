@@ -11,6 +11,7 @@ from pydantic import Field
 
 from accounts.plantables import CUSTOMERS
 from accounts.profilebook import internal_customers
+from accounts.publishing import wall_ms
 from accounts.subscription import PPM
 from billing.chargebook import subscribed_of
 from billing.fees import fee_of
@@ -18,7 +19,7 @@ from billing.stamp import is_internal
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import MomentText, Nano, Told, Usd, moment_text, money
 from gateway.api.singles import TooMany
-from gateway.api.spans import SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import cost_rows
 from metering.eventcolumns import events
 from metering.money import half_even
@@ -67,7 +68,7 @@ class SourcesTold(SpanTold):
 
 def summary(call: Call) -> SummaryTold:
     """Recurring revenue is what present subscriptions cost for a month, whatever was used."""
-    at_ms = now_ms()
+    at_ms = wall_ms()
     with call.parts.engine.connect() as connection:
         names = connection.scalars(
             sa.select(CUSTOMERS.c.customer).where(CUSTOMERS.c.account_id == call.account_id)
@@ -103,7 +104,7 @@ def summary(call: Call) -> SummaryTold:
 def source_breakdown(call: Call) -> SourcesTold:
     """From single events: no rollup tells sources apart. BadRequest where these are too many."""
     asked: SpanAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     span = span_of(asked, at_ms)
     whole = added(cost_rows(call, (), span, {}))
     if whole.events > SOURCES_MAX:

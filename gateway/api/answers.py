@@ -13,10 +13,12 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 
 from accounts.key import PREFIX
 from gateway.api.endpoint import PLATFORM
-from gateway.errors import GatewayError
+from gateway.api.fields import moment_text
+from gateway.errors import BadRequest, GatewayError
 
 _KEY = re.compile(rf"{PREFIX}[0-9A-Za-z]{{8,}}")
 
@@ -32,6 +34,18 @@ class Conflict(GatewayError):
         """`data`: told beside the error on platform paths."""
         super().__init__(message, code=code)
         self.data = data
+
+
+class Removed(BadRequest):
+    """Single events that the question needs were removed for their age."""
+
+    default_code = "events_removed"
+
+    def __init__(self, reason: str, complete_since_ms: int) -> None:
+        """`reason`: which, and what can be asked instead."""
+        since = moment_text(complete_since_ms)
+        super().__init__(f"{reason.capitalize()}. All events are there since {since}.", param="date_from")
+        self.details = {"complete_since": since}
 
 
 def encoded(document: Any) -> bytes:
@@ -50,9 +64,11 @@ def body_of(model: BaseModel | None, *, platform: bool) -> bytes:
 def error_of(error: GatewayError, path: str, request_id: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a refusal at this path."""
     message = _KEY.sub("obs_[redacted]", error.message)
+    document: dict[str, Any]
     if path.startswith(PLATFORM):
-        told = {"code": error.code, "message": message, "detail": error.param}
-        document: dict[str, Any] = {"success": False, "error": told}
+        told: dict[str, Any] = {"code": error.code, "message": message, "detail": error.param}
+        told |= {to_camel(name): detail for name, detail in error.details.items()}
+        document = {"success": False, "error": told}
         data = getattr(error, "data", None)
         if data is not None:
             document["data"] = data.model_dump(by_alias=True)
@@ -60,6 +76,7 @@ def error_of(error: GatewayError, path: str, request_id: str) -> tuple[int, dict
         document = {"error": message, "code": error.code}
         if error.param is not None:
             document["param"] = error.param
+        document |= error.details
     headers = {
         "content-type": "application/json",
         "x-request-id": request_id,

@@ -27,10 +27,9 @@ from accounts.keycache import KeyCache
 from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, require_scope
 from gateway.answers import Send
-from gateway.api import metrics
-from gateway.api.answers import body_of, error_of, raw
+from gateway.api import hop, metrics
+from gateway.api.answers import Removed, body_of, error_of, raw
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
-from gateway.api.fields import moment_text
 from gateway.api.parts import ApiParts
 from gateway.api.reading import read_body, read_query
 from gateway.attribution import HeaderTable
@@ -48,8 +47,6 @@ from gateway.forwarding.relay import Receive
 from metering.eventstore import EventsRemoved, StoreUnavailable
 from metering.ids import new_id
 
-ADDRESS_HEADER = "x-tollkeeper-address"
-"""Under which the worker tells whom a connection comes from."""
 WAITING_MAX = 256
 """Questions that may wait for a thread; one more is told to come back."""
 Scope = MutableMapping[str, Any]
@@ -114,6 +111,7 @@ class Api:
             sent = await _whole_body(scope, receive, endpoint.body_bytes_max)
             body = await self._understood(endpoint.body, sent)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers["accept-encoding"] = headers.get(hop.ACCEPTS, "")
         return Call(
             parts=self._parts,
             request_id=request_id,
@@ -121,7 +119,7 @@ class Api:
             query=query,
             body=body,
             headers=headers,
-            address=headers.get(ADDRESS_HEADER, ""),
+            address=headers.get(hop.ADDRESS, ""),
             caller=key,
         )
 
@@ -162,12 +160,7 @@ class Api:
         except GatewayError:
             raise
         except EventsRemoved as error:
-            since = moment_text(error.complete_since_ms)
-            raise BadRequest(
-                f"{str(error).capitalize()}. All events are there since {since}.",
-                code="events_removed",
-                param="date_from",
-            ) from None
+            raise Removed(str(error), error.complete_since_ms) from None
         except StoreUnavailable as error:
             log.warning("store_unavailable", path=endpoint.path, reason=str(error))
             raise Unavailable(
@@ -235,6 +228,8 @@ async def _tell(send: Send, scope: Scope, endpoint: Endpoint, answer: Answer, re
             headers["content-type"] = answer.media
         await _send(send, scope, status, headers, body)
         return status
+    if "content-encoding" in headers:
+        headers[hop.ENCODING] = headers.pop("content-encoding")
     told = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     told.append((b"content-type", answer.media.encode("latin-1")))
     await send({"type": "http.response.start", "status": status, "headers": told})

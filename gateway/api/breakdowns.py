@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from accounts.publishing import wall_ms
 from billing.margin import EVENTS
 from gateway.api.cursor import Part
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, Name
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, SortBy, SortDir, decode_place, encode_place
-from gateway.api.spans import SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import Row, view_of
 from gateway.errors import NotFound
 
@@ -124,7 +125,7 @@ def breakdown(call: Call) -> BreakdownTold:
 
 def _told(call: Call, names: tuple[str, ...], time_zone: str) -> BreakdownTold:
     asked: RowsAsked = call.query
-    at_ms, where, after = now_ms(), asked.where(), None
+    at_ms, where, after = wall_ms(), asked.where(), None
     # The span as it was asked for is a part of what the cursor is of; as it was understood, of its place.
     wished: tuple[Part, ...] = (asked.date_from, asked.date_to, asked.days, time_zone)
     order = Order(asked.sort_by, asked.sort_dir)

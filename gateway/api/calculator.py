@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from accounts.publishing import wall_ms
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Told, Usd, moment_text, money
 from gateway.api.figures import Percent, percent
-from gateway.api.spans import now_ms
 from gateway.prices import list_of
 from metering.money import half_even, usd_to_nano
 from metering.price import ModelPrice
@@ -160,7 +160,7 @@ class CalculationTold(Told):
 def calculate(call: Call) -> CalculationTold:
     """Every model at the same use."""
     asked: CalculationAsked = call.body
-    at_ms = now_ms() if asked.at is None else asked.at
+    at_ms = wall_ms() if asked.at is None else asked.at
     cached = half_even(asked.input_tokens * asked.cached_share, PPM)
     usage = Usage(
         input_tokens=asked.input_tokens,

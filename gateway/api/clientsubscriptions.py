@@ -18,8 +18,18 @@ from pydantic import ConfigDict, Field
 
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, AskedCamel, MomentText, Name, ToldCamel, moment_text
-from gateway.api.planview import PlanKey
-from gateway.api.subscribing import END_OF_PERIOD, IMMEDIATE, Found, begin, cancel, change, find, undo
+from gateway.api.planmodels import PlanKey
+from gateway.api.subscribing import (
+    CONFLICTS,
+    END_OF_PERIOD,
+    IMMEDIATE,
+    Found,
+    begin,
+    cancel,
+    change,
+    find,
+    undo,
+)
 
 TAG = "subscriptions"
 READ, WRITE = "billing.read", "billing.write"
@@ -149,7 +159,6 @@ def _answer(found: Found) -> SubscriptionAnswer:
     return SubscriptionAnswer(subscription=client_subscription(found))
 
 
-_CONFLICTS = {409: "The subscription, or the customer's, stands against it; `code` says how"}
 _ONE = "/api/v1/client/subscriptions/{subscription}"
 _CANCELLATION = "/api/v1/client/subscriptions/cancellation/{subscription}"
 CLIENT_SUBSCRIPTIONS = (
@@ -184,7 +193,7 @@ CLIENT_SUBSCRIPTIONS = (
         handler=change_client_plan,
         body=ClientPlanChange,
         answer=SubscriptionAnswer,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -195,7 +204,7 @@ CLIENT_SUBSCRIPTIONS = (
         tag=TAG,
         handler=undo_client_change,
         answer=SubscriptionAnswer,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -207,7 +216,7 @@ CLIENT_SUBSCRIPTIONS = (
         handler=cancel_client,
         query=CancelAsked,
         answer=SubscriptionAnswer,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
     Endpoint(
@@ -218,7 +227,7 @@ CLIENT_SUBSCRIPTIONS = (
         tag=TAG,
         handler=undo_client_cancellation,
         answer=SubscriptionAnswer,
-        refusals=_CONFLICTS,
+        refusals=CONFLICTS,
         writes=True,
     ),
 )

@@ -18,12 +18,18 @@ HEADERS = {"x-request-id": {"$ref": "#/components/headers/RequestId"}}
 """Of every answer."""
 MONEY = {"Usd": TypeAdapter(Usd).json_schema(), "Nano": TypeAdapter(Nano).json_schema()}
 """The schemas of an amount's two forms."""
+_COMPLETE_SINCE = {
+    "type": "string",
+    "format": "date-time",
+    "description": "With the code events_removed: the moment since which all events are there",
+}
 _ERROR = {
     "type": "object",
     "properties": {
         "error": {"type": "string", "description": "What is wrong, for a person"},
         "code": {"type": "string", "description": "What is wrong, for a program"},
         "param": {"type": "string", "description": "The field or header that it is about"},
+        "complete_since": _COMPLETE_SINCE,
     },
     "required": ["error", "code"],
     "additionalProperties": False,
@@ -39,6 +45,7 @@ _PLATFORM_ERROR = {
                 "code": {"type": "string"},
                 "message": {"type": "string"},
                 "detail": {"type": ["string", "null"], "description": "The field or header that it is about"},
+                "completeSince": _COMPLETE_SINCE,
             },
             "required": ["code", "message", "detail"],
             "additionalProperties": False,

@@ -33,6 +33,7 @@ async def read_object(request: HttpRequest) -> dict[str, Any]:
 
 
 def read_name(body: Mapping[str, Any], field: str) -> str:
+    """The name in a field, which must be there."""
     value = body.get(field)
     if not isinstance(value, str) or not 1 <= len(value) <= 128 or not all("!" <= c <= "~" for c in value):
         raise BadRequest(f"{field}: write 1 to 128 visible ASCII characters.", param=field)
@@ -40,6 +41,7 @@ def read_name(body: Mapping[str, Any], field: str) -> str:
 
 
 def read_requested(wishes: Any) -> dict[str, int]:
+    """How much of each kind a request would take; money in nano-USD."""
     if wishes is None:
         return {}
     fitting = isinstance(wishes, dict) and all(

@@ -12,7 +12,7 @@ from gateway.api.endpoint import Answer, Call, Endpoint
 from gateway.api.fields import Asked, Moment
 from gateway.errors import BadRequest
 from metering.eventexport import Told, walk_events
-from reports.exporting import MEDIA, Counted, ExportError, export_parts, shape_of
+from reports.exporting import MEDIA, Counted, ExportError, compressed, export_parts, shape_of
 from reports.parquet import NoParquet
 
 
@@ -46,11 +46,26 @@ def export_events(call: Call) -> Answer:
     except NoParquet as error:
         raise BadRequest(str(error), code="format_unavailable", param="format") from None
     name = f"{shape.table}.{shape.writer}"
-    return Answer(
-        headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
-        stream=chain((first,), parts),
-        media=shape.media,
-    )
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    stream: Iterator[bytes] = chain((first,), parts)
+    if shape.writer != "parquet":  # which is compressed already
+        headers["vary"] = "Accept-Encoding"
+        if accepts_gzip(call.headers.get("accept-encoding", "")):
+            headers["content-encoding"] = "gzip"
+            stream = compressed(stream)
+    return Answer(headers=headers, stream=stream, media=shape.media)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Whether who sends this Accept-Encoding can read gzip; without one it is not sent."""
+    weights: dict[str, float] = {}
+    for each in accepted.lower().split(","):
+        coding, _, weight = each.partition(";")
+        try:
+            weights[coding.strip()] = float(weight.replace(" ", "").removeprefix("q=") or 1)
+        except ValueError:
+            weights[coding.strip()] = 0.0
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
 
 
 def _own(call: Call, told: Iterator[Told]) -> Iterator[Told]:
@@ -74,7 +89,8 @@ EXPORT = (
         query=ExportAsked,
         description="All events begun in the span, in the order of their starts, as CSV, JSON lines, Parquet "
         "or FOCUS 1.2. Only what was recorded when it was asked for is in it. It is written while it is "
-        "read, so a connection that ends early leaves a file that is cut off.",
+        "read, so a connection that ends early leaves a file that is cut off. All but Parquet is compressed "
+        "on the way where `Accept-Encoding` has gzip.",
         bound="own",
         media=tuple(MEDIA.values()),
     ),

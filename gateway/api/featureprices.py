@@ -119,7 +119,7 @@ def add_price(call: Call) -> FeaturePriceTold:
 
 
 def end_price(call: Call) -> FeaturePriceTold:
-    """No price of its own from a moment on."""
+    """From a moment on the feature has no price of its own."""
     asked: FromAsked = call.query
     moment_ms = wall_ms() if asked.effective_from is None else asked.effective_from
     book = call.parts.plans(call.account_id)

@@ -17,10 +17,20 @@ from pydantic import ConfigDict, Field
 from accounts.feature import Feature
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import Asked, Moment, MomentText, Name, Nano, Paged, Told, ToldCamel, Usd, moment_text
+from gateway.api.fields import (
+    Asked,
+    Label,
+    MomentText,
+    Name,
+    Nano,
+    Paged,
+    Told,
+    ToldCamel,
+    Usd,
+    moment_text,
+)
 from gateway.api.figures import Percent
-from gateway.api.groupfigures import GroupFigures, figures_of, named_in_events, span_of
-from gateway.api.planview import Label
+from gateway.api.groupfigures import FiguresAsked, GroupFigures, figures_of, figures_span, named_in_events
 from gateway.api.refusing import name_after, page_of, refusals
 from gateway.api.spans import Span
 from gateway.errors import BadRequest, NotFound
@@ -29,19 +39,8 @@ TAG = "features"
 READ, WRITE = "usage.read", "usage.write"
 
 
-class SpanAsked(Asked):
-    """Of which requests figures are: begun in [date_from, date_to); by default of the last 30 days."""
-
-    date_from: Moment | None = None
-    date_to: Moment | None = None
-
-
-class FeaturesAsked(Paged, SpanAsked):
+class FeaturesAsked(Paged, FiguresAsked):
     """A part of the list, by key."""
-
-
-class PageAsked(Paged):
-    """A part of a list."""
 
 
 class NewFeature(Asked):
@@ -116,7 +115,7 @@ class ClientFeatures(ToldCamel):
 def list_features(call: Call) -> FeaturesTold:
     """A page of features with their figures."""
     asked: FeaturesAsked = call.query
-    span = span_of(asked.date_from, asked.date_to)
+    span = figures_span(asked.date_from, asked.date_to)
     listed = ("features", call.account_id, asked.date_from, asked.date_to)
     recorded = {each.key: each for each in call.parts.plans(call.account_id).features()}
     after = name_after(listed, asked.cursor)
@@ -133,9 +132,9 @@ def list_features(call: Call) -> FeaturesTold:
 
 def show_feature(call: Call) -> FeatureTold:
     """One feature with its figures."""
-    asked: SpanAsked = call.query
+    asked: FiguresAsked = call.query
     name = call.path["feature"]
-    span = span_of(asked.date_from, asked.date_to)
+    span = figures_span(asked.date_from, asked.date_to)
     recorded = _recorded(call, name)
     with call.parts.engine.connect() as connection:
         figures = figures_of(connection, call.account_id, "feature", [name], span)[name]
@@ -174,7 +173,7 @@ def change_feature(call: Call) -> FeatureTold:
 
 def list_client_features(call: Call) -> ClientFeatures:
     """Recorded features."""
-    asked: PageAsked = call.query
+    asked: Paged = call.query
     listed = ("client features", call.account_id)
     after = name_after(listed, asked.cursor)
     found = [each for each in call.parts.plans(call.account_id).features() if each.key > after]
@@ -200,7 +199,7 @@ def _recorded(call: Call, name: str) -> Feature | None:
 
 
 def _shown(call: Call, feature: Feature) -> FeatureTold:
-    span = span_of(None, None)
+    span = figures_span(None, None)
     with call.parts.engine.connect() as connection:
         figures = figures_of(connection, call.account_id, "feature", [feature.key], span)
     return _told(feature.key, feature, figures[feature.key], span)
@@ -251,7 +250,7 @@ FEATURES = (
         summary="One feature with what it costs and earns",
         tag=TAG,
         handler=show_feature,
-        query=SpanAsked,
+        query=FiguresAsked,
         answer=FeatureTold,
     ),
     Endpoint(
@@ -272,7 +271,7 @@ FEATURES = (
         summary="Features",
         tag=TAG,
         handler=list_client_features,
-        query=PageAsked,
+        query=Paged,
         answer=ClientFeatures,
     ),
     Endpoint(

@@ -120,6 +120,8 @@ MomentText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-ti
 """A moment in an answer."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
 """A name or an id: visible ASCII characters."""
+Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line of what people call something; may be empty."""
 
 
 class Paged(Asked):

@@ -98,10 +98,10 @@ def figures(margin: MarginRow, sums: CostRow) -> dict[str, Any]:
 
 
 def percent(part: int, whole: int) -> Decimal | None:
-    """A part of a whole in percent, to four places; None in nothing."""
+    """A part of a whole in percent, to four places; None where the whole is 0."""
     return share(100 * part, whole)
 
 
 def share(part: int, whole: int) -> Decimal | None:
-    """A part of a whole, to four places; None in nothing."""
+    """A part of a whole, to four places; None where the whole is 0."""
     return None if whole <= 0 else Decimal(half_even(part * 10_000, whole)).scaleb(-4)

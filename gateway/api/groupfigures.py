@@ -18,19 +18,24 @@ from accounts.profilebook import internal_customers
 from accounts.publishing import wall_ms
 from billing.charges import Charge
 from billing.margin import MarginRow, margin_view
-from gateway.api.fields import money
-from gateway.api.spans import Span
+from gateway.api.fields import Asked, Moment, money
+from gateway.api.spans import DAYS_USUAL, Span
 from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.eventcolumns import events
 from metering.money import half_even
-from metering.rollup import MEASURES, Piece, pieces
+from metering.rollup import DAY_MS, MEASURES, Piece, pieces
 from metering.statement import whole_sum
 
 Group = Literal["customer", "feature"]
-DAY_MS = 86_400_000
-USUAL_DAYS = 30
 _OTHER: dict[Group, Group] = {"customer": "feature", "feature": "customer"}
+
+
+class FiguresAsked(Asked):
+    """Of which requests figures are: begun in [date_from, date_to); by default of the last 30 days."""
+
+    date_from: Moment | None = None
+    date_to: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +66,10 @@ class GroupFigures:
         }
 
 
-def span_of(since_ms: int | None, until_ms: int | None) -> Span:
-    """The asked span, by default the last 30 days. BadRequest where it is empty."""
+def figures_span(since_ms: int | None, until_ms: int | None) -> Span:
+    """The asked span, by default the last 30 days to the millisecond. BadRequest where it is empty."""
     until_ms = wall_ms() if until_ms is None else until_ms
-    since_ms = max(0, until_ms - USUAL_DAYS * DAY_MS) if since_ms is None else since_ms
+    since_ms = max(0, until_ms - DAYS_USUAL * DAY_MS) if since_ms is None else since_ms
     if since_ms >= until_ms:
         raise BadRequest("The span is empty: date_from is not before date_to.", param="date_from")
     return Span(since_ms, until_ms)

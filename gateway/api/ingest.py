@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from hashlib import sha256
 from typing import Any
 
+from accounts.publishing import wall_ms
 from accounts.scope import ADMIN, allows
 from gateway.api.answers import Conflict, body_of, error_of
 from gateway.api.endpoint import Answer, Call, Endpoint
@@ -30,7 +31,7 @@ from gateway.api.ingestmodels import (
 )
 from gateway.errors import BadRequest, CallerFault, NotFound
 from gateway.ingest.fields import KEY_MAX, Refused
-from gateway.ingest.ingest import own_names, wall_ms
+from gateway.ingest.ingest import own_names
 from gateway.ingest.making import Report
 from gateway.ingest.metrics import counted_rejected
 from gateway.ingest.observe import read_observe

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from gateway.api.amounts import Dollars, Given, NanoGiven
 from gateway.api.fields import Asked, Moment, Name, Paged
-from gateway.api.limits import Anchor, Enforcement, Kind, Thresholds, TimeZone, Window
+from gateway.api.limitmodels import Anchor, Enforcement, Kind, Thresholds, TimeZone, Window
 
 DAY_S = 24 * 3_600
 OVERLAP_USUAL_S = DAY_S

@@ -13,30 +13,23 @@ is its child, or at least not above it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 from accounts.key import KeyRecord
-from accounts.keyterms import above
 from accounts.pages import RecordedKey, find_key, key_named, key_page, managers_beside
 from accounts.publishing import wall_ms
-from accounts.scope import ADMIN, DEFAULT_SCOPES, KEYS_WRITE, allows
-from accounts.tables import new_limit
-from accounts.terms import NewLimit
-from budgets.limit import EACH, check_terms
+from accounts.scope import ADMIN, KEYS_WRITE
 from budgets.usage import read_usage
 from budgets.window import FOREVER_MS
-from gateway.api.amounts import CENT_NANO, MONEY, read_amount
+from gateway.api.amounts import MONEY
 from gateway.api.endpoint import ANY, Call, Endpoint
 from gateway.api.fields import Told
 from gateway.api.keyfigures import last_used
+from gateway.api.keymaking import check_independent, key_limits, key_options
 from gateway.api.keymodels import KeysAsked, NewKey, OverlapAsked
 from gateway.api.keyview import KeyBudget, KeyMade, KeyTold, key_budget, key_made, key_told
 from gateway.api.parts import ApiParts
 from gateway.api.refusing import page_of, place_of, refusals
-from gateway.errors import BadRequest, Forbidden, NotFound
+from gateway.errors import BadRequest, NotFound
 from metering.ids import is_below
-from metering.money import usd_to_nano
 
 TAG = "keys"
 
@@ -101,10 +94,10 @@ def make_key(call: Call) -> KeyMade:
     asked: NewKey = call.body
     parent = None if asked.independent else call.key.id
     with refusals():
-        options = _options(asked, call.key)
-        limits = _limits(asked)
+        options = key_options(asked, call.key)
+        limits = key_limits(asked)
         if asked.independent:
-            _check_independent(call.key, options)
+            check_independent(call.key, options)
         secret, record = call.parts.keyring.create(
             free_name(call.parts, call.account_id, asked.name),
             account_id=call.account_id,
@@ -166,79 +159,6 @@ def _managed(call: Call) -> RecordedKey:
     if found is None or not (ADMIN in own.scopes or key_id == own.id or is_below(key_id, own.id)):
         raise NotFound("No such key.")
     return found
-
-
-def _options(asked: NewKey, own: KeyRecord) -> dict[str, Any]:
-    """The key as `Keyring.create` takes it. ValueError says what is wrong."""
-    expires_ms = asked.expires_at
-    now_ms = wall_ms()
-    if asked.expires_in_seconds is not None:
-        expires_ms = now_ms + asked.expires_in_seconds * 1_000
-    if expires_ms is not None and expires_ms <= now_ms:
-        raise ValueError("expires_at lies in the past")
-    scopes = asked.scopes
-    if scopes is None:
-        scopes = [each for each in DEFAULT_SCOPES if allows(own.scopes, each)]
-    if not scopes:
-        raise ValueError("scopes: a key without any could do nothing")
-    return {
-        "expires_ms": expires_ms,
-        "scopes": list(dict.fromkeys(scopes)),
-        "customer": asked.customer_id,
-        "feature": asked.feature_key,
-        "assertion": asked.assertion,
-        "customers": asked.customers,
-        "features": asked.features,
-        "default_customer": asked.default_customer,
-        "default_feature": asked.default_feature,
-        "routes": asked.routes,
-        "models": asked.models,
-        "sources": asked.sources,
-        "required": asked.required_headers,
-        "on_ledger_down": asked.on_ledger_down,
-        "allowance_nano": 0 if asked.allowance is None else usd_to_nano(asked.allowance),
-    }
-
-
-def _limits(asked: NewKey) -> list[NewLimit]:
-    limits = [
-        NewLimit(
-            window=each.window,
-            value=read_amount(each.kind, each.value, each.value_nano, "value"),
-            enforcement=each.enforcement,
-            kind=each.kind,
-            time_zone=each.time_zone,
-            anchor=each.anchor,
-            thresholds=tuple(each.thresholds),
-        )
-        for each in asked.limits
-    ]
-    if asked.budget_cents is not None:
-        limits.append(NewLimit(asked.budget_period or "lifetime", asked.budget_cents * CENT_NANO))
-    for wish in limits:
-        check_terms(new_limit("key", EACH, wish, 0))
-    return limits
-
-
-def _check_independent(own: KeyRecord, options: dict[str, Any]) -> None:
-    """Forbidden where the new key would be above the one that makes it, though it is no child."""
-    wanted: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
-    }
-    bound = bool(wanted["customer"] or wanted["feature"])
-    listed = bool(wanted["customers"] or wanted["features"])
-    wanted["assertion"] = wanted["assertion"] or ("none" if bound and not listed else "listed")
-    wanted["on_ledger_down"] = wanted["on_ledger_down"] or "closed"
-    faults = above(own, replace(own, **wanted))
-    if ADMIN not in own.scopes or own.parent_id is not None:
-        faults.append("no child")
-    if own.limits:
-        faults.append("without the limits of this key")
-    if faults:
-        raise Forbidden(
-            f"An independent key would be above the one that makes it: {'; '.join(faults)}.",
-            code="above_its_maker",
-        )
 
 
 _MANAGED = "Keys that the asking one may not manage are not found: a key manages itself and its children, one"

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import Field
 
+from accounts.publishing import wall_ms
 from gateway.api.breakdowns import BreakdownRow, row_fields
 from gateway.api.cursor import Part
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, MomentText, Nano, Usd, moment_text, money
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, SortBy, SortDir, decode_place, encode_place
-from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import Row, View, cost_rows, joined, view_of
 from gateway.errors import NotFound
 from metering.eventcolumns import events
@@ -97,7 +98,7 @@ def list_models(call: Call) -> ModelsTold:
 def show_feature(call: Call) -> FeatureDetail:
     """One feature that was used in the span."""
     asked: SpanAsked = call.query
-    at_ms, feature = now_ms(), call.path["feature"]
+    at_ms, feature = wall_ms(), call.path["feature"]
     span, where = span_of(asked, at_ms), {"feature": feature}
     own = view_of(call, ("feature",), span, where)
     if not own.rows:
@@ -117,7 +118,7 @@ def show_feature(call: Call) -> FeatureDetail:
 
 def _page(call: Call, names: tuple[str, ...]) -> tuple[Span, int, list[Row], FiguresTold, str | None, int]:
     asked: ListAsked = call.query
-    at_ms, after = now_ms(), None
+    at_ms, after = wall_ms(), None
     order = Order(asked.sort_by, asked.sort_dir)
     wished: tuple[Part, ...] = (asked.date_from, asked.date_to, asked.days, order.by, order.direction)
     listed = ("used", call.account_id, *names, *wished)

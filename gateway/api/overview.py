@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from accounts.publishing import wall_ms
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Nano, Ratio, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures, share
 from gateway.api.singles import SINGLES_MAX, singles
-from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import View, view_of
 from gateway.errors import BadRequest
 from metering.money import half_even
@@ -62,7 +63,7 @@ class OverviewTold(SpanTold):
 def overview(call: Call) -> OverviewTold:
     """The figures of the span and of the one before."""
     asked: SpanAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     span = span_of(asked, at_ms)
     view = view_of(call, ("customer",), span)
     waste, reason = _waste(call, span, view)

@@ -20,7 +20,8 @@ from accounts.plantables import PlanNotFound
 from gateway.api.clientplans import ClientPlans, client_plan
 from gateway.api.endpoint import Answer, Call, Endpoint
 from gateway.api.fields import Asked, Paged, Told
-from gateway.api.planview import NewPlan, PlanTold, plan_asked, plan_told
+from gateway.api.planmodels import NewPlan, plan_asked
+from gateway.api.planview import PlanTold, plan_told
 from gateway.api.refusing import name_after, page_of, refusals
 from gateway.errors import NotFound
 
@@ -33,10 +34,6 @@ class PlansAsked(Paged):
     """By key."""
 
     archived: bool | None = None
-
-
-class PageAsked(Paged):
-    """A part of a list."""
 
 
 class ArchiveAsked(Asked):
@@ -110,7 +107,7 @@ def show_version(call: Call) -> PlanTold:
 
 def list_versions(call: Call) -> VersionsTold:
     """A page of a plan's versions."""
-    asked: PageAsked = call.query
+    asked: Paged = call.query
     latest = _version(call, None)
     listed = ("versions", call.account_id, latest.plan)
     after = name_after(listed, asked.cursor)
@@ -199,7 +196,7 @@ PLANS = (
         summary="All versions of a plan",
         tag=TAG,
         handler=list_versions,
-        query=PageAsked,
+        query=Paged,
         answer=VersionsTold,
     ),
     Endpoint(
@@ -229,7 +226,7 @@ PLANS = (
         summary="Plans that customers may be put on",
         tag=TAG,
         handler=list_client_plans,
-        query=PageAsked,
+        query=Paged,
         answer=ClientPlans,
         bound="open",
     ),

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from accounts.plantables import CUSTOMERS
+from accounts.publishing import wall_ms
 from billing.margin import EVENTS
 from billing.pnl import profit_and_loss
 from gateway.api.breakdowns import BreakdownRow, row_fields
@@ -22,7 +23,7 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, Nano, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, decode_place, encode_place
-from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import Row, cost_rows, internal_of, joined, view_of
 from gateway.errors import BadRequest, NotFound
 from metering.rollup import DAY_MS
@@ -93,7 +94,7 @@ class CustomerPnlTold(SpanTold):
 def customer_pnl(call: Call) -> PnlTold:
     """A page of customers."""
     asked: PnlAsked = call.query
-    at_ms, after = now_ms(), None
+    at_ms, after = wall_ms(), None
     wished: tuple[Part, ...] = (asked.date_from, asked.date_to, asked.days)
     listed = ("customer-pnl", call.account_id, *wished)
     if asked.cursor is None:
@@ -115,7 +116,7 @@ def customer_pnl(call: Call) -> PnlTold:
 def one_customer(call: Call) -> CustomerPnlTold:
     """One customer's detail, from one question to the record and one to the plans."""
     asked: SpanAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     span = span_of(asked, at_ms)
     if span.until_ms - span.since_ms > DAYS_MAX * DAY_MS:
         raise BadRequest(f"Days are told of {DAYS_MAX} days at most.", param="date_from")

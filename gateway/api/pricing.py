@@ -11,10 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from accounts.publishing import wall_ms
 from gateway.api.cursor import decode_cursor, encode_cursor
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Moment, MomentText, Name, Paged, Told, moment_text
-from gateway.api.spans import now_ms
 from metering.money import pico_to_usd
 from metering.price import NEGOTIATED
 from metering.pricerows import PriceRow
@@ -74,7 +74,7 @@ def list_prices(call: Call) -> PricesTold:
     """A page of models that have a price then."""
     asked: PricesAsked = call.query
     of = ("prices", call.account_id, asked.at, asked.provider, asked.model)
-    at_ms, after = now_ms() if asked.at is None else asked.at, ("", "")
+    at_ms, after = wall_ms() if asked.at is None else asked.at, ("", "")
     if asked.cursor is not None:
         moment_ms, provider, model = decode_cursor(of, asked.cursor, (int, str, str))
         at_ms, after = int(moment_ms or 0), (str(provider), str(model))

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from gateway.answers import Send, send_whole
+from gateway.api import hop
 from gateway.api.answers import error_of, raw
 from gateway.errors import BadRequest, GatewayError, TooLarge, Unavailable, UpstreamTimeout
 from gateway.transport.answer import PooledAnswer
@@ -36,8 +37,8 @@ from gateway.transport.pool import PooledTransport
 from gateway.transport.port import Headers, Timeouts
 from metering.ids import new_id
 
-ADDRESS = b"x-tollkeeper-address"
 NAME = "api.sock"
+ADDRESS, ACCEPTS, ENCODING = hop.ADDRESS.encode(), hop.ACCEPTS.encode(), hop.ENCODING.encode()
 CONNECTIONS_MAX = 256
 CONNECT_S = 10.0
 FULL_S = 0.005
@@ -48,6 +49,7 @@ _NOT_PASSED = frozenset(
     (
         *(b"host", b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"te"),
         *(b"accept-encoding", b"proxy-connection", b"proxy-authorization", b"expect", b"trailer", ADDRESS),
+        ACCEPTS,
     )
 )
 """Of one hop, or set by the transport and by us."""
@@ -204,16 +206,22 @@ async def _whole_body(receive: Receive, limit: int) -> bytes | None:
 
 
 def _passed(headers: Headers) -> Headers:
-    """The client's headers without those of one hop, and those that it names as such."""
+    """The client's headers without those of one hop, and those that it names as such; what it accepts."""
     named = {
         word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")
     }
-    return [each for each in headers if each[0] not in _NOT_PASSED and each[0] not in named]
+    passed = [each for each in headers if each[0] not in _NOT_PASSED and each[0] not in named]
+    accepted = [value for name, value in headers if name == b"accept-encoding"]
+    return [*passed, (ACCEPTS, b",".join(accepted))] if accepted else passed
 
 
 async def _pass_back(answer: PooledAnswer, receive: Receive, send: Send) -> None:
     """Head and body to the client, until the end or until it leaves."""
-    headers = [each for each in answer.headers if each[0] not in _NOT_PASSED_BACK]
+    headers = [
+        (b"content-encoding" if name == ENCODING else name, value)
+        for name, value in answer.headers
+        if name not in _NOT_PASSED_BACK
+    ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if answer.complete:  # the usual case: head and body came together
         await send({"type": "http.response.body", "body": await answer.chunk()})

@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from accounts.featureprices import FeaturePrice
+from accounts.publishing import wall_ms
 from billing.stamp import EXPLICIT, PLAN_PERIOD, is_internal, revenue_of
 from gateway.api.endpoint import Call
 from gateway.api.fields import Asked, Name
-from gateway.api.spans import now_ms
 from gateway.api.views import internal_of
 from gateway.errors import BadRequest
 from gateway.prices import configured_prices, list_of
@@ -127,7 +127,7 @@ def _same(laid: Override, provider: str, model: str) -> bool:
 def _canonical(call: Call, provider: str, model: str) -> str:
     """The price list's name of the model, where it has one."""
     owner = list_of(provider, call.parts.settings)
-    price = call.parts.prices.find(owner, model, now_ms(), call.account_id)
+    price = call.parts.prices.find(owner, model, wall_ms(), call.account_id)
     return model if price is None else price.model
 
 

@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from accounts.publishing import wall_ms
 from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, Moment, Name, Nano, Told, Usd, money
 from gateway.api.figures import Percent, percent
 from gateway.api.scenarios import CHANGES_MAX, FeaturePriceAsked, SimulatedPrice, SwapAsked, scenario_of
 from gateway.api.singles import SINGLES_MAX, Single, singles
-from gateway.api.spans import SpanTold, now_ms, span_between, told_span
+from gateway.api.spans import SpanTold, span_between, told_span
 from gateway.api.views import fitting
 from metering.event import CostEvent
 from reports.simulation import Outcome, Recorded, simulate
@@ -123,9 +124,9 @@ class SimulationTold(SpanTold):
 
 
 def simulate_price(call: Call) -> SimulationTold:
-    """Every request of the span, twice."""
+    """Every request of the span, as it was and as it would have been."""
     asked: SimulationAsked = call.body
-    at_ms = now_ms()
+    at_ms = wall_ms()
     span = span_between(asked.date_from, asked.date_to, asked.days, at_ms)
     given = {"customer": asked.customer_id, "feature": asked.feature_key, "model": asked.model}
     where = {name: value for name, value in given.items() if value is not None}

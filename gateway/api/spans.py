@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -61,13 +60,8 @@ class SpanTold(Told):
     as_of: MomentText = Field(description="When this was answered; events that come later change the past")
 
 
-def now_ms() -> int:
-    """The present moment."""
-    return time.time_ns() // 1_000_000
-
-
 def span_of(asked: SpanAsked, at_ms: int) -> Span:
-    """As `span_between`."""
+    """The span that is asked for, as `span_between` has it."""
     return span_between(asked.date_from, asked.date_to, asked.days, at_ms)
 
 

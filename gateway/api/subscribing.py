@@ -23,6 +23,8 @@ from gateway.api.refusing import refusals
 from gateway.errors import NotFound
 
 IMMEDIATE, END_OF_PERIOD = "IMMEDIATE", "END_OF_PERIOD"
+CONFLICTS = {409: "The subscription, or the customer's, stands against it; `code` says how"}
+"""Of every endpoint that changes one."""
 
 
 @dataclass(frozen=True, slots=True)

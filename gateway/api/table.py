@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.api.analytics import ANALYTICS
 from gateway.api.clientcustomers import CLIENT_CUSTOMERS
 from gateway.api.clientsubscriptions import CLIENT_SUBSCRIPTIONS
+from gateway.api.clientusage import CLIENT_USAGE
 from gateway.api.customers import CUSTOMERS
 from gateway.api.endpoint import Endpoint
 from gateway.api.events import EVENTS
@@ -38,6 +39,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *CUSTOMERS,
     *WORKSPACES,
     *CLIENT_CUSTOMERS,
+    *CLIENT_USAGE,
     *FEATURES,
     *FEATURE_PRICES,
     *PLANS,

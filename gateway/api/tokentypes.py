@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from accounts.publishing import wall_ms
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Name, Nano, Ratio, Told, Usd, money
 from gateway.api.figures import share
 from gateway.api.singles import singles
-from gateway.api.spans import SpanAsked, SpanTold, now_ms, span_of, told_span
+from gateway.api.spans import SpanAsked, SpanTold, span_of, told_span
 from reports.itemized import itemized
 
 SCOPE = "usage.read"
@@ -49,7 +50,7 @@ class TokenTypesTold(SpanTold):
 def cost_by_token_type(call: Call) -> TokenTypesTold:
     """From every bill of the span."""
     asked: TokenTypesAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     span = span_of(asked, at_ms)
     given = {"customer": asked.customer_id, "feature": asked.feature_key, "model": asked.model}
     where = {name: value for name, value in given.items() if value is not None}

@@ -27,10 +27,6 @@ _NAMED = events.c.trace_id != sa.literal_column("''")
 _ANY: sa.Select[Any] = sa.select(sa.literal_column("1"))
 
 
-class PageAsked(Paged):
-    """Which part of the list."""
-
-
 class TraceShown(Told):
     """One trace and its sums."""
 
@@ -65,7 +61,7 @@ class TraceTold(Told):
 
 def list_traces(call: Call) -> TracesTold:
     """A page of the account's traces."""
-    asked: PageAsked = call.query
+    asked: Paged = call.query
     listed: tuple[Part, ...] = ("traces", call.account_id, call.bound_customer, call.bound_feature)
     mine = _mine(call)
     with reading(call.parts.engine) as connection:
@@ -82,7 +78,7 @@ def list_traces(call: Call) -> TracesTold:
 
 def show_trace(call: Call) -> TraceTold:
     """The events of one trace; another account's is not found, as one that does not exist."""
-    asked: PageAsked = call.query
+    asked: Paged = call.query
     trace_id = call.path["trace"]
     listed: tuple[Part, ...] = ("trace", call.account_id, trace_id, call.bound_customer, call.bound_feature)
     place = beginning()
@@ -211,7 +207,7 @@ TRACES = (
         TAG,
         list_traces,
         answer=TracesTold,
-        query=PageAsked,
+        query=Paged,
         bound="own",
     ),
     Endpoint(
@@ -222,7 +218,7 @@ TRACES = (
         TAG,
         show_trace,
         answer=TraceTold,
-        query=PageAsked,
+        query=Paged,
         bound="own",
     ),
 )

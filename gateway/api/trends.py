@@ -1,7 +1,7 @@
 """How figures develop.
 
 GET /api/analytics/trends              each month, or each day; also as /api/analytics/margin-trends
-GET /api/analytics/runaway-workspaces  who spends far more than on average before
+GET /api/analytics/runaway-workspaces  which workspaces spend far more than they did on average
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from accounts.publishing import wall_ms
 from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, Asked, Moment, MomentText, Nano, Ratio, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures
-from gateway.api.spans import Span, SpanTold, now_ms, told_span
-from gateway.api.views import ZONE_DAYS_MAX, Row, cost_rows, joined, zone_days
+from gateway.api.spans import Span, SpanTold, told_span
+from gateway.api.views import ZONE_DAYS_MAX, Row, check_hours, cost_rows, joined, zone_days
 from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.money import half_even
 from metering.rollup import DAY_MS
-from reports.calendar import Bucket, months_back_ms, months_between, on_hours
+from reports.calendar import Bucket, months_back_ms, months_between
 from reports.growth import Growth, runaways
 from reports.regroup import Key, added
 
@@ -100,7 +101,7 @@ class RunawayTold(SpanTold):
 def trends(call: Call) -> TrendsTold:
     """Months or days, each with what was earned in it."""
     asked: TrendsAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     until_ms = at_ms if asked.date_to is None else min(asked.date_to, at_ms)
     if until_ms <= 0:
         raise BadRequest("The span is empty.", param="date_to")
@@ -128,11 +129,7 @@ def _buckets(asked: TrendsAsked, until_ms: int) -> list[Bucket]:
         buckets = months_between(since_ms, until_ms, asked.tz)
     except ValueError as error:
         raise BadRequest(f"{error}.", param="tz") from None
-    if not on_hours(buckets):
-        raise BadRequest(
-            f"Months of {asked.tz} do not begin on a whole hour of UTC, and the record is summed by those.",
-            param="tz",
-        )
+    check_hours("Months", buckets, asked.tz)
     if asked.by == "month":
         return buckets
     if until_ms - since_ms > (ZONE_DAYS_MAX + 1) * DAY_MS:
@@ -192,7 +189,7 @@ def _row(
 def runaway_workspaces(call: Call) -> RunawayTold:
     """Those with the largest growth."""
     asked: RunawayAsked = call.query
-    at_ms = now_ms()
+    at_ms = wall_ms()
     until_ms = at_ms // DAY_MS * DAY_MS
     if asked.date_to is not None:
         until_ms = min(until_ms, asked.date_to)

@@ -129,16 +129,21 @@ def zone_days(span: Span, time_zone: str) -> list[Bucket]:
         days = days_between(span.since_ms, span.until_ms, time_zone)
     except ValueError as error:
         raise BadRequest(f"{error}.", param="tz") from None
-    if not on_hours(days):
-        raise BadRequest(
-            f"Days of {time_zone} do not begin on a whole hour of UTC, and the record is summed by those.",
-            param="tz",
-        )
+    check_hours("Days", days, time_zone)
     if len(days) > ZONE_DAYS_MAX:
         raise BadRequest(
             f"{len(days)} days of a time zone are too many; ask for {ZONE_DAYS_MAX} or in UTC.", param="tz"
         )
     return days
+
+
+def check_hours(what: str, buckets: list[Bucket], time_zone: str) -> None:
+    """BadRequest where these buckets of a time zone begin between the hours that rollups know."""
+    if not on_hours(buckets):
+        raise BadRequest(
+            f"{what} of {time_zone} do not begin on a whole hour of UTC, and the record is summed by those.",
+            param="tz",
+        )
 
 
 def _by_days_of(

@@ -20,10 +20,10 @@ from accounts.profile import Workspace
 from accounts.profilebook import WorkspaceExists
 from accounts.publishing import wall_ms
 from gateway.api.answers import Conflict
-from gateway.api.customers import READ, TAG, WRITE, profiles, recorded
+from gateway.api.customerrecord import profiles, recorded
+from gateway.api.customers import READ, TAG, WRITE
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import Asked, MomentText, Name, Paged, Told, moment_text
-from gateway.api.planview import Label
+from gateway.api.fields import Asked, Label, MomentText, Name, Paged, Told, moment_text
 from gateway.api.refusing import name_after, page_of
 from gateway.errors import BadRequest, NotFound
 

@@ -34,7 +34,7 @@ VALKEY = "valkey"
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored, and where that is which was there before; None where there was nothing."""
+    """What was restored, and where things that were there before are now; None where there was nothing."""
 
     manifest: Manifest
     replaced: Path | None

@@ -14,6 +14,7 @@ import click
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from gateway.cli.moments import moment_text
 from gateway.cli.options import place_options
 from gateway.cli.output import config_faults_told, fail
 from gateway.settings import load_settings
@@ -92,7 +93,7 @@ def _database(config: Path | None, data_dir: Path | None) -> Iterator[Engine]:
     try:
         yield engine
     except EventsRemoved as error:
-        fail(str(error))
+        fail(f"{error}; all events are there since {moment_text(error.complete_since_ms)}")
     except DBAPIError as error:
         fail(f"{shown(settings.record)}: {error.orig}")
     finally:

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Engine
 
 from accounts.key import KeyRecord
-from accounts.publishing import Publisher
+from accounts.publishing import Publisher, wall_ms
 from budgets.client import SyncClient
 from budgets.rows import LedgerRows
 from gateway.admission import attribute
@@ -116,8 +116,3 @@ def own_names(key: KeyRecord, item: Mapping[str, Any], customer: str, feature: s
     defaults = {customer: key.customer or key.default_customer, feature: key.feature or key.default_feature}
     added = {name: value for name, value in defaults.items() if value is not None and item.get(name) is None}
     return {**item, **added} if added else item
-
-
-def wall_ms() -> int:
-    """This machine's clock."""
-    return time.time_ns() // 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from contextlib import closing
 import httpx2
 import pytest
 
-from gateway.api.export import EXPORT
+from gateway.api.export import EXPORT, accepts_gzip
 from metering.eventstore import EventStore
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
@@ -70,6 +71,46 @@ def test_every_shape_is_answered(stack: Stack, http: httpx2.Client) -> None:
     assert sum(int(row["x_EffectiveCostNano"]) for row in charges) == sum(range(COUNT))
     none = ask(http, key, date_from="2026-10-01", date_to="2026-11-01")
     assert rows(none) == []
+
+
+def raw(http: httpx2.Client, key: str, accepted: str, **query: str) -> tuple[httpx2.Headers, bytes]:
+    headers = {"authorization": f"Bearer {key}", "accept-encoding": accepted}
+    with http.stream("GET", PATH, params={**NOVEMBER, **query}, headers=headers) as answer:
+        assert answer.status_code == 200
+        return answer.headers, b"".join(answer.iter_raw())
+
+
+def test_who_accepts_gzip_gets_the_same_file_compressed(stack: Stack, http: httpx2.Client) -> None:
+    key = stack.key(scopes=["events.read"])
+    for form in ("csv", "jsonl", "focus"):
+        headers, plain = raw(http, key, "identity", format=form)
+        assert (headers["vary"], headers.get("content-encoding")) == ("Accept-Encoding", None)
+        headers, packed = raw(http, key, "br, gzip;q=0.5", format=form)
+        assert (headers["vary"], headers["content-encoding"]) == ("Accept-Encoding", "gzip")
+        assert "content-length" not in headers
+        assert gzip.decompress(packed) == plain
+        assert len(packed) < len(plain) / 3
+    headers, plain = raw(http, key, "gzip", format="parquet")
+    assert "content-encoding" not in headers
+    assert plain.startswith(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "wished"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("deflate, gzip ; q=0.1", True),
+        ("*", True),
+        ("*;q=0.1, gzip;q=0", False),
+        ("gzip;q=0.000", False),
+        ("gzip;q=much", False),
+        ("identity", False),
+        ("", False),
+    ],
+)
+def test_gzip_is_sent_only_to_who_can_read_it(accepted: str, wished: bool) -> None:
+    assert accepts_gzip(accepted) is wished
 
 
 def test_a_bound_key_gets_its_own(stack: Stack, http: httpx2.Client) -> None:

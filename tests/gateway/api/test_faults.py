@@ -124,10 +124,12 @@ def test_faults_in_both_shapes(keyed: httpx2.Client, fault: str, status: int, co
     assert "secret" not in bare.text + platform.text
     assert ("retry-after" in bare.headers) is (status == 503)
     if fault == "removed":
-        said = "All events are there since 2026-01-01T00:00:00.000Z."
+        since = "2026-01-01T00:00:00.000Z"
+        said = f"All events are there since {since}."
         assert said in bare.json()["error"]
         assert said in platform.json()["error"]["message"]
         assert bare.json()["param"] == platform.json()["error"]["detail"] == "date_from"
+        assert bare.json()["complete_since"] == platform.json()["error"]["completeSince"] == since
     if fault == "twice":
         assert platform.json()["data"]["cost_nano"] == "1"
 
