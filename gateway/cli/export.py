@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.cli.options import place_options
 from gateway.cli.output import config_faults_told, fail
+from gateway.cli.recorded import removed_told
 from gateway.settings import load_settings
 from metering.database import DatabaseError, open_database, shown
 from metering.event import DEFAULT_ACCOUNT
@@ -92,7 +93,7 @@ def _database(config: Path | None, data_dir: Path | None) -> Iterator[Engine]:
     try:
         yield engine
     except EventsRemoved as error:
-        fail(str(error))
+        fail(removed_told(error))
     except DBAPIError as error:
         fail(f"{shown(settings.record)}: {error.orig}")
     finally:
