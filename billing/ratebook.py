@@ -94,7 +94,8 @@ class RateBook:
         granted = plan is not None and (
             plan.grants(event.feature) if present is None else present.grants(plan, event.feature)
         )
-        return revenue_of(event, self._price(event), plan, granted=granted)
+        subscribed = present is not None
+        return revenue_of(event, self._price(event), plan, granted=granted, subscribed=subscribed)
 
     def _price(self, event: CostEvent) -> FeaturePrice | None:
         prices = self._prices.get(event.account_id)

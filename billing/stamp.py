@@ -9,6 +9,8 @@ The first of these that there is decides:
     plan_usage     the plan's price for a unit
     plan_included  the plan's own price pays for the feature: 0 here, and the fee stands beside the events
 
+What stands beside the events is owed by subscriptions. Customers on a default plan have none: of them a
+charge by period, and a feature that a price above 0 would pay for, are not known.
 Otherwise the revenue is not known, which is None and not 0: customers on no plan, and those on plans without
 a price. Customers whose names begin with `_internal` pay nothing and owe nothing: never any revenue; nor do
 those of which their profiles say so, which the rate book knows. Neither has an event of nobody, unless its
@@ -40,13 +42,19 @@ def is_internal(customer: str | None) -> bool:
 
 
 def revenue_of(
-    event: CostEvent, price: FeaturePrice | None, plan: PlanVersion | None, *, granted: bool
+    event: CostEvent,
+    price: FeaturePrice | None,
+    plan: PlanVersion | None,
+    *,
+    granted: bool,
+    subscribed: bool = True,
 ) -> Revenue | None:
     """What the customer owes for the event itself; None where that is not known.
 
     `price`: the feature's own, in force when the event began. `plan`: the version that the customer was on
-    then. `granted`: whether that lets the customer use the feature. An amount beyond what an event can hold
-    is no amount: None.
+    then. `granted`: whether that lets the customer use the feature. `subscribed`: whether it was by a
+    subscription, which owes what stands beside the events, and not by default. An amount beyond what an event
+    can hold is no amount: None.
     """
     if is_internal(event.customer):
         return None
@@ -56,13 +64,16 @@ def revenue_of(
         return None
     charged = None if plan is None else plan.price
     rate = None if charged is None or event.feature is None else charged.rate_of(event.feature)
-    if rate is not None and rate.by_period:
+    if rate is not None and rate.by_period and subscribed:
         return 0, PLAN_PERIOD
     if price is not None and price.price_pico is not None:
         return _charged(event, price.price_pico, FEATURE_PRICE)
     if rate is not None and rate.model == "usage":
         return _charged(event, rate.price_pico, PLAN_USAGE)
-    return (0, PLAN_INCLUDED) if rate is not None or (charged is not None and granted) else None
+    if charged is None or (rate is not None and rate.by_period):
+        return None
+    paid = subscribed or not charged.flat_nano
+    return (0, PLAN_INCLUDED) if paid and (rate is not None or granted) else None
 
 
 def _charged(event: CostEvent, price_pico: int, source: str) -> Revenue | None:

@@ -45,7 +45,7 @@ def walk_events(engine: Engine, account_id: str, since_ms: int, until_ms: int | 
     place = (since_ms, 0)
     while True:
         with engine.connect() as connection:
-            check_complete(connection, since_ms, until_ms)
+            check_complete(connection, since_ms, until_ms, documents=True)
             rows = _page(connection, account_id, place, last, until_ms)
             corrections = _adjustments(connection, account_id, [row.id for row in rows])
         for row in rows:

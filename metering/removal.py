@@ -32,11 +32,16 @@ def complete_since(connection: Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(removals.c.before_ms))) or 0
 
 
-def check_complete(connection: Connection, since_ms: int, until_ms: int | None) -> None:
-    """Raise EventsRemoved where rows of events in [since_ms, until_ms) were removed."""
+def check_complete(
+    connection: Connection, since_ms: int, until_ms: int | None, *, documents: bool = False
+) -> None:
+    """Raise EventsRemoved where rows of events in [since_ms, until_ms) were removed. `documents`: or the
+    documents of events, which go also on the days of which the rows are kept."""
     before_ms = complete_since(connection)
     if since_ms >= before_ms:
         return
+    if documents:
+        raise EventsRemoved(before_ms)
     first_day = since_ms // DAY_MS * DAY_MS
     end_ms = before_ms if until_ms is None else min(until_ms, before_ms)
     needed = -(-(end_ms - first_day) // DAY_MS)

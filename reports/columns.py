@@ -21,7 +21,7 @@ import orjson
 
 from metering.money import nano_to_usd, pico_to_usd
 
-Kind = Literal["text", "whole", "truth", "moment", "nano", "pico", "json"]
+Kind = Literal["text", "whole", "decimal", "truth", "moment", "second", "nano", "pico", "json"]
 Cell = str | int | bool | dict[str, Any] | None
 Line = Sequence[Cell]
 LINES_AT_ONCE = 500
@@ -30,7 +30,8 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "'")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. kind `nano` and `pico`: the cell's whole number is written as dollars."""
+    """One column. kind `nano` and `pico`: the cell's whole number is written as dollars. `decimal`: a whole
+    number where a reader expects one that need not be. `second`: a moment, to the second."""
 
     name: str
     kind: Kind = "text"
@@ -79,6 +80,11 @@ def moment(at_ms: int) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1_000:03d}Z"
 
 
+def second(at_ms: int) -> str:
+    """ISO 8601, UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_ms // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _taken(out: io.StringIO) -> bytes:
     # What is no Unicode (half a surrogate pair in old records) must not end an export.
     part = out.getvalue().encode(errors="replace")
@@ -102,8 +108,10 @@ def _as_it_is(cell: Any) -> Any:
 _CSV: dict[Kind, Callable[[Any], str]] = {
     "text": safe_text,
     "whole": str,
+    "decimal": str,
     "truth": _truth,
     "moment": moment,
+    "second": second,
     "nano": nano_to_usd,
     "pico": pico_to_usd,
     "json": _json_text,
@@ -111,8 +119,10 @@ _CSV: dict[Kind, Callable[[Any], str]] = {
 _JSON: dict[Kind, Callable[[Any], Any]] = {
     "text": _as_it_is,
     "whole": _as_it_is,
+    "decimal": _as_it_is,
     "truth": _as_it_is,
     "moment": moment,
+    "second": second,
     "nano": nano_to_usd,
     "pico": pico_to_usd,
     "json": _as_it_is,

@@ -47,8 +47,10 @@ def parquet_parts(columns: Sequence[Column], lines: Iterable[Line]) -> Iterator[
         "text": pyarrow.string(),
         "json": pyarrow.string(),
         "whole": pyarrow.int64(),
+        "decimal": pyarrow.decimal128(38, 0),
         "truth": pyarrow.bool_(),
         "moment": pyarrow.timestamp("ms", tz="UTC"),
+        "second": pyarrow.timestamp("ms", tz="UTC"),
         "nano": pyarrow.decimal128(38, 9),
         "pico": pyarrow.decimal128(38, 12),
     }

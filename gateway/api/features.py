@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 
 from accounts.feature import Feature
 from gateway.api.answers import Conflict
+from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import (
     Asked,
@@ -80,7 +81,9 @@ class FeatureTold(Told):
     avg_cost_per_event: Usd | None = Field(description="To the nearest nano-dollar")
     avg_cost_per_event_nano: Nano | None
     unpriced_events: int = Field(description="Of which the cost is not known; total_cost is of the others")
-    total_revenue: Usd | None = Field(description="Of the events themselves, where it is known")
+    total_revenue: Usd | None = Field(
+        description="Of its events, and charges by period; plans' own prices belong to no feature"
+    )
     total_revenue_nano: Nano | None
     total_usage: int = Field(description="Tokens, in and out")
     margin: Usd | None
@@ -119,11 +122,12 @@ def list_features(call: Call) -> FeaturesTold:
     listed = ("features", call.account_id, asked.date_from, asked.date_to)
     recorded = {each.key: each for each in call.parts.plans(call.account_id).features()}
     after = name_after(listed, asked.cursor)
+    (charges,) = charges_in(call, [span])
     with call.parts.engine.connect() as connection:
         seen = named_in_events(connection, call.account_id, "feature", after, asked.limit + 1)
         names = sorted({*seen, *(key for key in recorded if key > after)})[: asked.limit + 1]
         rows, following = page_of(listed, names, asked.limit, lambda each: (each,))
-        figures = figures_of(connection, call.account_id, "feature", rows, span)
+        figures = figures_of(connection, call.account_id, "feature", rows, span, charges)
     return FeaturesTold(
         features=[_told(name, recorded.get(name), figures[name], span) for name in rows],
         next_cursor=following,
@@ -136,8 +140,9 @@ def show_feature(call: Call) -> FeatureTold:
     name = call.path["feature"]
     span = figures_span(asked.date_from, asked.date_to)
     recorded = _recorded(call, name)
+    (charges,) = charges_in(call, [span])
     with call.parts.engine.connect() as connection:
-        figures = figures_of(connection, call.account_id, "feature", [name], span)[name]
+        figures = figures_of(connection, call.account_id, "feature", [name], span, charges)[name]
     if recorded is None and figures.last_seen_ms is None:
         raise NotFound("No such feature.")
     return _told(name, recorded, figures, span)
@@ -200,8 +205,9 @@ def _recorded(call: Call, name: str) -> Feature | None:
 
 def _shown(call: Call, feature: Feature) -> FeatureTold:
     span = figures_span(None, None)
+    (charges,) = charges_in(call, [span])
     with call.parts.engine.connect() as connection:
-        figures = figures_of(connection, call.account_id, "feature", [feature.key], span)
+        figures = figures_of(connection, call.account_id, "feature", [feature.key], span, charges)
     return _told(feature.key, feature, figures[feature.key], span)
 
 

@@ -1,8 +1,9 @@
 """What requests of some customers, or of some features, cost and earned in a span of time.
 
 Sums are of whole buckets of rollups and of single events at the span's ragged ends, as everywhere, so they
-are the events' exactly. Revenue is that of the events themselves; what customers owe beside them (plans' own
-prices) is in the margin of customers alone, where it can be told whose it is.
+are the events' exactly. Beside the revenue of the events themselves stands what customers owe beside them:
+all of it in the margins of customers, and charges by period in those of features; a plan's own price belongs
+to no feature.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.eventcolumns import events
 from metering.money import half_even
+from metering.removal import check_complete
 from metering.rollup import DAY_MS, MEASURES, Piece, pieces
 from metering.statement import whole_sum
 
@@ -83,9 +85,13 @@ def figures_of(
     span: Span,
     charges: Sequence[Charge] = (),
 ) -> dict[str, GroupFigures]:
-    """The figures of each of these names, also of those without a request. `charges`: of the span."""
+    """The figures of each of these names, also of those without a request. `charges`: of the span. Raises
+    EventsRemoved."""
     other = _OTHER[group]
     parts = pieces(span.since_ms, span.until_ms, (group, other))
+    for part in parts:
+        if part.rollup is None:
+            check_complete(connection, part.since_ms, part.until_ms)
     found: dict[str, tuple[list[int], set[str]]] = {name: ([0] * len(MEASURES), set()) for name in names}
     if names and parts:
         source = sa.union_all(*(_piece(part, account_id, group, other, names) for part in parts)).subquery()
@@ -101,7 +107,7 @@ def figures_of(
     told = {}
     for name, (sums, others) in found.items():
         group_sums = CostRow((name,), **dict(zip(MEASURES, sums, strict=True)))
-        mine = [each for each in charges if group == "customer" and each.customer == name]
+        mine = [each for each in charges if getattr(each, group) == name]
         (margin,) = margin_view((group,), [group_sums], mine, internal).rows
         told[name] = GroupFigures(
             group_sums, margin, len(others), _last_seen(connection, account_id, group, name)

@@ -41,6 +41,7 @@ from gateway.errors import BadRequest
 from metering.costsums import CostRow
 from metering.event import decode
 from metering.eventcolumns import event_documents, events
+from metering.removal import check_complete
 
 DAY_MS = 86_400_000
 READ_MAX = 100_000
@@ -256,7 +257,8 @@ class _Sums:
 
 
 def _read(call: Call, key_of: Callable[[dict[str, Any], str], str | None]) -> dict[str | None, _Sums]:
-    """The events of the span one by one, summed. BadRequest where they are more than READ_MAX."""
+    """The events of the span one by one, summed. BadRequest where they are more than READ_MAX,
+    EventsRemoved where some were removed for their age."""
     since_ms, until_ms = call.query.bounds()
     figures = ("started_ms", "cost_nano", "unpriced", "revenue_nano", "revenue_known", "units")
     query = (
@@ -271,6 +273,7 @@ def _read(call: Call, key_of: Callable[[dict[str, Any], str], str | None]) -> di
         query = query.where(events.c.started_ms < until_ms)
     found: dict[str | None, _Sums] = {}
     with reading(call.parts.engine) as connection:
+        check_complete(connection, since_ms, until_ms, documents=True)
         for number, row in enumerate(connection.execute(query)):
             if number == READ_MAX:
                 raise BadRequest(

@@ -10,13 +10,14 @@ from pydantic import Field
 
 from accounts.publishing import wall_ms
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import Nano, Ratio, Told, Usd, money
+from gateway.api.fields import Nano, Ratio, Told, Usd, moment_text, money
 from gateway.api.figures import FiguresTold, figures, share
 from gateway.api.singles import SINGLES_MAX, singles
 from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
 from gateway.api.views import View, view_of
 from gateway.errors import BadRequest
 from metering.money import half_even
+from metering.removal import EventsRemoved
 from reports.waste import Waste, waste_of
 
 SCOPE = "usage.read"
@@ -51,7 +52,8 @@ class OverviewTold(SpanTold):
     """A span, and the one of the same length before it."""
 
     current: Kpis
-    previous: Kpis
+    previous: Kpis | None
+    previous_reason: str | None = Field(description="Why previous is null")
     previous_since: str
     waste: WasteTold | None
     estimated: Usd | None = Field(description="A part of cost that was estimated, as it was recorded")
@@ -67,11 +69,13 @@ def overview(call: Call) -> OverviewTold:
     span = span_of(asked, at_ms)
     view = view_of(call, ("customer",), span)
     waste, reason = _waste(call, span, view)
+    previous, previous_reason = _before(call, span)
     cost_nano = view.total.margin.known_cost_nano
     return OverviewTold(
         **told_span(span, at_ms),
         current=_kpis(view),
-        previous=_kpis(_before(call, span)),
+        previous=previous,
+        previous_reason=previous_reason,
         previous_since=told_span(span.before, at_ms)["since"],
         waste=None if waste is None else _waste_told(waste),
         **money(estimated=None if waste is None else waste.estimated_nano),
@@ -80,8 +84,13 @@ def overview(call: Call) -> OverviewTold:
     )
 
 
-def _before(call: Call, span: Span) -> View:
-    return view_of(call, ("customer",), span.before)
+def _before(call: Call, span: Span) -> tuple[Kpis | None, str | None]:
+    """The figures of the span before, or why they are not told: its first moment lies inside of an hour where
+    the span's length does, and that hour's single requests may be gone."""
+    try:
+        return _kpis(view_of(call, ("customer",), span.before)), None
+    except EventsRemoved as error:
+        return None, _removed(error)
 
 
 def _kpis(view: View) -> Kpis:
@@ -107,7 +116,14 @@ def _waste(call: Call, span: Span, view: View) -> tuple[Waste | None, str | None
         found = singles(call, span, {})
     except BadRequest as error:
         return None, error.message
+    except EventsRemoved as error:
+        return None, _removed(error)
     return waste_of(each.event for each in found), None
+
+
+def _removed(error: EventsRemoved) -> str:
+    since = moment_text(error.complete_since_ms)
+    return f"single requests were removed for their age; all are there since {since}"
 
 
 def _waste_told(waste: Waste) -> WasteTold:

@@ -49,7 +49,7 @@ def singles(call: Call, span: Span, where: Mapping[str, str]) -> list[Single]:
         *names,
     )
     with call.parts.engine.connect() as connection:
-        check_complete(connection, span.since_ms, span.until_ms)
+        check_complete(connection, span.since_ms, span.until_ms, documents=True)
         order = (events.c.started_ms, events.c.seq)
         places = connection.scalars(
             sa.select(events.c.seq).where(*inside).order_by(*order).limit(SINGLES_MAX + 1)

@@ -14,9 +14,9 @@ import click
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from gateway.cli.moments import moment_text
 from gateway.cli.options import place_options
 from gateway.cli.output import config_faults_told, fail
+from gateway.cli.recorded import removed_told
 from gateway.settings import load_settings
 from metering.database import DatabaseError, open_database, shown
 from metering.event import DEFAULT_ACCOUNT
@@ -93,7 +93,7 @@ def _database(config: Path | None, data_dir: Path | None) -> Iterator[Engine]:
     try:
         yield engine
     except EventsRemoved as error:
-        fail(f"{error}; all events are there since {moment_text(error.complete_since_ms)}")
+        fail(removed_told(error))
     except DBAPIError as error:
         fail(f"{shown(settings.record)}: {error.orig}")
     finally:

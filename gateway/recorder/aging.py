@@ -1,8 +1,8 @@
 """Removing single events for their age, where `recorder.retention_days` asks for it, beside recording.
 
-Sums of limits that count for a lifetime begin when the limit was made, which may be at noon: the days of such
-moments stay exact (metering.retention). Every recorder looks after it; what one has removed the others find
-removed.
+Sums of limits that count for a lifetime begin when the limit was made, which may be at noon, and charges by
+period when a customer came on its plan: the days of such moments stay exact (metering.retention). Every
+recorder looks after it; what one has removed the others find removed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from accounts.tables import LIMITS
+from billing.chargebook import borders_of
 from metering.database import DatabaseError, Where, open_database
 from metering.eventstore import EventStore, Removed, StoreUnavailable
 
@@ -47,21 +48,22 @@ class Aging:
         """Remove what is too old now. Raises DatabaseError or StoreUnavailable."""
         if self._days is None:
             return None
-        births = _lifetimes_begin(self._database)
+        before_ms = now_ms - self._days * DAY_MS
+        moments = _sums_begin(self._database, before_ms)
         store = EventStore(self._database, create=False)
         try:
-            return store.remove_events(now_ms - self._days * DAY_MS, births, stopped=stop.is_set)
+            return store.remove_events(before_ms, moments, stopped=stop.is_set)
         finally:
             store.close()
 
 
-def _lifetimes_begin(database: Where) -> list[int]:
-    """When limits were made that count for a lifetime."""
+def _sums_begin(database: Where, before_ms: int) -> list[int]:
+    """When limits were made that count for a lifetime, and where charges by period begin inside of hours."""
     engine = open_database(database, create=False)
     try:
         with engine.connect() as connection:
             query = sa.select(LIMITS.c.created_ms).where(LIMITS.c.window_kind == "lifetime").distinct()
-            return list(connection.scalars(query))
+            return [*connection.scalars(query), *borders_of(connection, before_ms)]
     except sa.exc.DBAPIError as error:
         raise StoreUnavailable(str(error.orig)) from error
     finally:

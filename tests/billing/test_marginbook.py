@@ -24,7 +24,7 @@ from metering.database import Where
 from metering.event import DEFAULT_ACCOUNT, CostEvent
 from metering.eventstore import EventStore
 from metering.ids import new_id
-from tests.billing.made import HOUR_MS, SEARCH, USD, at, graduated, plan
+from tests.billing.made import DAY_MS, HOUR_MS, SEARCH, USD, at, graduated, plan
 
 BEGIN, END = at("2026-04-01"), at("2026-05-01")
 TIERS = graduated((1_000, 2_000, 0), (None, 1_000, 500))
@@ -314,3 +314,33 @@ def test_accounts_see_their_own_alone(
     assert other.charges(BEGIN, END) == []
     assert other.profit_and_loss("acme", BEGIN, END).total.margin_nano is None
     assert margins.margins(("customer",), BEGIN, END).total.events == 1
+
+
+def test_what_a_period_used_is_counted_from_its_first_hour_where_the_clock_is_put_back_in_it(
+    store: EventStore, rates: RateBook, margins: MarginBook, plans: PlanBook, customers: CustomerBook
+) -> None:
+    # October in Berlin has 31 days and an hour. Another version begins in its first hour and counts on.
+    first, after = at("2026-10-01", "Europe/Berlin"), at("2026-11-01", "Europe/Berlin")
+    plans.put_plan(plan("pro", 0, graduated((10, 2_000_000, 0), (None, 1_000, 0)), time_zone="Europe/Berlin"))
+    plans.put_plan(plan("pro", 1, graduated((10, 2_000_000, 0), (None, 1_000, 0)), time_zone="Europe/Berlin"))
+    customers.subscribe("acme", "pro", version=1, starts_ms=first - 40 * DAY_MS)
+    customers.subscribe("acme", "pro", version=2, starts_ms=first + HOUR_MS // 2)
+    record(store, rates, [event(first + 1), event(after - 1)])
+    whole = row_of(margins.margins(("customer",), first, after), "acme").period_nano
+    parts = [
+        row_of(margins.margins(("customer",), since_ms, until_ms), "acme").period_nano
+        for since_ms, until_ms in pairwise((first, after - HOUR_MS // 4, after))
+    ]
+    assert (whole, parts) == (20_000 + 10, [20_000, 10])
+
+
+def test_use_under_a_version_without_a_price_counts_for_the_tiers_of_the_next_one(
+    store: EventStore, rates: RateBook, margins: MarginBook, plans: PlanBook, customers: CustomerBook
+) -> None:
+    plans.put_plan(plan("pro", None))
+    plans.put_plan(plan("pro", 0, graduated((10, 2_000_000, 0), (None, 1_000, 0))))
+    customers.subscribe("acme", "pro", version=1, starts_ms=BEGIN)
+    customers.subscribe("acme", "pro", version=2, starts_ms=BEGIN + HOUR_MS)
+    record(store, rates, [event(BEGIN), event(BEGIN + HOUR_MS)])
+    row = row_of(margins.margins(("customer",), BEGIN, END), "acme")
+    assert (row.period_nano, row.revenue_known, row.reason) == (10, 1, "revenue_partly_known")

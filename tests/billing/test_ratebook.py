@@ -89,6 +89,18 @@ def test_a_default_plan_decides_by_the_label_that_an_event_was_recorded_under(
     ]
 
 
+def test_what_only_a_subscription_owes_is_not_known_of_customers_on_a_default_plan(
+    plans: PlanBook, rates: RateBook
+) -> None:
+    plans.put_plan(plan("paid", 30))
+    plans.put_plan(plan("tiers", 0, FeatureRate(SEARCH, "package", package_units=10, package_nano=7)))
+    plans.put_plan(plan("free", 0, FeatureRate(SEARCH)))
+    labelled = [event(BEGIN, plan=f"{name}@1") for name in ("paid", "tiers", "free")]
+    assert revenues(rates, *labelled) == [None, None, (0, "plan_included")]
+    plans.put_feature_price(FeaturePrice(SEARCH, BEGIN, 1_000))
+    assert revenues(rates, *labelled) == [(10, "feature_price")] * 3
+
+
 def test_a_feature_that_was_granted_beyond_the_plan_is_included(
     plans: PlanBook, customers: CustomerBook, rates: RateBook
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -134,6 +135,8 @@ def test_focus_columns_as_the_specification_wants_them(recorded: tuple[Where, Ev
     for row in charges:
         for name in MANDATORY:
             assert row[name] != "", (name, row)
+        for name in ("BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart", "ChargePeriodEnd"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:00:00Z", row[name]), (name, row[name])
         assert row["ChargeCategory"] in ("Usage", "Adjustment")
         if row["ChargeCategory"] == "Usage":
             assert row["PricingQuantity"]
@@ -144,12 +147,12 @@ def test_focus_columns_as_the_specification_wants_them(recorded: tuple[Where, Ev
     first = charges[0]
     assert (first["SubAccountId"], first["SubAccountType"]) == ("eu", "Workspace")
     assert orjson.loads(first["Tags"])["customer"] == "=cmd()"
-    assert first["BillingPeriodStart"] == "2026-10-01T00:00:00.000Z"
+    assert first["BillingPeriodStart"] == "2026-10-01T00:00:00Z"
     corrections = [row for row in charges if row["ChargeCategory"] == "Adjustment"]
     assert [(row["ChargeClass"], row["EffectiveCost"], row["BillingPeriodStart"]) for row in corrections] == [
-        ("Correction", "-0.0000005", "2026-12-01T00:00:00.000Z"),
-        ("", "0.000000003", "2026-11-01T00:00:00.000Z"),
-        ("", "0.000000042", "2026-11-01T00:00:00.000Z"),
+        ("Correction", "-0.0000005", "2026-12-01T00:00:00Z"),
+        ("", "0.000000003", "2026-11-01T00:00:00Z"),
+        ("", "0.000000042", "2026-11-01T00:00:00Z"),
     ]
 
 
@@ -177,6 +180,9 @@ def test_parquet_has_the_same_rows(tmp_path: Path, form: str) -> None:
     assert found.column_names == list(same[0])
     amount = "BilledCost" if "focus" in form else "known_cost_usd"
     assert sum(found[amount].to_pylist()) == Decimal(sums.cost_nano).scaleb(-9)
+    if "focus" in form:
+        for name in ("BilledCost", "ListCost", "ConsumedQuantity", "PricingQuantity"):
+            assert pyarrow.types.is_decimal(found.schema.field(name).type), name
     moments = found["ChargePeriodStart" if "focus" in form else "started_at"].to_pylist()
     assert moments == sorted(moments)
     assert moments[0].tzinfo is not None
