@@ -242,6 +242,7 @@ INGEST = (
         status=201,
         description="A repeated report of one key is answered 409 `duplicate_event`, and is stored once.",
         bound="own",
+        quick=True,
         refusals={
             404: "No customer is linked with this stripeCustomerId",
             409: "The key has an event already: `duplicate_event`, or `idempotency_conflict`",
