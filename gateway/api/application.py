@@ -1,6 +1,6 @@
 """The ASGI application of the api process: the table's endpoints, each behind the same checks.
 
-    path -> method -> key -> scope -> query -> body -> handler, in a thread -> answer
+    path -> method -> key -> scope -> query -> body -> handler, in a thread or at once -> answer
 
 What a handler raises is told in the shape of its path. The caller's address comes from the worker that
 relayed the request: nobody else reaches this process' socket.
@@ -73,11 +73,19 @@ class Api:
             if each.method in methods:
                 raise ValueError(f"{each.method} {each.path} is in the table twice")
             methods[each.method] = each
-        routes = [Route(path, _Place(self, places[path])) for path in sorted(places, key=_plain_first)]
+        # Most are found by their path as it is; only those with places in them are looked for one by one.
+        self._plain = {path: _Place(self, places[path]) for path in places if "{" not in path}
+        patterns = sorted(places.keys() - self._plain.keys(), key=_plain_first)
+        routes = [Route(path, _Place(self, places[path])) for path in patterns]
         self._router = Router(routes, redirect_slashes=False, default=self._nothing_here)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._router(scope, receive, send)
+        place = self._plain.get(scope["path"])
+        if place is None:
+            await self._router(scope, receive, send)
+            return
+        scope["path_params"] = {}
+        await place(scope, receive, send)
 
     def close(self) -> None:
         """Wait for the questions that are being answered."""
@@ -149,12 +157,15 @@ class Api:
 
     async def _answered(self, endpoint: Endpoint, call: Call) -> Answer:
         """What the handler says, from the thread where it belongs; its faults as errors."""
-        pool: Executor = self._parts.writer.pool if endpoint.writes else self._readers
         if self._running >= WAITING_MAX + self._threads:
             raise Unavailable("Too many questions wait already; try again.", code="api_busy")
         self._running += 1
         try:
-            found = await asyncio.get_running_loop().run_in_executor(pool, endpoint.handler, call)
+            if endpoint.quick:
+                found = endpoint.handler(call)
+            else:
+                pool: Executor = self._parts.writer.pool if endpoint.writes else self._readers
+                found = await asyncio.get_running_loop().run_in_executor(pool, endpoint.handler, call)
             if isinstance(found, Future):
                 found = await asyncio.wrap_future(found)
         except GatewayError:

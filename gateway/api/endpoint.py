@@ -94,8 +94,9 @@ class Endpoint:
     """A method and a path, and everything that is known of them.
 
     scope: what a key needs there; ANY: any key; None: no key is asked for. answer: of success, None for one
-    without a body. status: of success. writes: its handler runs in the one thread that writes. bound: see
-    Bound. refusals: statuses beyond the usual ones -> when they come. more: other statuses of success ->
+    without a body. status: of success. writes: its handler runs in the one thread that writes. quick: its
+    handler waits for nothing and takes no longer than handing it to a thread, so it runs in the loop. bound:
+    see Bound. refusals: statuses beyond the usual ones -> when they come. more: other statuses of success ->
     their models. media: types of answers that are no JSON.
     """
 
@@ -112,6 +113,7 @@ class Endpoint:
     description: str = ""
     bound: Bound = "refused"
     writes: bool = False
+    quick: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     refusals: Mapping[int, str] = field(default_factory=dict)
     more: Mapping[int, type[BaseModel]] = field(default_factory=dict)

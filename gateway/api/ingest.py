@@ -31,7 +31,6 @@ from gateway.api.ingestmodels import (
 )
 from gateway.errors import BadRequest, CallerFault, NotFound
 from gateway.ingest.fields import KEY_MAX, Refused
-from gateway.ingest.ingest import own_names
 from gateway.ingest.making import Report
 from gateway.ingest.metrics import counted_rejected
 from gateway.ingest.observe import read_observe
@@ -78,14 +77,15 @@ def event(call: Call) -> Future[Answer]:
         next((name for name in ways if body.get(name) is not None), ways[0])
         for ways in (("customerReferenceId", "customerId", "stripeCustomerId"), ("featureKey", "featureId"))
     ]
+    telling = call.parts.ingest.telling(call.key, 1, now_ms)
     try:
         reported = read_platform(
-            own_names(call.key, body, *names),
+            telling.with_own_names(body, *names),
             now_ms,
             header_key=_key_of(call, EVENT_KEY),
             backfill=allows(call.key.scopes, ADMIN),
         )
-        report = call.parts.ingest.report(reported, call.key, now_ms)
+        report = telling.report(reported)
     except Refused as error:
         counted_rejected(1)
         kind = NotFound if error.code == "not_found" else BadRequest
@@ -101,15 +101,15 @@ def event(call: Call) -> Future[Answer]:
 def _read_batch(call: Call, items: Sequence[Any]) -> tuple[list[int], list[Report], list[IngestError]]:
     """(places in the batch, their reports, what is wrong with the others)."""
     now_ms, backfill = wall_ms(), allows(call.key.scopes, ADMIN)
+    telling = call.parts.ingest.telling(call.key, len(items), now_ms)
     places: list[int] = []
     reports: list[Report] = []
     errors: list[IngestError] = []
     for index, item in enumerate(items):
         try:
             if type(item) is dict:
-                item = own_names(call.key, item, "customerReferenceId", "featureKey")
-            reported = read_observe(item, now_ms, backfill=backfill)
-            reports.append(call.parts.ingest.report(reported, call.key, now_ms))
+                item = telling.with_own_names(item, "customerReferenceId", "featureKey")
+            reports.append(telling.report(read_observe(item, now_ms, backfill=backfill)))
             places.append(index)
         except Refused as error:
             errors.append(IngestError(index=index, error=str(error), code=error.code))
@@ -242,6 +242,7 @@ INGEST = (
         status=201,
         description="A repeated report of one key is answered 409 `duplicate_event`, and is stored once.",
         bound="own",
+        quick=True,
         refusals={
             404: "No customer is linked with this stripeCustomerId",
             409: "The key has an event already: `duplicate_event`, or `idempotency_conflict`",

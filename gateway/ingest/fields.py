@@ -71,6 +71,8 @@ def id_field(name: str, value: Any) -> str | None:
 
 def name_field(name: str, value: Any) -> str | None:
     """A name for people: 1 to 256 characters of one line."""
+    if type(value) is str and _NAME.match(value):
+        return value
     text = text_field(name, value)
     if text is not None and not _NAME.match(text):
         raise _wrong(name, f"1 to {NAME_MAX} characters of one line", value)
@@ -88,6 +90,8 @@ def key_field(name: str, value: Any) -> str | None:
 
 def count_field(name: str, value: Any, most: int = TOKENS_MAX) -> int | None:
     """A whole number from 0 to `most`, however it is spelled: 5, 5.0 and 5e0 are one number."""
+    if type(value) is int and 0 <= value <= most:
+        return value
     if value is None:
         return None
     if type(value) is Decimal and value.is_finite() and abs(value.adjusted()) < 20 and value % 1 == 0:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from threading import Event, Thread
-from typing import Any
 
 import structlog
 from sqlalchemy import Engine
@@ -15,15 +13,13 @@ from accounts.key import KeyRecord
 from accounts.publishing import Publisher, wall_ms
 from budgets.client import SyncClient
 from budgets.rows import LedgerRows
-from gateway.admission import attribute
-from gateway.attribution import Headers, HeaderTable
+from gateway.attribution import HeaderTable
 from gateway.healing.healing import RecordedTerms
 from gateway.ingest.calls import Calls
 from gateway.ingest.counting import Counting
-from gateway.ingest.making import Report, make_report
 from gateway.ingest.pricing import Pricer
 from gateway.ingest.recording import Recording
-from gateway.ingest.reported import Reported
+from gateway.ingest.telling import Telling
 from gateway.ingest.work import Rendered, Work
 from gateway.ingest.writer import IngestWriter
 from gateway.settings import Settings
@@ -76,15 +72,9 @@ class Ingest:
         if self._beat.is_alive():
             self._beat.join()
 
-    def report(self, reported: Reported, key: KeyRecord, now_ms: int) -> Report:
-        """The report, if the key may speak for whom it is of. Raises Forbidden, BadRequest, Refused."""
-        found = Headers()
-        found.customer, found.feature = reported.customer, reported.feature
-        found.workspace, found.user = reported.workspace, reported.user
-        found.task_id, found.trace_id = reported.task, reported.trace
-        found.properties = dict(reported.properties)
-        attribute(key, found, self._headers, {})
-        return make_report(reported, self._pricer, account_id=key.account_id, key_id=key.id, now_ms=now_ms)
+    def telling(self, key: KeyRecord, count: int, now_ms: int) -> Telling:
+        """For a request that reports at most so many events with this key."""
+        return Telling(key, self._pricer, self._headers, count, now_ms)
 
     def submit(self, work: Work) -> Future[Rendered]:
         """As IngestWriter.submit."""
@@ -109,10 +99,3 @@ class Ingest:
             log.warning("store_unavailable", reason=str(error))
         except Exception:
             log.exception("recount_failed")
-
-
-def own_names(key: KeyRecord, item: Mapping[str, Any], customer: str, feature: str) -> Mapping[str, Any]:
-    """The event with what its key is bound to, or says by default, under these names where it says none."""
-    defaults = {customer: key.customer or key.default_customer, feature: key.feature or key.default_feature}
-    added = {name: value for name, value in defaults.items() if value is not None and item.get(name) is None}
-    return {**item, **added} if added else item

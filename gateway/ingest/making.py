@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from gateway.ingest.pricing import Priced, Pricer
 from gateway.ingest.reported import Reported
-from metering.event import Attempt, CostEvent
-from metering.ids import new_id
+from metering.event import Attempt, CostEvent, encode
 from metering.usage import Usage
 
 SOURCE = "sdk"
@@ -16,93 +14,84 @@ EXPLICIT = "explicit"
 """The source of a revenue that was reported with the event."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report that can be stored: its event, its key, and the digest of what it says."""
+class Report(NamedTuple):
+    """A report that can be stored: its event, as an object and encoded, its key, and the digest of what it
+    says."""
 
     event: CostEvent
+    document: bytes
     key: str | None
     digest: str
 
 
-def make_report(reported: Reported, pricer: Pricer, *, account_id: str, key_id: str, now_ms: int) -> Report:
+def make_report(
+    reported: Reported, pricer: Pricer, *, event_id: str, account_id: str, key_id: str, now_ms: int
+) -> Report:
     """The report of this account, told with this key. Raises Refused where it costs more than can be counted.
 
-    The event has one attempt where a model is named, and none where not.
+    The event has one attempt where a model is named, and none where not. Fields are set one by one: forty
+    arguments by name would take three times as long.
     """
     at_ms = now_ms if reported.at_ms is None else reported.at_ms
-    counted = Usage(**_counts(reported)) if reported.usage else None
-    priced = pricer.price(reported, counted, at_ms, account_id)
-    usage = counted.document() if counted is not None else None
-    breakdown = [
+    usage = Usage(**reported.usage) if reported.usage else None  # type: ignore[arg-type]  # counts, no extra
+    priced = pricer.price(reported, usage, at_ms, account_id)
+    event = CostEvent(event_id, account_id)
+    event.task_id = reported.task
+    event.trace_id = reported.trace
+    event.customer = reported.customer
+    event.workspace = reported.workspace
+    event.user = reported.user
+    event.feature = reported.feature
+    event.properties = _properties(reported)
+    event.provider_requested = reported.provider
+    event.provider = priced.provider
+    event.model_requested = event.model = reported.model
+    event.outcome = reported.outcome or "success"
+    event.outcome_reason = reported.outcome_reason
+    if usage is not None:
+        event.usage = usage.document()
+        event.usage_source = "client"
+    event.cost_nano = priced.nano
+    event.cost_upper_nano = _upper(priced)
+    event.cost_status = priced.status
+    event.breakdown = [
         {"unit": unit, "quantity": quantity, "price_pico": price, "cost_nano": cost}
         for unit, quantity, price, cost in priced.lines
     ]
-    ended_ms = None if reported.duration_ms is None else at_ms + reported.duration_ms
-    event = CostEvent(
-        id=new_id(),
-        account_id=account_id,
-        task_id=reported.task,
-        trace_id=reported.trace,
-        customer=reported.customer,
-        workspace=reported.workspace,
-        user=reported.user,
-        feature=reported.feature,
-        properties=_properties(reported),
-        provider_requested=reported.provider,
-        provider=priced.provider,
-        model_requested=reported.model,
-        model=reported.model,
-        outcome=reported.outcome or "success",
-        outcome_reason=reported.outcome_reason,
-        usage=usage,
-        usage_source="client" if usage is not None else "none",
-        cost_nano=priced.nano,
-        cost_upper_nano=_upper(priced),
-        cost_status=priced.status,
-        breakdown=breakdown,
-        price_entries=list(priced.entry_ids),
-        revenue_nano=reported.revenue_nano,
-        revenue_source=EXPLICIT if reported.revenue_nano is not None else None,
-        usage_units=reported.usage_units,
-        started_ms=at_ms,
-        ended_ms=ended_ms,
-        source=SOURCE,
-        event_name=reported.event_name,
-        idempotency_key=reported.key,
-        reported_by=key_id,
-        span_id=reported.span,
-        parent_span_id=reported.parent_span,
-        agent_id=reported.agent,
-        cost_type=reported.cost_type or ("generic" if reported.model is None else "llm"),
-        duration_ms=reported.duration_ms,
-    )
+    event.price_entries = list(priced.entry_ids)
+    if reported.revenue_nano is not None:
+        event.revenue_nano = reported.revenue_nano
+        event.revenue_source = EXPLICIT
+    event.usage_units = reported.usage_units
+    event.started_ms = at_ms
+    event.duration_ms = reported.duration_ms
+    event.ended_ms = None if reported.duration_ms is None else at_ms + reported.duration_ms
+    event.source = SOURCE
+    event.event_name = reported.event_name
+    event.idempotency_key = reported.key
+    event.reported_by = key_id
+    event.span_id = reported.span
+    event.parent_span_id = reported.parent_span
+    event.agent_id = reported.agent
+    event.cost_type = reported.cost_type or ("generic" if reported.model is None else "llm")
     if reported.model is not None:
         event.attempts.append(_attempt(event))
-    return Report(event, reported.key, reported.digest)
+    return Report(event, encode(event), reported.key, reported.digest)
 
 
 def _attempt(event: CostEvent) -> Attempt:
     """The one try of which is told."""
-    return Attempt(
-        kind="primary",
-        provider=event.provider,
-        model=event.model,
-        status="succeeded",
-        usage=event.usage,
-        usage_source=event.usage_source,
-        cost_nano=event.cost_nano,
-        cost_upper_nano=event.cost_upper_nano,
-        cost_status=event.cost_status,
-        breakdown=event.breakdown,
-        price_entries=event.price_entries,
-        started_ms=event.started_ms,
-        ended_ms=event.ended_ms,
-    )
-
-
-def _counts(reported: Reported) -> dict[str, Any]:
-    return dict(reported.usage)
+    attempt = Attempt("primary", event.provider, event.model, "succeeded")
+    attempt.usage = event.usage
+    attempt.usage_source = event.usage_source
+    attempt.cost_nano = event.cost_nano
+    attempt.cost_upper_nano = event.cost_upper_nano
+    attempt.cost_status = event.cost_status
+    attempt.breakdown = event.breakdown
+    attempt.price_entries = event.price_entries
+    attempt.started_ms = event.started_ms
+    attempt.ended_ms = event.ended_ms
+    return attempt
 
 
 def _upper(priced: Priced) -> int | None:
@@ -111,7 +100,6 @@ def _upper(priced: Priced) -> int | None:
 
 
 def _properties(reported: Reported) -> dict[str, str]:
-    properties = dict(reported.properties)
-    if reported.flow is not None:
-        properties["flowId"] = reported.flow
-    return properties
+    if reported.flow is None:
+        return reported.properties
+    return reported.properties | {"flowId": reported.flow}

@@ -27,6 +27,7 @@ from gateway.ingest.reported import Reported, reported_as
 from gateway.ingest.tokens import TOKEN_READERS, take_usage
 
 REQUIRED = {"eventName": "event_name", "customerReferenceId": "customer", "featureKey": "feature"}
+_KNOWN = frozenset(REQUIRED.values())
 
 
 def whole(_name: str, value: Any) -> Any:
@@ -80,8 +81,8 @@ def read_observe(item: Any, now_ms: int, *, backfill: bool = False) -> Reported:
         raise Refused("an event is a JSON object")
     said: dict[str, Any] = {}
     read_fields(item, READERS, said)
-    absent = [name for name, known in REQUIRED.items() if known not in said]
-    if absent:
+    if not said.keys() >= _KNOWN:
+        absent = [name for name, known in REQUIRED.items() if known not in said]
         raise Refused(f"Missing required fields: {', '.join(absent)}", field=absent[0])
     finish(said, "timestamp", now_ms, backfill=backfill)
     return reported_as(said, said.pop("key", None))
@@ -96,6 +97,7 @@ def finish(said: dict[str, Any], moment: str, now_ms: int, *, backfill: bool) ->
     usage = take_usage(said)
     if usage:
         said["usage"] = usage
-    properties = said.pop("properties", {}) | properties_field("meta", said.pop("meta", None), "meta.")
-    if properties:
-        said["properties"] = properties
+    if "meta" in said:
+        said["properties"] = said.get("properties", {}) | properties_field("meta", said.pop("meta"), "meta.")
+    if "properties" in said and not said["properties"]:
+        del said["properties"]

@@ -8,7 +8,7 @@ list may have been bought from any of them, and stays without a price.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.ingest.fields import Refused
 from gateway.ingest.reported import Reported
@@ -55,12 +55,12 @@ NAMES = {
 FOUND_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
-    """What one report cost. provider: who is taken to have served it, None where nobody is known.
+class Priced(NamedTuple):
+    """What one report cost; a named tuple, because one is made for each report.
 
-    status: override (the caller's amount, or negotiated rates), priced, unpriced (`nano` is None) or free,
-    which is said of events that tell of no call of a model.
+    provider: who is taken to have served it, None where nobody is known. status: override (the caller's
+    amount, or negotiated rates), priced, unpriced (`nano` is None) or free, which is said of events that
+    tell of no call of a model.
     """
 
     nano: int | None

@@ -66,7 +66,7 @@ class Recording:
             asked = [work for work in works if not self._answered(connection, work, now_ms)]
             fresh = self._claim(connection, asked, calls)
             if fresh:
-                self._store_events(connection, fresh, done, now_ms)
+                self._store_reports(connection, fresh, done, now_ms)
             for work in asked:
                 self._remember(connection, work, now_ms)
         return done
@@ -96,10 +96,8 @@ class Recording:
             work.replay = Rendered(reply.status, reply.body.encode(), replayed=True)
         return True
 
-    def _claim(
-        self, connection: Connection, works: Sequence[Work], calls: Collection[str]
-    ) -> list[CostEvent]:
-        """Set the outcomes; gives the events that are new. `calls`: keys that are the gateway's own calls."""
+    def _claim(self, connection: Connection, works: Sequence[Work], calls: Collection[str]) -> list[Report]:
+        """Set the outcomes; gives the reports that are new. `calls`: keys that are calls of ours."""
         claims = [
             Claim(work.account_id, report.key, report.digest, report.event.id)
             for work in works
@@ -109,10 +107,10 @@ class Recording:
         late = {each.event_id: Owner(each.key, same=True) for each in claims if each.key in calls}
         claims = [each for each in claims if each.event_id not in late]
         late |= claim_keys(connection, claims) if claims else {}
-        fresh: list[CostEvent] = []
+        fresh: list[Report] = []
         for work in works:
             work.outcomes = [_outcome(report, late.get(report.event.id)) for report in work.reports]
-            fresh += [report.event for report in work.reports if report.event.id not in late]
+            fresh += [report for report in work.reports if report.event.id not in late]
         return fresh
 
     def _remember(self, connection: Connection, work: Work, now_ms: int) -> None:
@@ -121,11 +119,12 @@ class Recording:
             reply = Reply(work.once.digest, now_ms, answer.status, answer.body.decode())
             keep_reply(connection, work.account_id, work.once.key, reply)
 
-    def _store_events(
-        self, connection: Connection, fresh: list[CostEvent], done: Recorded, now_ms: int
+    def _store_reports(
+        self, connection: Connection, fresh: list[Report], done: Recorded, now_ms: int
     ) -> None:
+        stored = [report.event for report in fresh]
         by_account: dict[str, list[CostEvent]] = {}
-        for event in fresh:
+        for event in stored:
             by_account.setdefault(event.account_id, []).append(event)
         for account_id, events in by_account.items():
             done.newcomers[account_id] = add_newcomers(
@@ -136,8 +135,9 @@ class Recording:
                 now_ms,
             )
             done.limits |= self._placing.place_events(connection, account_id, events)
-        revenue = self._rates.inside(connection, fresh)
-        self._store.add(connection, fresh, [encode(event) for event in fresh], revenue=revenue)
+        # Reports are encoded before anybody waits for the lock; what has got a plan since says so.
+        documents = [encode(each.event) if each.event.plan is not None else each.document for each in fresh]
+        self._store.add(connection, stored, documents, revenue=self._rates.inside(connection, stored))
         last = last_event_seq(connection)
         for account_id, events in by_account.items():
             if self._counts(account_id):

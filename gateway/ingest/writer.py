@@ -155,7 +155,7 @@ class IngestWriter:
         if work.replay is not None:
             work.answer.set_result(work.replay)
             return
-        before = work.render(work.outcomes)
+        before = None if work.once is None else work.render(work.outcomes)
         counted_outcomes(work)
         for outcome in work.outcomes:
             if outcome.became is Became.STORED:

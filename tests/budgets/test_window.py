@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import budgets.window
 from budgets.window import FIRST_MS, FOREVER_MS, LAST_MS, Window, check_window, window_of
 
 HOUR_MS = 3_600_000
@@ -217,3 +218,12 @@ def test_two_windows_have_the_same_id_only_if_they_are_the_same(
     first, second = window_of(one, now_ms), window_of(other, now_ms)
     if first.id == second.id:
         assert first == second
+
+
+@given(terms=calendars, now_ms=moments, steps=st.lists(st.integers(-30, 30), max_size=5))
+def test_what_was_asked_before_changes_no_answer(terms: Terms, now_ms: int, steps: list[int]) -> None:
+    asked = [max(0, now_ms + step * HOUR_MS) for step in (0, *steps)]
+    found = [window_of(terms, moment) for moment in asked]
+    for moment, window in zip(asked, found, strict=True):
+        budgets.window._known.clear()
+        assert window_of(terms, moment) == window

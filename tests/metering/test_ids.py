@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from metering import ids
-from metering.ids import id_floor, new_id
+from metering.ids import id_floor, new_id, new_ids
 
 
 def test_id_is_a_uuid_of_version_7_with_the_present_millisecond() -> None:
@@ -37,6 +37,20 @@ def test_a_full_counter_borrows_the_next_millisecond(monkeypatch: pytest.MonkeyP
     second, third = new_id(), new_id()
     assert first < second < third
     assert {uuid.UUID(second).version, uuid.UUID(third).version} == {7}
+
+
+def test_many_ids_at_once_are_as_many_single_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time_ns() // 1_000_000
+    made = [new_id(), *new_ids(1_000), new_id(), *new_ids(1), *new_ids(0), new_id()]
+    assert made == sorted(set(made))
+    assert len(made) == 1_004
+    assert {(each.version, each.variant) for each in map(uuid.UUID, made)} == {(7, uuid.RFC_4122)}
+    assert all(before <= uuid.UUID(each).int >> 80 <= time.time_ns() // 1_000_000 for each in made)
+    monkeypatch.setattr(ids, "_counter", (1 << 42) - 3)
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    several = new_ids(10)
+    assert several == sorted(set(several))
+    assert made[-1] < several[0]
 
 
 def test_threads_never_make_one_id_twice() -> None:

@@ -150,6 +150,7 @@ def work_of(world: World, *events: dict[str, Any]) -> Work:
         make_report(
             read_observe(replace_decimals(event), now_ms),
             pricer,
+            event_id=new_id(),
             account_id=ACCOUNT,
             key_id="k",
             now_ms=now_ms,

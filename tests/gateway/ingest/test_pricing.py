@@ -13,6 +13,7 @@ from gateway.ingest.making import make_report
 from gateway.ingest.observe import read_observe
 from gateway.ingest.pricing import Pricer
 from metering.event import CostEvent
+from metering.ids import new_id
 from metering.override import Override
 from metering.pricebook import PriceBook
 
@@ -38,7 +39,9 @@ def pricer() -> Pricer:
 def made(pricer: Pricer, *, account_id: str = "default", **fields: Any) -> CostEvent:
     item = {"eventName": "e", "customerReferenceId": "c", "featureKey": "f", **fields}
     reported = read_observe(json.loads(json.dumps(item), parse_float=Decimal), NOW_MS)
-    return make_report(reported, pricer, account_id=account_id, key_id="key_1", now_ms=NOW_MS).event
+    return make_report(
+        reported, pricer, event_id=new_id(), account_id=account_id, key_id="key_1", now_ms=NOW_MS
+    ).event
 
 
 def test_d1_a_model_that_nobody_knows_costs_something_unknown_and_never_nothing(pricer: Pricer) -> None:
@@ -132,10 +135,14 @@ def test_the_price_is_that_of_the_events_time(pricer: Pricer) -> None:
     item = {"eventName": "e", "customerReferenceId": "c", "featureKey": "f", "model": "dated"}
     item |= {"modelProvider": "openai", "inputTokens": 1_000, "timestamp": "2024-06-01T00:00:00Z"}
     then = read_observe(item, NOW_MS, backfill=True)
-    event = make_report(then, pricer, account_id="default", key_id="k", now_ms=NOW_MS).event
+    event = make_report(
+        then, pricer, event_id=new_id(), account_id="default", key_id="k", now_ms=NOW_MS
+    ).event
     assert (event.cost_nano, event.started_ms) == (7_000_000, 1_717_200_000_000)
     later = read_observe(item | {"timestamp": "2024-06-02T00:00:00Z"}, NOW_MS, backfill=True)
-    event = make_report(later, pricer, account_id="default", key_id="k", now_ms=NOW_MS).event
+    event = make_report(
+        later, pricer, event_id=new_id(), account_id="default", key_id="k", now_ms=NOW_MS
+    ).event
     assert event.cost_nano == 9_000_000
 
 
