@@ -80,6 +80,7 @@ def raw(http: httpx2.Client, key: str, accepted: str, **query: str) -> tuple[htt
         return answer.headers, b"".join(answer.iter_raw())
 
 
+@pytest.mark.wide
 def test_who_accepts_gzip_gets_the_same_file_compressed(stack: Stack, http: httpx2.Client) -> None:
     key = stack.key(scopes=["events.read"])
     for form in ("csv", "jsonl", "focus"):

@@ -7,6 +7,7 @@ and answers what the test says; the worker before it is a whole one.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import tempfile
 import threading
@@ -172,6 +173,17 @@ def test_nobody_says_for_himself_where_he_comes_from(api: StandIn, http: httpx2.
     api.say = answering(b"{}")
     http.get("/api/things", headers={"x-tollkeeper-address": "10.9.8.7"})
     assert headers_of(api.heard[-1])["x-tollkeeper-address"] == ["127.0.0.1"]
+
+
+def test_what_the_client_accepts_is_told_under_a_name_of_its_own(api: StandIn, http: httpx2.Client) -> None:
+    packed = gzip.compress(b"a file")
+    api.say = answering(packed, b"x-tollkeeper-content-encoding: gzip")
+    sent = {"accept-encoding": "gzip", "x-tollkeeper-accept-encoding": "br"}
+    answer = http.get("/api/things", headers=sent)
+    heard = headers_of(api.heard[-1])
+    assert (heard["accept-encoding"], heard["x-tollkeeper-accept-encoding"]) == (["identity"], ["gzip"])
+    assert (answer.headers["content-encoding"], answer.content) == ("gzip", b"a file")
+    assert "x-tollkeeper-content-encoding" not in answer.headers
 
 
 def test_a_head_has_a_length_and_no_body(api: StandIn, http: httpx2.Client) -> None:
