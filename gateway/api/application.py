@@ -32,6 +32,7 @@ from gateway.api.answers import body_of, error_of, raw
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
 from gateway.api.fields import moment_text
 from gateway.api.parts import ApiParts
+from gateway.api.pathnames import apart, plain, route_path
 from gateway.api.reading import read_body, read_query
 from gateway.attribution import HeaderTable
 from gateway.errors import (
@@ -76,18 +77,21 @@ class Api:
             if each.method in methods:
                 raise ValueError(f"{each.method} {each.path} is in the table twice")
             methods[each.method] = each
-        routes = [Route(path, _Place(self, places[path])) for path in sorted(places, key=_plain_first)]
+        routes = [
+            Route(route_path(path), _Place(self, places[path])) for path in sorted(places, key=_plain_first)
+        ]
         self._router = Router(routes, redirect_slashes=False, default=self._nothing_here)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._router(scope, receive, send)
+        await self._router(apart(scope), receive, send)
 
     def close(self) -> None:
         """Wait for the questions that are being answered."""
         self._readers.shutdown()
 
     async def _nothing_here(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = NotFound(f"Unknown request URL: {scope['method']} {scope['path']}.", code="unknown_url")
+        where = f"{scope['method']} {plain(scope['path'])}"
+        error = NotFound(f"Unknown request URL: {where}.", code="unknown_url")
         await refuse(send, scope, error, new_id())
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -211,9 +215,8 @@ class _Place:
             headers = {**allowed, "x-request-id": new_id()}
             await _send(send, scope, 204, headers, b"")
             return
-        await refuse(
-            send, scope, WrongMethod(f"{scope['path']} does not answer to {method}."), new_id(), allowed
-        )
+        wrong = WrongMethod(f"{plain(scope['path'])} does not answer to {method}.")
+        await refuse(send, scope, wrong, new_id(), allowed)
 
 
 async def refuse(
