@@ -237,6 +237,8 @@ def alter(
     present = recorded(call, customer)
     if present is None:
         raise NotFound("No such customer.")
+    if changes.get("internal") is False and is_internal(customer, UNKNOWN):
+        raise BadRequest("A customer of such a name is the operator's own use.", param="is_internal")
     book, profile = profiles(call), profiles(call).profile(customer)
     told = {field: value for field, value in changes.items() if value is not None}
     if archived is not None and archived is not (profile.archived_ms is not None):
