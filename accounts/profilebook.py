@@ -54,6 +54,14 @@ class ProfileBook:
         self._engine = engine
         self._account = account_id
 
+    def linked_with(self, stripe_id: str) -> list[str]:
+        """Customers that are this one at Stripe; two of them suffice to say that it is not clear which."""
+        query = sa.select(PROFILES.c.customer).where(
+            PROFILES.c.account_id == self._account, PROFILES.c.stripe_id == stripe_id
+        )
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query.order_by(PROFILES.c.customer).limit(2)))
+
     def profiles(self, customers: Sequence[str]) -> dict[str, Profile]:
         """Of these customers, those of which something is known."""
         query = sa.select(PROFILES).where(

@@ -25,6 +25,7 @@ from budgets.journal import Journal
 from budgets.ledger import Ledger
 from budgets.names import names_of
 from gateway.answers import Send
+from gateway.api.pathnames import apart
 from gateway.api.relay import Relay
 from gateway.attribution import HeaderTable
 from gateway.call import serve
@@ -32,7 +33,7 @@ from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.dialects.surfaces import find_surface
 from gateway.dialects.surfaces import paths as proxied_paths
-from gateway.endpoints import Endpoint, build_endpoints
+from gateway.endpoints import API, Endpoint, build_endpoints
 from gateway.entitlements import Entitlements
 from gateway.estimates import Estimates
 from gateway.forwarding.healthboard import FILE as BOARD
@@ -85,6 +86,8 @@ class Gateway:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         found = find_surface(scope["method"], scope["path"])
         if found is None:
+            if scope["path"].startswith(API):
+                scope = apart(scope)
             rest = self._relay if self._relayed(scope["path"]) else self._rest
             await rest(scope, receive, send)
             return

@@ -6,7 +6,7 @@ mistake: `None` is written out.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,9 @@ from gateway.admission import (
     require_scope,
 )
 from gateway.answers import refusal
+from gateway.api.answers import error_of
 from gateway.api.entitlements import EntitlementEndpoints
+from gateway.api.pathnames import plain, route_path
 from gateway.attribution import note_query_key
 from gateway.dialects import anthropic_lists, gemini_lists
 from gateway.dialects.anthropic import ANTHROPIC
@@ -106,7 +108,7 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
     routes += [
-        Route(each.path, answers.guarded(each.scope, answer), methods=[each.method])
+        Route(_routed(each.path), answers.guarded(each.scope, answer), methods=[each.method])
         for each, answer in with_a_key.items()
         if each.scope is not None
     ]
@@ -121,6 +123,10 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
     return Endpoints(application, (*open_to_all, *with_a_key))
 
 
+def _routed(path: str) -> str:
+    return route_path(path) if path.startswith(API) else path
+
+
 def _json(document: Any, status: int = 200) -> Response:
     request_id = new_id()
     headers = {"x-request-id": request_id, "request-id": request_id, "content-type": "application/json"}
@@ -129,12 +135,23 @@ def _json(document: Any, status: int = 200) -> Response:
 
 def _told(fault: Callable[[HttpRequest, Any], GatewayError]) -> Callable[[HttpRequest, Exception], Response]:
     def answer(request: HttpRequest, error: Exception) -> Response:
+        if request.scope["path"].startswith(API):
+            return _told_below_api(request, fault(request, error), getattr(error, "headers", None) or {})
         status, headers, body = refusal(fault(request, error), new_id(), _spoken(request))
         response = Response(body, status)
         response.raw_headers = headers
         return response
 
     return answer
+
+
+def _told_below_api(request: HttpRequest, error: GatewayError, known: Mapping[str, str]) -> Response:
+    """A refusal as the api process tells its own. `known`: headers of it, such as which methods there are."""
+    allowed = {"allow": ", ".join(sorted({*known["Allow"].split(", "), "OPTIONS"}))} if known else {}
+    if known and request.method == "OPTIONS":
+        return Response(status_code=204, headers={**allowed, "x-request-id": new_id()})
+    status, headers, body = error_of(error, request.scope["path"], new_id())
+    return Response(body, status, {**headers, **allowed})
 
 
 def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
@@ -149,7 +166,7 @@ def _not_found(request: HttpRequest, proxied: frozenset[str]) -> GatewayError:
 
 
 def _wrong_method(request: HttpRequest) -> str:
-    return f"{request.url.path} does not answer to {request.method}."
+    return f"{plain(request.scope['path'])} does not answer to {request.method}."
 
 
 class _Answers:

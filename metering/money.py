@@ -74,7 +74,7 @@ def _scaled(text: str | int | Decimal, places: int, finest: str) -> int:
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
     if abs(exponent) > _EXPONENT_MAX or len(digits) > _EXPONENT_MAX:
-        raise ValueError(f"{text!r} has more digits than an amount of dollars can have")
+        raise ValueError(f"{str(text)[:60]} has more digits than an amount of dollars can have")
     whole = int("".join(map(str, digits)))
     shift = places + exponent
     if shift >= 0:

@@ -31,6 +31,7 @@ from gateway.api import hop, metrics
 from gateway.api.answers import Removed, body_of, error_of, raw
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
 from gateway.api.parts import ApiParts
+from gateway.api.pathnames import apart, plain, route_path
 from gateway.api.reading import read_body, read_query
 from gateway.attribution import HeaderTable
 from gateway.errors import (
@@ -76,23 +77,25 @@ class Api:
         # Most are found by their path as it is; only those with places in them are looked for one by one.
         self._plain = {path: _Place(self, places[path]) for path in places if "{" not in path}
         patterns = sorted(places.keys() - self._plain.keys(), key=_plain_first)
-        routes = [Route(path, _Place(self, places[path])) for path in patterns]
+        routes = [Route(route_path(path), _Place(self, places[path])) for path in patterns]
         self._router = Router(routes, redirect_slashes=False, default=self._nothing_here)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        place = self._plain.get(scope["path"])
+        asked = apart(scope)
+        place = self._plain.get(asked["path"])
         if place is None:
-            await self._router(scope, receive, send)
+            await self._router(asked, receive, send)
             return
-        scope["path_params"] = {}
-        await place(scope, receive, send)
+        asked["path_params"] = {}
+        await place(asked, receive, send)
 
     def close(self) -> None:
         """Wait for the questions that are being answered."""
         self._readers.shutdown()
 
     async def _nothing_here(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = NotFound(f"Unknown request URL: {scope['method']} {scope['path']}.", code="unknown_url")
+        where = f"{scope['method']} {plain(scope['path'])}"
+        error = NotFound(f"Unknown request URL: {where}.", code="unknown_url")
         await refuse(send, scope, error, new_id())
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,7 +164,7 @@ class Api:
             raise Unavailable("Too many questions wait already; try again.", code="api_busy")
         self._running += 1
         try:
-            if endpoint.quick:
+            if endpoint.quick(call):
                 found = endpoint.handler(call)
             else:
                 pool: Executor = self._parts.writer.pool if endpoint.writes else self._readers
@@ -215,9 +218,8 @@ class _Place:
             headers = {**allowed, "x-request-id": new_id()}
             await _send(send, scope, 204, headers, b"")
             return
-        await refuse(
-            send, scope, WrongMethod(f"{scope['path']} does not answer to {method}."), new_id(), allowed
-        )
+        wrong = WrongMethod(f"{plain(scope['path'])} does not answer to {method}.")
+        await refuse(send, scope, wrong, new_id(), allowed)
 
 
 async def refuse(

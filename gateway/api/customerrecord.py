@@ -7,12 +7,12 @@ from typing import Any
 
 from accounts.customer import Customer
 from accounts.plantables import PlanNotFound
-from accounts.profile import Profile
+from accounts.profile import UNKNOWN, Profile, is_internal
 from accounts.profilebook import ProfileBook
 from accounts.publishing import wall_ms
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call
-from gateway.errors import NotFound
+from gateway.errors import BadRequest, NotFound
 
 
 def record(call: Call, customer: str, name: str, profile: Profile) -> Customer:
@@ -32,6 +32,8 @@ def alter(
     present = recorded(call, customer)
     if present is None:
         raise NotFound("No such customer.")
+    if changes.get("internal") is False and is_internal(customer, UNKNOWN):
+        raise BadRequest("A customer of such a name is the operator's own use.", param="is_internal")
     book, profile = profiles(call), profiles(call).profile(customer)
     told = {field: value for field, value in changes.items() if value is not None}
     if archived is not None and archived is not (profile.archived_ms is not None):

@@ -89,14 +89,20 @@ Handler = Callable[[Call], BaseModel | Answer | Future[Answer] | None]
 """May give an answer that is not there yet: then its thread is free for others meanwhile."""
 
 
+def never(_call: Call) -> bool:
+    """Of no call."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A method and a path, and everything that is known of them.
 
     scope: what a key needs there; ANY: any key; None: no key is asked for. answer: of success, None for one
-    without a body. status: of success. writes: its handler runs in the one thread that writes. quick: its
-    handler waits for nothing and takes no longer than handing it to a thread, so it runs in the loop. bound:
-    see Bound. refusals: statuses beyond the usual ones -> when they come. more: other statuses of success ->
+    without a body. status: of success. writes: its handler runs in the one thread that writes. quick: of
+    which calls the handler waits for nothing and takes no longer than handing it to a thread, so that it runs
+    in the loop. bound: see Bound. refusals: statuses beyond the usual ones -> when they come. more: other
+    statuses of success ->
     their models. media: types of answers that are no JSON.
     """
 
@@ -113,7 +119,7 @@ class Endpoint:
     description: str = ""
     bound: Bound = "refused"
     writes: bool = False
-    quick: bool = False
+    quick: Callable[[Call], bool] = never
     body_bytes_max: int = BODY_BYTES_MAX
     refusals: Mapping[int, str] = field(default_factory=dict)
     more: Mapping[int, type[BaseModel]] = field(default_factory=dict)

@@ -79,6 +79,7 @@ def moment_ms(text: Any) -> int:
     """
     if not isinstance(text, str):
         raise ValueError("write a date or a moment as text, such as 2026-11-21 or 2026-11-21T08:30:00Z")
+    text = text.upper()  # RFC 3339 has its letters small, too
     if not (_DAY.match(text) or _MOMENT.match(text)):
         raise ValueError("write a date or a moment, such as 2026-11-21 or 2026-11-21T08:30:00Z")
     whole, _, fraction = text.partition(".")

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from hashlib import sha256
 from typing import Any
 
+from accounts.profilebook import ProfileBook
 from accounts.publishing import wall_ms
 from accounts.scope import ADMIN, allows
 from gateway.api.answers import Conflict, body_of, error_of
@@ -30,14 +31,16 @@ from gateway.api.ingestmodels import (
     ObserveError,
 )
 from gateway.errors import BadRequest, CallerFault, NotFound
-from gateway.ingest.fields import KEY_MAX, Refused
+from gateway.ingest.fields import KEY_MAX, Refused, id_field
 from gateway.ingest.making import Report
 from gateway.ingest.metrics import counted_rejected
 from gateway.ingest.observe import read_observe
-from gateway.ingest.platform import read_platform
+from gateway.ingest.platform import CUSTOMERS, FEATURES, STRIPE, read_platform
 from gateway.ingest.work import Became, Once, Outcome, Rendered, Work
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
+EVENT_BYTES_MAX = 1024 * 1024
+"""Of one event: 64 properties of 1,024 characters, each of which JSON may write as twelve bytes, fit in."""
 ONCE = "idempotency-key"
 """The header under which a whole request is answered once."""
 EVENT_KEY = "x-idempotency-key"
@@ -73,12 +76,13 @@ def event(call: Call) -> Future[Answer]:
     """POST /api/v1/client/events."""
     now_ms, once = wall_ms(), _key_of(call, ONCE)
     body = call.body.model_dump(by_alias=True, exclude_unset=True)
-    names = [
-        next((name for name in ways if body.get(name) is not None), ways[0])
-        for ways in (("customerReferenceId", "customerId", "stripeCustomerId"), ("featureKey", "featureId"))
-    ]
     telling = call.parts.ingest.telling(call.key, 1, now_ms)
     try:
+        body = _without_stripe(call, body)
+        names = [
+            next((name for name in ways if body.get(name) is not None), ways[0])
+            for ways in (CUSTOMERS, FEATURES)
+        ]
         reported = read_platform(
             telling.with_own_names(body, *names),
             now_ms,
@@ -96,6 +100,23 @@ def event(call: Call) -> Future[Answer]:
 
     digests = [f"{report.key or ''}\0{report.digest}"]
     return _submitted(call, Work(call.account_id, [report], render, _once(once, "event", digests)))
+
+
+def _without_stripe(call: Call, body: dict[str, Any]) -> dict[str, Any]:
+    """The event with its customer's own name in place of the id at Stripe that is recorded with it.
+
+    Raises Refused where that id is nobody's, or of several; a bound key knows of its own customer alone.
+    """
+    stripe_id = id_field(STRIPE, body.get(STRIPE))
+    if stripe_id is None or any(body.get(name) is not None for name in CUSTOMERS):
+        return body  # none, or one name too many, which its reader refuses
+    found = ProfileBook(call.parts.engine, call.account_id).linked_with(stripe_id)
+    known = [each for each in found if call.bound_customer in (None, each)]
+    if not known:
+        raise Refused(f"{STRIPE}: no customer is linked with it", code="not_found", field=STRIPE)
+    if len(known) > 1:
+        raise Refused(f"{STRIPE}: several customers are linked with it", field=STRIPE)
+    return {name: value for name, value in body.items() if name != STRIPE} | {CUSTOMERS[0]: known[0]}
 
 
 def _read_batch(call: Call, items: Sequence[Any]) -> tuple[list[int], list[Report], list[IngestError]]:
@@ -240,9 +261,10 @@ INGEST = (
         answer=EventAnswer,
         body=EventBody,
         status=201,
+        body_bytes_max=EVENT_BYTES_MAX,
         description="A repeated report of one key is answered 409 `duplicate_event`, and is stored once.",
         bound="own",
-        quick=True,
+        quick=lambda call: call.body.stripe_customer_id is None,  # whose customer is asked of the database
         refusals={
             404: "No customer is linked with this stripeCustomerId",
             409: "The key has an event already: `duplicate_event`, or `idempotency_conflict`",

@@ -41,7 +41,7 @@ def read_query(model: type[Model] | None, query: bytes) -> Model | None:
         if fields:
             _unknown(fields, "query field", ())
         return None
-    return _validated(model, fields, "query field")
+    return _validated(model, fields, "query field", "query")
 
 
 def read_body(model: type[Model] | None, body: bytes) -> Model | None:
@@ -53,31 +53,50 @@ def read_body(model: type[Model] | None, body: bytes) -> Model | None:
     document = json_of(body)
     if not isinstance(document, dict):
         raise BadRequest("The body must be a JSON object.")
-    return _validated(model, document, "field")
+    return _validated(model, document, "field", "body")
 
 
 def json_of(body: bytes) -> Any:
     """The JSON in a body: no NaN, no half characters, no number that is rounded. BadRequest otherwise."""
     try:
         text = body.decode("utf-8")
-        found = json.loads(text, parse_float=Decimal, parse_constant=_no_number)
+        found = json.loads(text, parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_each_once)
         if "\\u" in text:
             # Half a pair of surrogates is no character that could be stored.
             json.dumps(found, ensure_ascii=False, default=str).encode()
     except UnicodeError:
         raise BadRequest("The body is not UTF-8 text, or has half of a character.") from None
-    except (ValueError, ArithmeticError) as error:
+    except json.JSONDecodeError as error:
+        said = "it is empty" if not body.strip() else error
+        raise BadRequest(f"The body is not JSON: {said}.") from None
+    except _Odd as error:
         raise BadRequest(f"The body is not JSON: {error}.") from None
+    except (ValueError, ArithmeticError):
+        raise BadRequest("The body is not JSON: a number has more digits than can be read.") from None
     except RecursionError:
         raise BadRequest("The body's JSON is nested too deeply.") from None
     return found
 
 
+class _Odd(ValueError):
+    """What some read as JSON and others do not."""
+
+
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+    raise _Odd(f"{word} is no number")
 
 
-def _validated(model: type[Model], fields: dict[str, Any], noun: str) -> Model:
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. A name that is there twice says two things, and whichever was taken would be wrong."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise _Odd(f"{_shown(twice)} is there twice")
+    return found
+
+
+def _validated(model: type[Model], fields: dict[str, Any], noun: str, whole: str) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -87,10 +106,10 @@ def _validated(model: type[Model], fields: dict[str, Any], noun: str) -> Model:
     unknown = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "extra_forbidden"]
     if unknown and len(unknown) == len(faults):
         _unknown(unknown, noun, _names(model))
-    told = [f"{_place(fault['loc'])}: {_sentence(fault)}" for fault in faults[:FAULTS_TOLD]]
+    told = [f"{_place(fault['loc'], whole)}: {_sentence(fault)}" for fault in faults[:FAULTS_TOLD]]
     if len(faults) > FAULTS_TOLD:
         told.append(f"and {len(faults) - FAULTS_TOLD} more")
-    raise BadRequest("; ".join(told) + ".", param=_place(faults[0]["loc"]))
+    raise BadRequest("; ".join(told) + ".", param=_place(faults[0]["loc"], whole))
 
 
 def _unknown(names: Iterable[str], noun: str, known: tuple[str, ...]) -> NoReturn:
@@ -114,11 +133,12 @@ def _sentence(fault: Any) -> str:
     return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
 
 
-def _place(loc: Iterable[str | int]) -> str:
+def _place(loc: Iterable[str | int], whole: str) -> str:
+    """The field at fault; `whole` where it is no single one."""
     path = ""
     for part in loc:
         path += f"[{part}]" if isinstance(part, int) else f".{_shown(part)}" if path else _shown(part)
-    return path or "body"
+    return path or whole
 
 
 def _shown(name: str) -> str:

@@ -51,4 +51,7 @@ def page_of(
 
 def _sentence(error: Exception) -> str:
     words = str(error.args[0] if error.args else error)
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+    first = words.split(" ", 1)[0]
+    if first.isalpha():  # a field's name, such as expires_at or value:, stays as it is
+        words = words[:1].upper() + words[1:]
+    return words + ("" if words.endswith(".") else ".")

@@ -29,6 +29,7 @@ from gateway.api.fields import (
     moment_text,
     money,
 )
+from gateway.api.owntasks import own_tasks
 from gateway.errors import BadRequest, NotFound
 from metering.eventstore import TaskRow
 from metering.ids import new_id
@@ -113,7 +114,7 @@ class OutcomeGiven(Asked):
     )
 
     outcome: Word
-    reason: Annotated[str | None, Field(max_length=500)] = None
+    reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$")] = None
 
 
 class OutcomeTaken(Told):
@@ -156,8 +157,9 @@ def list_tasks(call: Call) -> TasksTold:
         feature=feature,
         outcome=asked.outcome,
     )
+    own = own_tasks(call, [each.task_id for each in page.tasks])
     return TasksTold(
-        tasks=[TaskShown(**_shown(each)) for each in page.tasks],
+        tasks=[TaskShown(**_shown(each)) for each in page.tasks if each.task_id in own],
         limit=asked.limit,
         next_cursor=None if page.older is None else encode_cursor(listed, (page.older,)),
     )
@@ -167,7 +169,7 @@ def show_task(call: Call) -> TaskDetail:
     """One task; another account's is not found, as one that does not exist."""
     task_id = call.path["task"]
     row = call.parts.events.task(task_id, call.account_id)
-    if row is None or not visible(call, row.names["customer"], row.names["feature"]):
+    if row is None or not _visible(call, row):
         raise NotFound("No such task.")
     said = call.parts.events.outcomes_of(task_id, call.account_id)
     outcomes = [
@@ -187,6 +189,13 @@ def give_outcome_camel(call: Call) -> OutcomeTakenCamel:
     return OutcomeTakenCamel(**_given(call))
 
 
+def _visible(call: Call, row: TaskRow) -> bool:
+    """Whether the asking key may know of this task."""
+    if not visible(call, row.names["customer"], row.names["feature"]):
+        return False
+    return bool(own_tasks(call, [row.task_id]))
+
+
 def _given(call: Call) -> dict[str, object]:
     given: OutcomeGiven = call.body
     task_id = call.path["task"]
@@ -195,7 +204,7 @@ def _given(call: Call) -> dict[str, object]:
     store = call.parts.events
     known = store.task(task_id, call.account_id)
     bound = call.bound_customer is not None or call.bound_feature is not None
-    if bound and (known is None or not visible(call, known.names["customer"], known.names["feature"])):
+    if bound and (known is None or not _visible(call, known)):
         raise NotFound("No such task.")
     now_ms = int(time() * 1_000)
     said = Outcome(new_id(), call.account_id, task_id, given.outcome, now_ms, given.reason)

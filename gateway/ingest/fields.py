@@ -123,7 +123,7 @@ def moment_field(name: str, value: Any, now_ms: int, *, backfill: bool) -> int |
     moment: datetime | None = None
     if type(value) is str and "T" in value.upper().replace(" ", "T"):
         try:
-            moment = datetime.fromisoformat(value)
+            moment = datetime.fromisoformat(value.upper())  # RFC 3339 has them in small letters, too
         except ValueError:
             moment = None
     if moment is None:

@@ -22,7 +22,8 @@ from gateway.ingest.reported import Reported, reported_as
 from gateway.ingest.tokens import TOKEN_READERS
 from metering.money import nano_to_usd
 
-CUSTOMERS = ("customerReferenceId", "customerId", "stripeCustomerId")
+CUSTOMERS = ("customerReferenceId", "customerId")
+STRIPE = "stripeCustomerId"
 FEATURES = ("featureKey", "featureId")
 LINKS = ("subscriptionId", "entitlementId", "invoiceId")
 """Ids of the caller's own books, kept with the event; and so are the deprecated `costUnits`, which are no
@@ -32,13 +33,9 @@ UNITS = 1
 
 
 def no_stripe(name: str, value: Any) -> None:
-    """A customer by its id at Stripe, which nobody has told us."""
+    """A customer by its id at Stripe stands in place of another name; who knows it has written that."""
     if id_field(name, value) is not None:
-        raise Refused(
-            f"{name}: no customer is linked with Stripe here; send customerReferenceId",
-            code="not_found",
-            field=name,
-        )
+        raise Refused(f"{name} says what another field says, too; send one of them", field=name)
 
 
 READERS: dict[str, tuple[str, Reader]] = {
@@ -48,7 +45,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "featureId": ("feature", id_field),
     "customerReferenceId": ("customer", id_field),
     "customerId": ("customer", id_field),
-    "stripeCustomerId": ("", no_stripe),
+    STRIPE: ("", no_stripe),
     "occurredAt": ("at_ms", whole),
     "usageUnits": ("usage_units", units_field),
     "costAmount": ("cost_nano", usd_field),
@@ -85,7 +82,7 @@ def read_platform(
             "eventIdempotencyKey is required: a key of your own by which a repeated report is recognised",
             field="eventIdempotencyKey",
         )
-    for known, names in (("event_name", ("eventName",)), ("customer", CUSTOMERS[:2]), ("feature", FEATURES)):
+    for known, names in (("event_name", ("eventName",)), ("customer", CUSTOMERS), ("feature", FEATURES)):
         if known not in said:
             raise Refused(f"{' or '.join(names)} is required", field=names[0])
     said.setdefault("usage_units", UNITS)
