@@ -6,6 +6,8 @@ columns are what is searched for and what is summed; they follow adjustments, ta
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Table, Text
 
 from metering.rollup import CORRECTED, measure_columns, metadata
@@ -39,6 +41,10 @@ events = Table(
     *(Column(name, Text, nullable=False) for name in NAMES),
     *measure_columns(),
 )
+PLACES = {column.name: place for place, column in enumerate(events.columns)}
+"""Where each column stands in a row of `events`, a plain tuple. The measures are its end."""
+EventRow = tuple[Any, ...]
+
 event_documents = Table(
     "event_documents",
     metadata,

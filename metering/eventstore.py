@@ -58,8 +58,8 @@ __all__ = [
     "UnstorableEvent",
 ]
 
-CHUNK_MAX = 500
-"""Events in one statement: so few that no sum over them can pass 64 bits (500 x 2^54)."""
+CHUNK_MAX = 1_000
+"""Events that are summed and stored together."""
 
 
 class StoreUnavailable(Exception):
@@ -149,8 +149,7 @@ class EventStore:
         of_tasks: dict[tuple[str, str], list[Outcome]] = {}
         for each in new:
             of_tasks.setdefault((each.account_id, each.task_id), []).append(each)
-        latest = connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
-        settle_tasks(connection, (), latest, of_tasks)
+        settle_tasks(connection, (), of_tasks)
         return len(new)
 
     def append_notices(self, batch: Sequence[Notice]) -> int:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, FromClause, Insert, Update
+from sqlalchemy import Connection, Text
 
 from metering.adjustment import Adjustment, deltas
+from metering.adjustmenttable import settle_adjustments
 from metering.event import CostEvent, decode
-from metering.eventcolumns import adjustments, event_documents, events
-from metering.rollup import CORRECTED, MEASURES, ROLLUPS, Rollup, measured_with
-from metering.statement import EngineName, InsertNew, insert_into, whole_sum, written
-from metering.tasktable import settle_tasks, tasks
+from metering.eventcolumns import PLACES, adjustments, event_documents, events
+from metering.gain import add_gains
+from metering.rollup import measured_with
+from metering.statement import InsertNew, InsertRows, among, check_texts, listed, written
+from metering.tasktable import settle_tasks
 
 __all__ = [
     "Appended",
@@ -67,28 +67,42 @@ def insert_events(
 ) -> Appended:
     """Add the new ones of these events, and to tasks and rollups what they measure.
 
-    The write lock is held, so the rows just added are those after the last one of before.
+    The write lock is held: what is not there now is new, and all that follows from it is decided before
+    anything of it is stored.
     """
-    latest = connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
-    added = _INSERT.add(
-        connection, [(latest + n, *_row(event, revenue_of)) for n, (event, _) in enumerate(chunk, 1)]
-    )
-    if added:
-        texts = [(latest + n, text.decode()) for n, (_, text) in enumerate(chunk, 1)]
-        if added < len(chunk):
-            new = set(connection.scalars(sa.select(events.c.seq).where(events.c.seq > latest)))
-            texts = [row for row in texts if row[0] in new]
-        _INSERT_DOCUMENT.add(connection, texts)
-        settle_tasks(
-            connection, {(event.account_id, event.task_id) for event, _ in chunk if event.task_id}, latest
-        )
-        for statement in _ROLL_UP:
-            statement.run(connection, (latest,))
-        _settle_adjustments(connection)
-    if added == len(chunk):
-        return Appended(added, 0, ())
-    differing = _differences(connection, chunk, latest)
-    return Appended(added, len(chunk) - added - len(differing), differing)
+    fresh, again = _told_apart(connection, chunk)
+    if fresh:
+        latest = connection.scalar(_LATEST) or 0
+        told = [(seq, *_row(event, revenue_of)) for seq, (event, _) in enumerate(fresh, latest + 1)]
+        check_texts(told, _TEXTS)
+        documents = [(seq, text.decode()) for seq, (_, text) in enumerate(fresh, latest + 1)]
+        check_texts(documents, (1,))
+        rows = settle_tasks(connection, told)
+        _INSERT.add(connection, rows)
+        _INSERT_DOCUMENT.add(connection, documents)
+        add_gains(connection, rows)
+        if connection.exec_driver_sql(_ANY_PENDING).first() is not None:
+            settle_adjustments(connection, [event.id for event, _ in fresh])
+    differing = _differences(connection, again) if again else ()
+    return Appended(len(fresh), len(again) - len(differing), differing)
+
+
+def _told_apart(
+    connection: Connection, chunk: Sequence[tuple[CostEvent, bytes]]
+) -> tuple[list[tuple[CostEvent, bytes]], list[tuple[CostEvent, bytes]]]:
+    """Those that are new, of several with one id the first; and the others."""
+    ids = [event.id for event, _ in chunk]
+    known = set(_KNOWN.run(connection, [listed(connection, ids)]).scalars())
+    fresh: list[tuple[CostEvent, bytes]] = []
+    again: list[tuple[CostEvent, bytes]] = []
+    for item in chunk:
+        event_id = item[0].id
+        if event_id in known:
+            again.append(item)
+        else:
+            known.add(event_id)
+            fresh.append(item)
+    return fresh, again
 
 
 def insert_adjustments(
@@ -103,34 +117,17 @@ def insert_adjustments(
     ]
     added = _INSERT_ADJUSTMENT.add(connection, rows)
     if added:
-        _settle_adjustments(connection)
+        settle_adjustments(connection, sorted({each.event_id for each in given}))
     return added
 
 
-def _settle_adjustments(connection: Connection) -> None:
-    """Add pending adjustments whose events are here to the events' columns and to the rollups."""
-    if connection.exec_driver_sql("SELECT 1 FROM adjustments WHERE pending = 1 LIMIT 1").first() is None:
-        return
-    for statement in _SETTLE:
-        statement.run(connection)
-
-
-def _differences(
-    connection: Connection, chunk: Sequence[tuple[CostEvent, bytes]], latest: int
-) -> tuple[Difference, ...]:
-    """Those events of the chunk that were not added and tell other money than the stored ones."""
-    ids = {event.id for event, _ in chunk}
-    documents = events.join(event_documents, events.c.seq == event_documents.c.seq, isouter=True)
-    query = sa.select(events.c.id, events.c.seq, event_documents.c.document).select_from(documents)
-    query = query.where(events.c.id.in_(ids))
-    stored = {row.id: row for row in connection.execute(query)}
-    fresh = {event_id for event_id, row in stored.items() if row.seq > latest}
+def _differences(connection: Connection, again: Sequence[tuple[CostEvent, bytes]]) -> tuple[Difference, ...]:
+    """Those of the events that tell other money than the stored ones of their ids."""
+    ids = listed(connection, [event.id for event, _ in again])
+    stored = {row.id: row.document for row in _STORED.run(connection, [ids])}
     found: list[Difference] = []
-    for event, text in chunk:
-        if event.id in fresh:
-            fresh.remove(event.id)  # the first of an id is the one that was added
-            continue
-        document = stored[event.id].document
+    for event, text in again:
+        document = stored[event.id]
         if document is None or document.encode() == text:
             continue  # of an event so old that its document was removed nothing can be compared
         first = decode(document)
@@ -168,98 +165,17 @@ def _row(event: CostEvent, revenue_of: RevenueOf) -> tuple[str | int, ...]:
     )
 
 
-def _keys(rollup: Rollup) -> list[ColumnElement[Any]]:
-    """An event's place in the rollup, in the order of the rollup's columns."""
-    bucket = events.c.started_ms - events.c.started_ms % sa.literal_column(str(rollup.bucket_ms))
-    return [events.c.account_id, bucket, *(events.c[name] for name in rollup.columns)]
-
-
-def _add_to(engine: EngineName, rollup: Rollup, source: sa.Select[Any], changed: Sequence[str]) -> Insert:
-    """The statement that adds the source's sums to the rollup's rows, or makes them."""
-    table = rollup.table
-    statement = insert_into(engine, table).from_select([column.name for column in table.columns], source)
-    added = {name: table.c[name] + statement.excluded[name] for name in changed}
-    made: Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
-    return made
-
-
-def _roll_up(rollup: Rollup, engine: EngineName) -> Insert:
-    """The statement that adds the events after a `seq` to the rollup.
-
-    It must walk the rows after that `seq`. The plus keeps SQLite from an index in the order of its columns,
-    which would save the sorting of a batch and read all events of all time for it.
-    """
-    account = sa.literal_column("+events.account_id") if engine == "sqlite" else events.c.account_id
-    keys = [account, *_keys(rollup)[1:]]
-    if engine == "sqlite" and rollup.scattered:
-        # SQLite adds to a row as often as it comes; summing first would only sort the batch.
-        source = sa.select(*keys, *(events.c[name] for name in MEASURES))
-    else:
-        source = sa.select(*keys, *(whole_sum(events.c[name]) for name in MEASURES)).group_by(*keys)
-    source = source.where(events.c.seq > sa.bindparam("seq"))
-    return _add_to(engine, rollup, source, MEASURES)
-
-
-_PENDING = adjustments.c.pending == sa.literal_column("1")
-_OF_EVENT = (events.c.id == adjustments.c.event_id) & (events.c.account_id == adjustments.c.account_id)
-
-
-def _correct(rollup: Rollup, engine: EngineName) -> Insert:
-    """The statement that adds the pending adjustments to the rollup, where their events are."""
-    keys = _keys(rollup)
-    sums = (
-        whole_sum(adjustments.c[name]) if name in CORRECTED else sa.literal_column("0") for name in MEASURES
+_LATEST = sa.select(sa.func.max(events.c.seq))
+_TEXTS = [PLACES[column.name] for column in events.columns if isinstance(column.type, Text)]
+_KNOWN = written(lambda engine: sa.select(events.c.id).where(among(engine, events.c.id)))
+_STORED = written(
+    lambda engine: (
+        sa.select(events.c.id, event_documents.c.document)
+        .select_from(events.join(event_documents, events.c.seq == event_documents.c.seq, isouter=True))
+        .where(among(engine, events.c.id))
     )
-    joined: FromClause = adjustments.join(events, _OF_EVENT)
-    source = sa.select(*keys, *sums).select_from(joined).where(_PENDING).group_by(*keys)
-    return _add_to(engine, rollup, source, CORRECTED)
-
-
-def _correct_events(_engine: EngineName) -> Update:
-    """The statement that adds the pending adjustments to their events' columns."""
-    sums = (
-        sa.select(
-            adjustments.c.event_id,
-            adjustments.c.account_id,
-            *(whole_sum(adjustments.c[name]).label(name) for name in CORRECTED),
-        )
-        .where(_PENDING)
-        .group_by(adjustments.c.event_id, adjustments.c.account_id)
-        .subquery("more")
-    )
-    statement = sa.update(events).values({name: events.c[name] + sums.c[name] for name in CORRECTED})
-    return statement.where(events.c.id == sums.c.event_id, events.c.account_id == sums.c.account_id)
-
-
-def _mark_settled(_engine: EngineName) -> Update:
-    here = sa.exists().where(_OF_EVENT).correlate(adjustments)
-    return sa.update(adjustments).values(pending=sa.literal_column("0")).where(_PENDING, here)
-
-
-def _correct_tasks(_engine: EngineName) -> Update:
-    """The statement that adds the pending adjustments to the tasks of their events."""
-    sums = (
-        sa.select(
-            events.c.account_id,
-            events.c.task_id,
-            *(whole_sum(adjustments.c[name]).label(name) for name in CORRECTED),
-        )
-        .select_from(adjustments.join(events, _OF_EVENT))
-        .where(_PENDING, events.c.task_id != sa.literal_column("''"))
-        .group_by(events.c.account_id, events.c.task_id)
-        .subquery("more")
-    )
-    statement = sa.update(tasks).values({name: tasks.c[name] + sums.c[name] for name in CORRECTED})
-    return statement.where(tasks.c.account_id == sums.c.account_id, tasks.c.task_id == sums.c.task_id)
-
-
-_INSERT = InsertNew(events, numbered=True)
-_INSERT_DOCUMENT = InsertNew(event_documents, numbered=True)
+)
+_INSERT = InsertRows(events)
+_INSERT_DOCUMENT = InsertRows(event_documents)
 _INSERT_ADJUSTMENT = InsertNew(adjustments)
-_ROLL_UP = [written(partial(_roll_up, rollup)) for rollup in ROLLUPS]
-_SETTLE = [
-    *(written(partial(_correct, rollup)) for rollup in ROLLUPS),
-    written(_correct_tasks),
-    written(_correct_events),
-    written(_mark_settled),
-]
+_ANY_PENDING = "SELECT 1 FROM adjustments WHERE pending = 1 LIMIT 1"

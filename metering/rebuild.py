@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Table
 
 from metering.eventcolumns import events
 from metering.removal import complete_since
-from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, WEEK_MS, Rollup
+from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, WEEK_MS, Rollup, source_of
 from metering.span import accounts
 from metering.statement import whole_sum
 from metering.tasktable import remake_tasks, task_ids
@@ -83,7 +83,7 @@ def _buckets(writing: Writing, account_id: str, size_ms: int, floor_ms: int) -> 
 def _next(connection: Connection, account_id: str, at_ms: int, rollups: Sequence[Rollup]) -> int | None:
     """The first moment from here on at which the account has an event or a sum."""
     places: list[tuple[Table, ColumnElement[int]]] = [(events, events.c.started_ms)]
-    places += [(each.table, each.table.c.bucket_ms) for each in (*rollups, *map(_source, rollups)) if each]
+    places += [(each.table, each.table.c.bucket_ms) for each in (*rollups, *map(source_of, rollups)) if each]
     found = [
         connection.scalar(
             sa.select(sa.func.min(moment)).where(table.c.account_id == account_id, moment >= at_ms)
@@ -93,16 +93,10 @@ def _next(connection: Connection, account_id: str, at_ms: int, rollups: Sequence
     return min((each for each in found if each is not None), default=None)
 
 
-def _source(rollup: Rollup) -> Rollup | None:
-    """The finer rollup that knows all of its names; None where there are only events."""
-    finer = [each for each in ROLLUPS if each.bucket_ms < rollup.bucket_ms and each.knows(rollup.columns)]
-    return finer[0] if finer else None
-
-
 def _remake(connection: Connection, rollup: Rollup, account_id: str, bucket_ms: int) -> None:
     """Sum one bucket anew."""
     table = rollup.table
-    finer = _source(rollup)
+    finer = source_of(rollup)
     source = events if finer is None else finer.table
     moment = events.c.started_ms if finer is None else source.c.bucket_ms
     connection.execute(

@@ -62,14 +62,13 @@ class Rollup:
     """One table of sums: its time bucket and the dimension columns beside account and bucket.
 
     `together`: the buckets of one value of the first column lie together; elsewhere the values of one bucket
-    do. `scattered`: nearly every event of a batch changes a row of its own.
+    do.
     """
 
     table: Table
     bucket_ms: int
     columns: tuple[str, ...]
     together: bool = False
-    scattered: bool = False
 
     def knows(self, columns: Collection[str]) -> bool:
         """Can the rollup answer a question by these columns?"""
@@ -81,16 +80,14 @@ def measure_columns() -> list[Column[int]]:
     return [Column(name, BigInteger, nullable=False) for name in MEASURES]
 
 
-def _rollup(
-    name: str, bucket_ms: int, *columns: str, together: bool = False, scattered: bool = False
-) -> Rollup:
+def _rollup(name: str, bucket_ms: int, *columns: str, together: bool = False) -> Rollup:
     keys: list[Column[str] | Column[int]] = [
         Column("account_id", Text, primary_key=True),
         Column("bucket_ms", BigInteger, primary_key=True),
         *(Column(column, Text, primary_key=True) for column in columns),
     ]
     table = Table(name, metadata, *keys, *measure_columns())
-    return Rollup(table, bucket_ms, columns, together, scattered)
+    return Rollup(table, bucket_ms, columns, together)
 
 
 _ROUTE = ("route", "model", "provider")
@@ -104,15 +101,21 @@ ROLLUPS = (
     _rollup("costs_by_model_day", DAY_MS, *_MODEL),
     _rollup("costs_by_customer_week", WEEK_MS, "customer", "plan"),
     _rollup("costs_by_customer_day", DAY_MS, *_CUSTOMER),
-    _rollup("costs_by_use_day", DAY_MS, *_USE, scattered=True),
+    _rollup("costs_by_use_day", DAY_MS, *_USE),
     _rollup("costs_by_route_hour", HOUR_MS, *_ROUTE),
     _rollup("costs_by_model_hour", HOUR_MS, *_MODEL),
     _rollup("costs_by_key_hour", HOUR_MS, "key_id", together=True),
     _rollup("costs_by_customer_hour", HOUR_MS, *_CUSTOMER),
-    _rollup("costs_by_use_hour", HOUR_MS, *_USE, scattered=True),
+    _rollup("costs_by_use_hour", HOUR_MS, *_USE),
 )
 """In the order in which they are asked: what has the fewest rows for a question comes first, and of the rest
 `pieces` takes only what is finer."""
+
+
+def source_of(rollup: Rollup) -> Rollup | None:
+    """The finer rollup that knows all of its names, from which it can be summed; None: only from events."""
+    finer = [each for each in ROLLUPS if each.bucket_ms < rollup.bucket_ms and each.knows(rollup.columns)]
+    return finer[0] if finer else None
 
 
 def measured(event: CostEvent) -> tuple[int, ...]:

@@ -5,10 +5,10 @@ Handing each row to SQLAlchemy as names costs 20 us a row, a quarter of the whol
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Delete,
     Insert,
     MetaData,
+    Select,
     Table,
     Text,
     Update,
@@ -58,7 +59,7 @@ def is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def written(build: Callable[[EngineName], Insert | Update | Delete]) -> Statement:
+def written(build: Callable[[EngineName], Insert | Update | Delete | Select[Any]]) -> Statement:
     """The statement that `build` makes for each engine, in the driver's words."""
     return Statement(
         sqlite=str(build("sqlite").compile(dialect=_QMARK)),
@@ -76,24 +77,65 @@ def whole_sum(column: ColumnElement[Any]) -> ColumnElement[int]:
     return sa.cast(sa.func.sum(column), BigInteger)
 
 
+def listed(connection: Connection, values: Collection[str] | Collection[int]) -> str:
+    """Values of one kind as one parameter: what `among` looks for, or an array of PostgreSQL's."""
+    if not is_postgresql(connection):
+        return json.dumps(list(values))
+    joined = '","'.join(map(str, values))
+    if joined.count('"') > 2 * (len(values) - 1) or "\\" in joined:
+        joined = '","'.join(str(each).replace("\\", r"\\").replace('"', r"\"") for each in values)
+    return '{"' + joined + '"}' if values else "{}"
+
+
+def among(engine: EngineName, column: ColumnElement[str]) -> ColumnElement[bool]:
+    """The condition that a column of text is one of the values of the next parameter (`listed`). The
+    statement stays the same for any number of them, so that it is prepared once."""
+    if engine == "sqlite":
+        return column.in_(sa.select(sa.func.json_each(sa.bindparam("values")).table_valued("value").c.value))
+    return column == sa.any_(sa.cast(sa.bindparam("values"), sa.ARRAY(Text)))
+
+
+def check_texts(rows: Sequence[tuple[Any, ...]], places: Iterable[int]) -> None:
+    """Raise UnicodeError where a text in these places has a NUL character, which one engine would take."""
+    for place in places:
+        if "\0" in "".join([row[place] for row in rows]):
+            raise UnicodeError("text with a NUL character cannot be stored")
+
+
+class InsertRows:
+    """Adds rows that are known to be new."""
+
+    def __init__(self, table: Table) -> None:
+        names = [column.name for column in table.columns]
+        self._statement = written(
+            lambda _engine: sa.insert(table).values({name: sa.bindparam(name) for name in names}).inline()
+        )
+        self._take = f"COPY {table.name} ({', '.join(names)}) FROM STDIN"
+
+    def add(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add them: of each the values of every column. The write lock is held, texts are checked."""
+        if len(rows) >= COPY_MIN and is_postgresql(connection):
+            copy_rows(connection, self._take, rows)
+        else:
+            connection.exec_driver_sql(self._statement.on(connection), list(rows))
+
+
 class InsertNew:
     """Adds rows to a table with `seq` and `id`, unless the id is there: of several with one id the first.
 
-    `numbered`: rows bring their `seq`, else the database gives it. Without an id it is `seq` that is new.
+    The database gives them their `seq`.
     """
 
-    def __init__(self, table: Table, *, numbered: bool = False) -> None:
-        columns = [column for column in table.columns if numbered or column.name != "seq"]
-        key = table.c.id if "id" in table.c else table.c.seq
+    def __init__(self, table: Table) -> None:
+        columns = [column for column in table.columns if column.name != "seq"]
         values: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in columns}
-        texts = [place for place, column in enumerate(columns) if isinstance(column.type, Text)]
-        self._texts = itemgetter(*texts, texts[0])  # one too many: of a single one no tuple would come
-        self._copy = _Copy(table, columns, key)
+        self._texts = [place for place, column in enumerate(columns) if isinstance(column.type, Text)]
+        self._copy = _Copy(table, columns)
         self._statement = written(
             lambda engine: (
                 insert_into(engine, table)
                 .values(values)
-                .on_conflict_do_nothing(index_elements=[key])
+                .on_conflict_do_nothing(index_elements=[table.c.id])
                 .inline()
             )
         )
@@ -101,23 +143,34 @@ class InsertNew:
     def add(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
         """Add them in this order, and give the number of those that are new.
 
-        A row: the values of every column in their order; `seq` only where rows bring it. The write lock is
-        held. Raises UnicodeError for NUL characters, which one engine would take.
+        A row: the values of every column but `seq`, in their order. The write lock is held. Raises
+        UnicodeError for NUL characters.
         """
         given = list(rows)
-        for row in given:
-            if "\0" in "".join(self._texts(row)):
-                raise UnicodeError("text with a NUL character cannot be stored")
+        check_texts(given, self._texts)
         if len(given) >= COPY_MIN and is_postgresql(connection):
             return self._copy.add(connection, given)
         return connection.exec_driver_sql(self._statement.on(connection), given).rowcount
+
+
+def copy_rows(connection: Connection, take: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Send rows in one stream to a server; `take` is the COPY statement. Raises as other statements do."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(take) as stream:
+            for row in rows:
+                stream.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(
+            take, None, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
+        ) from error
 
 
 class _Copy:
     """What InsertNew does with many rows on a server: they come in one stream, into a table of the
     connection's own, and go from there where they belong."""
 
-    def __init__(self, table: Table, columns: Sequence[Column[Any]], key: Column[Any]) -> None:
+    def __init__(self, table: Table, columns: Sequence[Column[Any]]) -> None:
         passing = Table(
             f"incoming_{table.name}",
             MetaData(),
@@ -131,20 +184,11 @@ class _Copy:
         insert = postgresql.insert(table).from_select([column.name for column in columns], moved)
         self._make = str(CreateTable(passing, if_not_exists=True).compile(dialect=_FORMAT))
         self._take = f"COPY {passing.name} FROM STDIN"
-        self._move = str(
-            insert.on_conflict_do_nothing(index_elements=[key]).inline().compile(dialect=_FORMAT)
-        )
+        moving = insert.on_conflict_do_nothing(index_elements=[table.c.id]).inline()
+        self._move = str(moving.compile(dialect=_FORMAT))
 
     def add(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         first = time.monotonic_ns()  # rows of earlier calls in the transaction are still there, before it
         connection.exec_driver_sql(self._make)
-        driver: Any = connection.connection.dbapi_connection
-        try:
-            with driver.cursor() as cursor, cursor.copy(self._take) as stream:
-                for place, row in enumerate(rows, first):
-                    stream.write_row((place, *row))
-        except connection.dialect.loaded_dbapi.Error as error:
-            raise DBAPIError.instance(
-                self._take, None, error, connection.dialect.loaded_dbapi.Error, dialect=connection.dialect
-            ) from error
+        copy_rows(connection, self._take, [(place, *row) for place, row in enumerate(rows, first)])
         return connection.exec_driver_sql(self._move, (first,)).rowcount

@@ -10,16 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Connection, Row, Table, Text, Update
+from sqlalchemy import BigInteger, Column, Connection, Row, Select, Table, Text, Update
 
-from metering.eventcolumns import events
+from metering.eventcolumns import PLACES, EventRow, events
 from metering.outcome import Outcome
 from metering.outcome import outcomes as outcome_table
 from metering.rollup import COUNTED, MEASURES, ROLLUPS, Rollup, measure_columns, metadata
-from metering.statement import EngineName, whole_sum, written
+from metering.statement import (
+    EngineName,
+    InsertRows,
+    among,
+    listed,
+    whole_sum,
+    written,
+)
 from metering.tasks import HOME_NAMES, Change, Given, Member, Task, alone, changes, with_events, with_outcome
 
 TaskKey = tuple[str, str]
@@ -44,52 +53,62 @@ tasks = Table(
 )
 SUMMED = tuple(name for name in MEASURES if name not in COUNTED)
 """The measures of a task that are the sums of its events'."""
-ASKED_AT_ONCE = 500
 
 
 def settle_tasks(
     connection: Connection,
-    named: Collection[TaskKey],
-    latest: int,
+    rows: Sequence[EventRow],
     given: Mapping[TaskKey, Sequence[Outcome]] | None = None,
-) -> None:
-    """Bring tasks up to date with the events after `latest` and with these outcomes.
+) -> Sequence[EventRow]:
+    """Bring tasks up to date with these rows of new events, which are stored after this, and these outcomes.
 
-    `named`: the tasks that the new events name. Afterwards the columns of events are right, and so is every
-    rollup but for what the new events themselves will add to it.
+    Gives the rows as they are to be stored: with the tasks that they are in, and counting where tasks are at
+    home. Stored events and rollups are right afterwards but for what the new events add.
     """
     outcomes = given or {}
-    touched = {*named, *outcomes, *_known_by_id(connection, latest)}
+    alone_now = {(row[_ACCOUNT], row[_ID]) for row in rows if not row[_TASK]}
+    named = {(row[_ACCOUNT], row[_TASK]) for row in rows if row[_TASK]}
+    known = _rows(connection, {*named, *outcomes, *alone_now})
+    touched = {*named, *outcomes, *(alone_now & known.keys())}
     if not touched:
-        return
-    known = _rows(connection, touched)
-    founders = _founders(connection, touched)
-    _join(connection, founders.values(), latest)
-    fresh: dict[TaskKey, list[Member]] = {}
-    for row in connection.execute(_MEMBERS.where(events.c.seq > latest, events.c.task_id != "")):
-        fresh.setdefault((row.account_id, row.task_id), []).append(_member(row))
-    new_ids = {member.event_id for members in fresh.values() for member in members}
+        return rows
+    founders = _founders(connection, touched - alone_now - known.keys())
+    for founder in founders.values():
+        _JOIN.run(connection, (founder[_SEQ],))
+    fresh: dict[TaskKey, list[EventRow]] = {}
+    for row in rows:
+        key = (row[_ACCOUNT], row[_TASK] or row[_ID])
+        if key in touched:
+            fresh.setdefault(key, []).append(row)
     moves: list[tuple[str, Change]] = []
-    rows: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     for key in sorted(touched):
-        before = founders.get(key)
+        new = fresh.get(key, [])
+        members = [*new, founders[key]] if key in founders else new
         if key in known:
             old = _task(known[key])
         else:  # an event that was a task by itself until now
-            old = Task() if before is None or before.seq > latest else alone(_member(before))
-        task = with_events(old, fresh.get(key, ()))
+            old = alone(_member(founders[key])) if key in founders else Task()
+        task = with_events(old, map(_member, new))
         for each in outcomes.get(key, ()):
             task = with_outcome(task, Given(each.at_ms, each.id, each.outcome, each.reason or ""))
         moves += [(key[0], change) for change in changes(old, task)]
-        if key not in known or task != old:
-            rows.append(_values(key, task))
-    _write(connection, rows, known)
-    old_founders = [row.seq for key, row in founders.items() if row.seq <= latest and key not in known]
-    for start in range(0, len(old_founders), ASKED_AT_ONCE):
-        connection.execute(_adding(events.c.seq.in_(old_founders[start : start + ASKED_AT_ONCE])))
-    if fresh:
-        _SUM_UP.run(connection, (latest,))
-    _move(connection, moves, new_ids)
+        if key not in known or members or task != old:
+            values = _values(key, task) | _sums(members)
+            (changed if key in known else made).append(values)
+    _write(connection, made, changed)
+    of_new = {row[_ID]: (0, 0) for members in fresh.values() for row in members}
+    _move(connection, [(account, change) for account, change in moves if change.home.event_id not in of_new])
+    for _, change in moves:
+        if change.home.event_id in of_new:
+            of_new[change.home.event_id] = (change.tasks, change.successes)
+    return [
+        (*row[:_TASK], row[_TASK] or row[_ID], *row[_TASK + 1 : _COUNTED], *of_new[row[_ID]])
+        if row[_ID] in of_new
+        else row
+        for row in rows
+    ]
 
 
 def task_ids(connection: Connection, account_id: str, after: str, limit: int) -> list[str]:
@@ -120,12 +139,12 @@ def remake_tasks(connection: Connection, account_id: str, ids: Sequence[str], fl
     known = _rows(connection, [(account_id, task_id) for task_id in ids])
     older = {key[1] for key, row in known.items() if row.first_id and row.first_ms < floor_ms}
     ids = [task_id for task_id in ids if task_id not in older]
-    for row in _founders(connection, [(account_id, task_id) for task_id in ids]).values():
-        _JOIN.run(connection, (row.seq,))
+    for row in _founders(connection, {(account_id, task_id) for task_id in ids}).values():
+        _JOIN.run(connection, (row[_SEQ],))
     of_tasks = (events.c.account_id == account_id, events.c.task_id.in_(ids))
     members: dict[str, list[Member]] = {}
-    for row in connection.execute(_MEMBERS.where(*of_tasks)):
-        members.setdefault(row.task_id, []).append(_member(row))
+    for event in connection.execute(sa.select(events).where(*of_tasks)):
+        members.setdefault(event.task_id, []).append(_member(tuple(event)))
     given: dict[str, list[Given]] = {}
     said = sa.select(outcome_table).where(
         outcome_table.c.account_id == account_id, outcome_table.c.task_id.in_(ids)
@@ -139,11 +158,11 @@ def remake_tasks(connection: Connection, account_id: str, ids: Sequence[str], fl
         for each in given.get(task_id, ()):
             task = with_outcome(task, each)
         if task.outcome is not None:
-            rows.append(_values((account_id, task_id), task))
+            rows.append(_values((account_id, task_id), task) | _sums(()))
         if task.home is not None:
             homes.append((*task.counts, task.home.event_id))
     connection.execute(sa.delete(tasks).where(tasks.c.account_id == account_id, tasks.c.task_id.in_(ids)))
-    _write(connection, rows, ())
+    _write(connection, rows, [])
     connection.execute(sa.update(events).where(*of_tasks).values(dict.fromkeys(COUNTED, 0)))
     if homes:
         connection.exec_driver_sql(_COUNT.on(connection), homes)
@@ -151,50 +170,30 @@ def remake_tasks(connection: Connection, account_id: str, ids: Sequence[str], fl
     return len(rows)
 
 
-def _known_by_id(connection: Connection, latest: int) -> list[TaskKey]:
-    """The new events that are tasks which others, or an outcome, have named before."""
-    joined = events.join(
-        tasks, (tasks.c.account_id == events.c.account_id) & (tasks.c.task_id == events.c.id)
-    )
-    query = sa.select(events.c.account_id, events.c.id).select_from(joined)
-    found = connection.execute(query.where(events.c.seq > latest, events.c.task_id == ""))
-    return [(account_id, event_id) for account_id, event_id in found]
-
-
 def _rows(connection: Connection, keys: Iterable[TaskKey]) -> dict[TaskKey, Row[Any]]:
     found: dict[TaskKey, Row[Any]] = {}
-    columns = [column for column in tasks.columns if column.name not in SUMMED]
-    for account_id, ids in _by_account(keys):
-        query = sa.select(*columns).where(tasks.c.account_id == account_id, tasks.c.task_id.in_(ids))
-        found |= {(row.account_id, row.task_id): row for row in connection.execute(query)}
+    for account_id, ids in _by_account(keys).items():
+        found |= {
+            (account_id, row.task_id): row
+            for row in _KNOWN.run(connection, (listed(connection, ids), account_id))
+        }
     return found
 
 
-def _founders(connection: Connection, keys: Iterable[TaskKey]) -> dict[TaskKey, Row[Any]]:
-    """Events that are in no task yet and whose ids are named as one."""
-    found: dict[TaskKey, Row[Any]] = {}
-    for account_id, ids in _by_account(keys):
-        query = _MEMBERS.where(events.c.id.in_(ids), sa.func.coalesce(events.c.account_id, "") == account_id)
-        for row in connection.execute(query.where(sa.func.coalesce(events.c.task_id, "-") == "")):
-            found[row.account_id, row.id] = row
-    return found
+def _founders(connection: Connection, keys: Collection[TaskKey]) -> dict[TaskKey, EventRow]:
+    """Stored events that are in no task yet and whose ids are named as one."""
+    if not keys:
+        return {}
+    ids = listed(connection, sorted({task_id for _, task_id in keys}))
+    found = {(row[_ACCOUNT], row[_ID]): tuple(row) for row in EVENTS_BY_ID.run(connection, (ids,))}
+    return {key: row for key, row in found.items() if key in keys and not row[_TASK]}
 
 
-def _by_account(keys: Iterable[TaskKey]) -> Iterable[tuple[str, list[str]]]:
+def _by_account(keys: Iterable[TaskKey]) -> dict[str, list[str]]:
     ids: dict[str, list[str]] = {}
     for account_id, task_id in keys:
         ids.setdefault(account_id, []).append(task_id)
-    for account_id, all_ids in ids.items():
-        for start in range(0, len(all_ids), ASKED_AT_ONCE):
-            yield account_id, all_ids[start : start + ASKED_AT_ONCE]
-
-
-def _join(connection: Connection, founders: Iterable[Row[Any]], latest: int) -> None:
-    """Write these events into the tasks that have their ids. New ones count nowhere until that is settled."""
-    for row in founders:
-        _JOIN.run(connection, (row.seq,))
-        if row.seq > latest:
-            _UNCOUNT.run(connection, (row.seq,))
+    return ids
 
 
 def _task(row: Row[Any]) -> Task:
@@ -208,8 +207,14 @@ def _task(row: Row[Any]) -> Task:
     return Task(home, final, given)
 
 
-def _member(row: Row[Any]) -> Member:
-    return Member(row.id, row.started_ms, row.outcome, tuple(getattr(row, name) for name in HOME_NAMES))
+def _member(row: EventRow) -> Member:
+    return Member(row[_ID], row[_STARTED], row[_OUTCOME], _HOME_NAMES(row))
+
+
+def _sums(rows: Collection[EventRow]) -> dict[str, int]:
+    """The sums of a task's events, or of what comes to them."""
+    sums = map(sum, zip(*(row[_MEASURES:_COUNTED] for row in rows), strict=True)) if rows else repeat(0)
+    return dict(zip(SUMMED, sums, strict=False))
 
 
 def _values(key: TaskKey, task: Task) -> dict[str, Any]:
@@ -234,22 +239,14 @@ def _values(key: TaskKey, task: Task) -> dict[str, Any]:
     }
 
 
-def _write(connection: Connection, rows: Sequence[dict[str, Any]], known: Collection[TaskKey]) -> None:
-    """Make the rows that are not known, with sums of nothing, and change the others."""
-    made: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    for values in rows:
-        (changed if (values["account_id"], values["task_id"]) in known else made).append(values)
+def _write(connection: Connection, made: Sequence[dict[str, Any]], changed: Sequence[dict[str, Any]]) -> None:
+    """Make rows of tasks, and change others: their sums are what comes to them."""
     if made:
-        nothing = dict.fromkeys(SUMMED, 0)
-        connection.execute(sa.insert(tasks), [values | nothing for values in made])
+        _INSERT.add(connection, [tuple(values[column.name] for column in tasks.columns) for values in made])
     if changed:
+        places = (*_CHANGED, *SUMMED, "account_id", "task_id")
         connection.exec_driver_sql(
-            _CHANGE.on(connection),
-            [
-                (*(values[name] for name in _CHANGED), values["account_id"], values["task_id"])
-                for values in changed
-            ],
+            _CHANGE.on(connection), [tuple(values[name] for name in places) for values in changed]
         )
 
 
@@ -272,21 +269,17 @@ def _adding(which: sa.ColumnElement[bool]) -> Update:
     )
 
 
-def _move(connection: Connection, moves: Sequence[tuple[str, Change]], new_ids: Collection[str]) -> None:
-    """Let tasks count where they are at home now: on the event, and in the rollups unless it will be rolled
-    up after this."""
+def _move(connection: Connection, moves: Sequence[tuple[str, Change]]) -> None:
+    """Let tasks count at other stored events than until now: there, and in the rollups."""
     if not moves:
         return
     connection.exec_driver_sql(
         _COUNT.on(connection),
         [(change.tasks, change.successes, change.home.event_id) for _, change in moves],
     )
-    stored = [(account, change) for account, change in moves if change.home.event_id not in new_ids]
-    if not stored:
-        return
     for rollup, statement in zip(ROLLUPS, _COUNT_IN, strict=True):
         rows = []
-        for account_id, (home, more, successes) in stored:
+        for account_id, (home, more, successes) in moves:
             names = dict(zip(HOME_NAMES, home.names, strict=True))
             bucket = home.started_ms - home.started_ms % rollup.bucket_ms
             rows.append((more, successes, account_id, bucket, *(names[name] for name in rollup.columns)))
@@ -309,39 +302,45 @@ def _count(_engine: EngineName) -> Update:
 
 def _change(_engine: EngineName) -> Update:
     values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in _CHANGED}
-    statement = sa.update(tasks).values(values)
+    values |= {name: tasks.c[name] + sa.bindparam(f"more_{name}") for name in SUMMED}
+    statement = sa.update(tasks).ordered_values(*((tasks.c[name], value) for name, value in values.items()))
     return statement.where(
         tasks.c.account_id == sa.bindparam("of_account"), tasks.c.task_id == sa.bindparam("of_task")
     )
 
 
-_MEMBERS = sa.select(
-    events.c.seq,
-    events.c.id,
-    events.c.account_id,
-    events.c.task_id,
-    events.c.started_ms,
-    events.c.outcome,
-    *(events.c[name] for name in HOME_NAMES),
+def _known(engine: EngineName) -> Select[Any]:
+    """Each name is looked up in the primary key, also where what a server knows of the table is too old to
+    tell it that this is the way: no other one can be better for a lateral row of one."""
+    query = sa.select(tasks.c.task_id, *(tasks.c[name] for name in _CHANGED))
+    if engine == "sqlite":
+        of_names = among(engine, tasks.c.task_id)
+        return query.where(of_names, tasks.c.account_id == sa.bindparam("of_account"))
+    wanted = sa.func.unnest(sa.cast(sa.bindparam("values"), sa.ARRAY(Text))).table_valued("id")
+    wanted = wanted.render_derived("wanted")
+    named = query.where(tasks.c.task_id == wanted.c.id, tasks.c.account_id == sa.bindparam("of_account"))
+    one = named.limit(sa.literal_column("1")).lateral("one")
+    return sa.select(one).select_from(wanted.join(one, sa.true()))
+
+
+_SEQ, _ID, _ACCOUNT, _STARTED, _TASK, _OUTCOME, _MEASURES, _COUNTED = (
+    PLACES[name]
+    for name in ("seq", "id", "account_id", "started_ms", "task_id", "outcome", MEASURES[0], COUNTED[0])
 )
+_HOME_NAMES = itemgetter(*(PLACES[name] for name in HOME_NAMES))
 _CHANGED = tuple(
     column.name
     for column in tasks.columns
     if column.name not in ("account_id", "task_id") and column.name not in SUMMED
 )
+_KNOWN = written(_known)
+EVENTS_BY_ID = written(lambda engine: sa.select(events).where(among(engine, events.c.id)))
+_INSERT = InsertRows(tasks)
 _CHANGE = written(_change)
 _COUNT = written(_count)
 _COUNT_IN = [written(partial(_count_in, rollup)) for rollup in ROLLUPS]
-_SUM_UP = written(lambda _engine: _adding(events.c.seq > sa.bindparam("seq")))
 _JOIN = written(
     lambda _engine: (
         sa.update(events).values(task_id=events.c.id).where(events.c.seq == sa.bindparam("of_seq"))
-    )
-)
-_UNCOUNT = written(
-    lambda _engine: (
-        sa.update(events)
-        .values({name: sa.literal_column("0") for name in COUNTED})
-        .where(events.c.seq == sa.bindparam("of_seq"))
     )
 )
