@@ -124,9 +124,12 @@ class Client:
             finally:
                 writer.close()
 
-        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(bodies))):
-                group.create_task(one_after_the_other())
+        try:
+            async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+                for _ in range(min(at_once, len(bodies))):
+                    group.create_task(one_after_the_other())
+        except ExceptionGroup as several:  # one of them says enough
+            raise Wrong(str(several.exceptions[0])) from several
         return answers
 
     def _head(self, path: str, length: int) -> bytes:

@@ -89,6 +89,15 @@ def decode_batch(document: bytes | str) -> Batch:
         raise BatchError(f"not a batch of counted events: {error!r}") from None
 
 
+def batch_id(document: bytes | str) -> str:
+    """The id of the batch in a document, for who needs no more of it: its events are not looked at. Raises
+    BatchError."""
+    try:
+        return _text(orjson.loads(document)["id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise BatchError(f"not a batch of counted events: {error!r}") from None
+
+
 def _counted(account_id: str, row: Any) -> Counted:
     event_id, started_ms, spent, given, made, customer, workspace, feature, label, trace_id = row
     return Counted(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Connection, Table, Text
@@ -53,9 +54,9 @@ uncounted = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A key, what its report says (a hash), and the id that its event gets if it is the first."""
+class Claim(NamedTuple):
+    """A key, what its report says (a hash), and the id that its event gets if it is the first. A named
+    tuple, because one is made for each report."""
 
     account_id: str
     key: str
@@ -106,9 +107,8 @@ def claim_keys(connection: Connection, claims: Sequence[Claim]) -> dict[str, Own
             fresh.append(claim)
     if not fresh:
         return late
-    rows = [(each.account_id, each.key, each.payload_hash, each.event_id) for each in fresh]
-    added = connection.exec_driver_sql(_CLAIM.on(connection), rows).rowcount
-    if added == len(rows):
+    added = connection.exec_driver_sql(_CLAIM.on(connection), [tuple(each) for each in fresh]).rowcount
+    if added == len(fresh):
         return late
     owners = _owners(connection, fresh)
     for claim in fresh:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from budgets.batch import Batch, BatchError, decode_batch
+from budgets.batch import BatchError, batch_id
 from gateway.recorder.entry import Entry
 from metering.adjustment import Adjustment, AdjustmentError, decode_adjustment
 from metering.event import DEFAULT_ACCOUNT, CostEvent, EventError, decode
@@ -66,7 +66,7 @@ class Filing:
         events: list[tuple[Entry, CostEvent]] = []
         adjustments: list[tuple[Entry, Adjustment]] = []
         notices: list[tuple[Entry, Notice]] = []
-        batches: list[tuple[Entry, Batch]] = []
+        batches: list[tuple[Entry, str]] = []
         for entry in entries:
             fields = entry.fields
             try:
@@ -75,7 +75,7 @@ class Filing:
                 elif b"a" in fields:
                     adjustments.append((entry, decode_adjustment(fields[b"a"])))
                 elif b"c" in fields:
-                    batches.append((entry, decode_batch(fields[b"c"])))
+                    batches.append((entry, batch_id(fields[b"c"])))
                 elif b"limit" in fields:
                     notices.append((entry, notice_of(entry)))
                 else:
@@ -135,8 +135,8 @@ class Filing:
         filed.adjustments += added
         filed.repeated += len(items) - added
 
-    def _batches(self, filed: Filed, items: Sequence[tuple[Entry, Batch]]) -> None:
-        self._store.settle_uncounted([batch.id for _, batch in items])
+    def _batches(self, filed: Filed, items: Sequence[tuple[Entry, str]]) -> None:
+        self._store.settle_uncounted([name for _, name in items])
 
     def _notices(self, filed: Filed, items: Sequence[tuple[Entry, Notice]]) -> None:
         notices = [notice for _, notice in items]
