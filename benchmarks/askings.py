@@ -188,6 +188,6 @@ OTHERS = (
     Kind("trends", None, _trends),
     Kind("runaway", None, _runaway),
     Kind("tasks", None, _plain("/api/tasks")),
-    Kind("traces", None, _plain("/api/traces")),
+    Kind("traces", None, lambda _contents, _draw, _number: Question("/api/events/traces", {})),
 )
 KINDS = {kind.name: kind for kind in (*BARRED, *OTHERS)}

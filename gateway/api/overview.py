@@ -18,7 +18,8 @@ from gateway.api.singles import SINGLES_MAX, singles
 from gateway.api.spans import Span, SpanAsked, SpanTold, now_ms, span_of, told_span
 from gateway.api.views import Row, joined
 from gateway.errors import BadRequest
-from metering.costsums import CostRow, cost_by, questions
+from metering.activity import active_customers
+from metering.costsums import CostRow, cost_by
 from metering.money import half_even
 from reports.regroup import nothing
 from reports.waste import Waste, waste_of
@@ -100,12 +101,9 @@ def _whole(call: Call, span: Span) -> _Whole:
     with call.parts.events.reading() as connection:
         everything = cost_by(connection, (), *ends, {}, top=None, from_events=False)
         nobody = cost_by(connection, (), *ends, {"customer": ""}, top=None, from_events=False)
-        asked = questions(connection, ("customer",), *ends, {})
-        active = {
-            customer for each in asked for (customer,), (count,) in each.ask(connection, ("events",)) if count
-        }
+        active = active_customers(connection, span.since_ms, span.until_ms, call.account_id)
     total = joined((), everything, charges).total
-    return _Whole(total, len(active - {""}), nobody[0] if nobody else nothing())
+    return _Whole(total, len(active), nobody[0] if nobody else nothing())
 
 
 def _kpis(whole: _Whole) -> Kpis:

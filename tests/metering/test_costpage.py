@@ -99,9 +99,12 @@ def test_a_place_behind_all_groups_of_a_figure_begins_with_the_next_figure(store
         page = cost_page(connection, asked, names, Wanted("margin", False, After(value, None), 5))
         expected = [row for row in rows if figure(row, "margin") not in (value,)]
         later = [row for row in expected if rows.index(row) > 3]
-        assert page is not None and set(page.rows) == set(later[:5])
+        assert page is not None
+        assert set(page.rows) == set(later[:5])
         behind_all = cost_page(connection, asked, names, Wanted("margin", False, After(None, None), 5))
-        assert behind_all is not None and behind_all.rows == [] and behind_all.count == len(every)
+        assert behind_all is not None
+        assert behind_all.rows == []
+        assert behind_all.count == len(every)
 
 
 def test_groups_that_lie_in_several_pieces_of_the_span_have_to_be_read(store: EventStore) -> None:
