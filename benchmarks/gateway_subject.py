@@ -178,7 +178,7 @@ def tollkeeper(stage: Stage, configuration: Path, python: str, *words: str) -> s
         check=False,
         cwd=stage.scratch,
         env=clean_environment(),
-        timeout=60,
+        timeout=180,  # a loaded machine takes its time
     )
     if outcome.returncode != 0:
         raise CannotStart(

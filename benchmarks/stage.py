@@ -122,6 +122,7 @@ class Stage:
         *,
         env: Mapping[str, str] | None = None,
         stdout: int | IO[bytes] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a process whose words go to NAME.log; it is ended with its children when the stage closes."""
         log = self._stack.enter_context((self.scratch / f"{name}.log").open("ab"))
@@ -132,6 +133,7 @@ class Stage:
             stderr=log,
             env=dict(env or clean_environment()),
             cwd=self.scratch,
+            pass_fds=pass_fds,
             start_new_session=True,  # Ctrl-C reaches us alone, and we end the others in order
         )
         self._stack.callback(end_tree, process)

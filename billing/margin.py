@@ -14,7 +14,7 @@ the margin is that of the part, and `reason` says so; a margin in no revenue is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Protocol
 
@@ -32,6 +32,7 @@ REVENUE_PARTLY_KNOWN = "revenue_partly_known"
 COST_PARTLY_KNOWN = "cost_partly_known"
 REVENUE_IS_ZERO = "revenue_is_zero"
 
+CUSTOMER, PLAN = "customer", "plan"
 _PLACES = Decimal("0.0001")
 
 
@@ -146,20 +147,22 @@ def margin_view(
     in different versions are one row. `internal`: customers that are the operator's own whatever their names.
     """
     sums: dict[tuple[str, tuple[str | None, ...]], _Sum] = {}
+    by_plan = PLAN in dimensions
     for row in rows:
-        key = tuple(map(_named, dimensions, row.key))
-        sums.setdefault((EVENTS, key), _Sum()).add_events(row)
+        key = tuple(map(_named, dimensions, row.key)) if by_plan else row.key
+        each = sums.get((EVENTS, key))
+        if each is None:
+            each = sums[EVENTS, key] = _Sum()
+        each.add_events(row)
     for charge in charges:
         key = tuple(_value(charge, name) for name in dimensions)
-        own = any(_value(charge, name) is None for name in dimensions)
+        own = any(part is None for part in key)
         sums.setdefault((charge.kind if own else EVENTS, key), _Sum()).add_charge(charge)
-    made = []
+    place = dimensions.index(CUSTOMER) if CUSTOMER in dimensions else None
+    made, whole = [], _Sum()
     for (kind, key), each in sums.items():
-        customer = dict(zip(dimensions, key, strict=True)).get("customer")
-        own = is_internal(customer) or customer in internal
-        made.append(replace(each.row(kind, key), internal=own))
-    whole = _Sum()
-    for each in sums.values():
+        customer = None if place is None else key[place]
+        made.append(each.row(kind, key, is_internal(customer) or customer in internal))
         whole.add(each)
     return MarginView(tuple(dimensions), tuple(sorted(made, key=_order)), whole.row(EVENTS, ()))
 
@@ -194,10 +197,17 @@ class _Sum:
             self.period_nano += charge.nano
 
     def add(self, other: _Sum) -> None:
-        for name in _Sum.__slots__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.events += other.events
+        self.cost_nano += other.cost_nano
+        self.wasted_nano += other.wasted_nano
+        self.unpriced += other.unpriced
+        self.event_nano += other.event_nano
+        self.revenue_known += other.revenue_known
+        self.fees_nano += other.fees_nano
+        self.period_nano += other.period_nano
+        self.charged = self.charged or other.charged
 
-    def row(self, kind: str, key: tuple[str | None, ...]) -> MarginRow:
+    def row(self, kind: str, key: tuple[str | None, ...], internal: bool = False) -> MarginRow:
         return MarginRow(
             key,
             kind,
@@ -209,13 +219,14 @@ class _Sum:
             self.revenue_known,
             self.fees_nano,
             self.period_nano,
-            bool(self.charged),
+            self.charged,
+            internal,
         )
 
 
 def _named(dimension: str, value: str | None) -> str | None:
     """A plan's key for its label."""
-    return plan_of(value) if dimension == "plan" and value else value
+    return plan_of(value) if dimension == PLAN and value else value
 
 
 def _value(charge: Charge, dimension: str) -> str | None:

@@ -7,7 +7,8 @@ its table lies; what the pieces have in common is added up here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from calendar import timegm
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from operator import add
 from typing import Any, NamedTuple
@@ -21,10 +22,15 @@ from metering.rollup import DAY_MS, DIMENSIONS, HOUR_MS, MEASURES, WEEK_MS, Piec
 from metering.span import recorded_span
 from metering.statement import whole_sum
 
-_BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
-_Key = tuple[Any, ...]
+BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
+"""Dimensions that are spans of time, and how long these are."""
+RawKey = tuple[Any, ...]
+"""A group's names as they lie in the tables: "" for none, of day and hour their first moment."""
+RawRow = tuple[RawKey, tuple[int, ...]]
+"""A group and its measures."""
 _COST, _EVENTS = MEASURES.index("cost_nano"), MEASURES.index("events")
-_COLUMNS = {name: "key_id" if name == "key" else name for name in DIMENSIONS if name not in _BUCKETS}
+_FORMATS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H:00Z"}
+_COLUMNS = {name: "key_id" if name == "key" else name for name in DIMENSIONS if name not in BUCKETS}
 
 
 class CostRow(NamedTuple):
@@ -69,11 +75,33 @@ def cost_by(
     from_events: bool,
 ) -> list[CostRow]:
     """EventStore.cost_by, inside a transaction."""
+    asked = questions(connection, dimensions, since_ms, until_ms, account_id, where, from_events=from_events)
+    if top is None or len(asked) > 1:
+        found = summed(question.ask(connection) for question in asked)
+    else:
+        found = summed(question.dearest(connection, top) for question in asked)
+    rows = sorted(found.items(), key=lambda row: (-row[1][_COST], -row[1][_EVENTS], row[0]))
+    return told(dimensions, rows if top is None else rows[:top])
+
+
+def questions(
+    connection: Connection,
+    dimensions: Sequence[str],
+    since_ms: int | None,
+    until_ms: int | None,
+    account_id: str,
+    where: Mapping[str, str],
+    *,
+    of: Sequence[str] | None = None,
+    from_events: bool = False,
+) -> list[Question]:
+    """What has to be asked for the span, piece by piece. `of`: the values of the first dimension that are
+    wanted, "" for none; by default all. Raises ValueError, EventsRemoved."""
     _check(dimensions, where)
-    columns = [_COLUMNS[name] for name in dimensions if name not in _BUCKETS]
+    columns = [_COLUMNS[name] for name in dimensions if name not in BUCKETS]
     fixed = {_COLUMNS[name]: value for name, value in where.items()}
     since_ms = since_ms or 0
-    size_ms = min((_BUCKETS[name] for name in dimensions if name in _BUCKETS), default=WEEK_MS)
+    size_ms = min((BUCKETS[name] for name in dimensions if name in BUCKETS), default=WEEK_MS)
     parts = pieces(since_ms, until_ms, {*columns, *fixed}, size_ms)
     if from_events:
         parts = [Piece(None, since_ms, until_ms)] if parts else []
@@ -83,26 +111,40 @@ def cost_by(
     known_span = recorded_span(connection, account_id)
     if known_span is None:
         return []
-    last_ms = known_span[1]
-    questions = [_Question(part, dimensions, account_id, fixed, last_ms) for part in parts]
-    # A bucket that is asked for lies in one piece alone: the dearest of all are among each piece's dearest.
-    apart = size_ms != WEEK_MS and all(part.rollup is not None for part in parts)
-    found: dict[_Key, tuple[int, ...]] = {}
-    for question in questions:
-        limit = top if len(questions) == 1 or apart else None
-        answer = question.ask(connection, limit)
+    return [Question(part, dimensions, account_id, fixed, known_span[1], of) for part in parts]
+
+
+def summed(answers: Iterable[list[RawRow]]) -> dict[RawKey, tuple[int, ...]]:
+    """What the answers say of each key, added up."""
+    found: dict[RawKey, tuple[int, ...]] = {}
+    for answer in answers:
         if not found:
             found = dict(answer)
             continue
         for key, sums in answer:
             known = found.get(key)
             found[key] = sums if known is None else tuple(map(add, known, sums))
-    rows = sorted(found.items(), key=lambda row: (-row[1][_COST], -row[1][_EVENTS], row[0]))
-    told = [_TOLD.get(name, _name) for name in dimensions]
-    return [
-        CostRow(tuple([tell(part) for tell, part in zip(told, key, strict=True)]), *sums)
-        for key, sums in (rows if top is None else rows[:top])
-    ]
+    return found
+
+
+def told(dimensions: Sequence[str], rows: Iterable[RawRow]) -> list[CostRow]:
+    """Rows with all measures, as they are answered."""
+    tell = telling(dimensions)
+    return [CostRow(tell(key), *sums) for key, sums in rows]
+
+
+def telling(dimensions: Sequence[str]) -> Callable[[RawKey], tuple[str | None, ...]]:
+    """What makes of a key of the tables one that is answered: "" is None, a moment the text of its bucket."""
+    tellers = [_TOLD.get(name, _name) for name in dimensions]
+    return lambda key: tuple([tell(part) for tell, part in zip(tellers, key, strict=True)])
+
+
+def raw_key(dimensions: Sequence[str], key: Sequence[str | None]) -> RawKey:
+    """What `telling` made a key of. ValueError where a day or an hour is none."""
+    return tuple(
+        (part or "") if name not in BUCKETS else timegm(time.strptime(part or "", _FORMATS[name])) * 1_000
+        for name, part in zip(dimensions, key, strict=True)
+    )
 
 
 def _check(dimensions: Sequence[str], where: Mapping[str, str]) -> None:
@@ -112,12 +154,12 @@ def _check(dimensions: Sequence[str], where: Mapping[str, str]) -> None:
                 f"{name!r} is not a dimension, or is given twice; known: {', '.join(DIMENSIONS)}"
             )
     for name in where:
-        if name in _BUCKETS:
+        if name in BUCKETS:
             raise ValueError(f"{name!r} is no name to ask for; give the span instead")
 
 
-class _Question:
-    """One piece of the span, asked."""
+class Question:
+    """One piece of the span, asked by some names."""
 
     def __init__(
         self,
@@ -126,50 +168,72 @@ class _Question:
         account_id: str,
         fixed: Mapping[str, str],
         last_ms: int,
+        of: Sequence[str] | None,
     ) -> None:
-        self._piece = piece
+        self.piece = piece
         self._dimensions = dimensions
         self._account_id = account_id
         self._fixed = fixed
         self._last_ms = last_ms
+        self._of = of
         self._table: Table = events if piece.rollup is None else piece.rollup.table
         self._moment: ColumnElement[Any] = (
             self._table.c.started_ms if piece.rollup is None else self._table.c.bucket_ms
         )
+        self.keys: dict[str, ColumnElement[Any]] = {name: self._key(name) for name in dimensions}
 
-    def ask(self, connection: Connection, limit: int | None) -> list[tuple[_Key, tuple[int, ...]]]:
-        """Keys (of day and hour their first moment) and measures; with a limit the dearest alone."""
-        keys = {name: self._key(name) for name in self._dimensions}
-        query = sa.select(*keys.values(), *(whole_sum(self._table.c[name]) for name in MEASURES))
-        query = self._inside(query).group_by(*self._in_the_order_of_the_table(keys))
-        if limit is not None:
-            cost, count = self._table.c.cost_nano, self._table.c.events
-            query = query.order_by(sa.func.sum(cost).desc(), sa.func.sum(count).desc(), *keys.values())
-            query = query.limit(limit)
-        width = len(keys)
+    def sum_of(self, measure: str) -> ColumnElement[int]:
+        """The measure of a group."""
+        return whole_sum(self._table.c[measure])
+
+    def grouped(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        """These columns of each group."""
+        query = self._inside(sa.select(*columns))
+        return query.group_by(*self._in_the_order_of_the_table(self.keys))
+
+    def ask(
+        self,
+        connection: Connection,
+        measures: Sequence[str] = MEASURES,
+        only: Sequence[RawKey] | None = None,
+    ) -> list[RawRow]:
+        """The groups with these measures; `only` those of these keys."""
+        query = self.grouped(*self.keys.values(), *(self.sum_of(name) for name in measures))
+        if only is not None:
+            query = query.where(sa.tuple_(*self.keys.values()).in_(only))
+        return self._rows(connection, query)
+
+    def dearest(self, connection: Connection, limit: int) -> list[RawRow]:
+        """So many groups that cost most, with all measures."""
+        query = self.grouped(*self.keys.values(), *(self.sum_of(name) for name in MEASURES))
+        order = (self.sum_of("cost_nano").desc(), self.sum_of("events").desc(), *self.keys.values())
+        return self._rows(connection, query.order_by(*order).limit(limit))
+
+    def _rows(self, connection: Connection, query: Select[Any]) -> list[RawRow]:
+        width = len(self.keys)
         rows = map(tuple, connection.execute(query).all())
         # Without groups SQL gives one row also where there is nothing.
         return [(row[:width], row[width:]) for row in rows if row[width] is not None]
 
     def _is_bucket(self, dimension: str) -> bool:
         """Whether the rollup's bucket is the one that is asked for."""
-        rollup = self._piece.rollup
-        return rollup is not None and rollup.bucket_ms == _BUCKETS.get(dimension)
+        rollup = self.piece.rollup
+        return rollup is not None and rollup.bucket_ms == BUCKETS.get(dimension)
 
     def _key(self, dimension: str) -> ColumnElement[Any]:
-        if dimension not in _BUCKETS:
+        if dimension not in BUCKETS:
             return self._table.c[_COLUMNS[dimension]]
         # A bare column, where it will do, lets the groups be read in the order of the table.
         if self._is_bucket(dimension):
             return self._moment
-        return self._moment - self._moment % sa.literal_column(str(_BUCKETS[dimension]), BigInteger)
+        return self._moment - self._moment % sa.literal_column(str(BUCKETS[dimension]), BigInteger)
 
     def _in_the_order_of_the_table(
         self, keys: Mapping[str, ColumnElement[Any]]
     ) -> Sequence[ColumnElement[Any]]:
         order = ["day", "hour"]
-        if self._piece.rollup is not None:
-            order += [*self._piece.rollup.columns]
+        if self.piece.rollup is not None:
+            order += [*self.piece.rollup.columns]
 
         def place(name: str) -> int:
             column = _COLUMNS.get(name, name)
@@ -178,11 +242,16 @@ class _Question:
         return [keys[name] for name in sorted(keys, key=place)]
 
     def _inside(self, query: Select[Any]) -> Select[Any]:
-        piece, table = self._piece, self._table
+        piece, table = self.piece, self._table
         query = query.where(table.c.account_id == self._account_id)
         for name, value in self._fixed.items():
             query = query.where(table.c[name] == value)
-        found = buckets(piece, self._fixed, self._last_ms)
+        named = set(self._fixed)
+        if self._of is not None:
+            column = _COLUMNS[self._dimensions[0]]
+            query = query.where(table.c[column].in_(self._of))
+            named.add(column)
+        found = buckets(piece, named, self._last_ms)
         if found is not None:
             return query.where(self._moment.in_(found))
         query = query.where(self._moment >= piece.since_ms)
@@ -195,12 +264,12 @@ def _name(value: str) -> str | None:
 
 @lru_cache(maxsize=4_096)
 def _day(moment_ms: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(moment_ms // 1_000))
+    return time.strftime(_FORMATS["day"], time.gmtime(moment_ms // 1_000))
 
 
 @lru_cache(maxsize=4_096)
 def _hour(moment_ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:00Z", time.gmtime(moment_ms // 1_000))
+    return time.strftime(_FORMATS["hour"], time.gmtime(moment_ms // 1_000))
 
 
 _TOLD: Mapping[str, Callable[[Any], str | None]] = {"day": _day, "hour": _hour}

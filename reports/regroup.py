@@ -17,11 +17,8 @@ def nothing(key: Key = ()) -> CostRow:
 
 def added(rows: Iterable[CostRow], key: Key = ()) -> CostRow:
     """All of these as one row."""
-    sums = [0] * len(MEASURES)
-    for row in rows:
-        for place, value in enumerate(row[1:]):
-            sums[place] += value
-    return CostRow(key, *sums)
+    columns = list(zip(*rows, strict=True))[1:]
+    return CostRow(key, *map(sum, columns)) if columns else nothing(key)
 
 
 def regrouped(rows: Iterable[CostRow], key_of: Callable[[Key], Key | None]) -> list[CostRow]:

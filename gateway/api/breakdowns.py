@@ -17,8 +17,9 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, Name
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, SortBy, SortDir, decode_place, encode_place
+from gateway.api.pages import page_of
 from gateway.api.spans import SpanAsked, SpanTold, span_of, told_span
-from gateway.api.views import Row, view_of
+from gateway.api.views import Row
 from gateway.errors import NotFound
 
 SCOPE = "usage.read"
@@ -135,15 +136,14 @@ def _told(call: Call, names: tuple[str, ...], time_zone: str) -> BreakdownTold:
         span = span_of(asked, at_ms)
     else:
         span, after = decode_place(listed, asked.cursor)
-    view = view_of(call, names, span, where, time_zone)
-    rows, following = order.page(view.rows, asked.limit, after)
+    page = page_of(call, names, span, order, asked.limit, after, where, time_zone)
     return BreakdownTold(
         **told_span(span, at_ms),
         by=list(names),
-        rows=[BreakdownRow(**row_fields(names, row)) for row in rows],
-        row_count=len(view.rows),
-        total=FiguresTold(**figures(view.total.margin, view.total.sums)),
-        next_cursor=None if following is None else encode_place(listed, span, following),
+        rows=[BreakdownRow(**row_fields(names, row)) for row in page.rows],
+        row_count=page.count,
+        total=FiguresTold(**figures(page.total.margin, page.total.sums)),
+        next_cursor=None if page.following is None else encode_place(listed, span, page.following),
     )
 
 

@@ -102,8 +102,7 @@ class Endpoint:
     without a body. status: of success. writes: its handler runs in the one thread that writes. quick: of
     which calls the handler waits for nothing and takes no longer than handing it to a thread, so that it runs
     in the loop. bound: see Bound. refusals: statuses beyond the usual ones -> when they come. more: other
-    statuses of success ->
-    their models. media: types of answers that are no JSON.
+    statuses of success -> their models. media: types of answers that are no JSON.
     """
 
     method: str

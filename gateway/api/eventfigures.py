@@ -13,9 +13,14 @@ from gateway.api.eventview import Stored
 from metering.event import CostEvent
 from metering.eventcolumns import events
 from metering.eventstore import StoreUnavailable
+from metering.removal import complete_since
+from metering.rollup import DAY_MS, ROLLUPS
+from metering.span import recorded_span
 
 COUNTED_MAX = 10_000
 """So many events are looked at for a total, and for an offset."""
+DAYS_SUMMED = 7
+"""So many days' sums are looked at to see that a total is beyond that."""
 _LEADS = ("task_id", "trace_id", "status", "customer", "key_id", "model", "feature", "source")
 _COMMON = {"status": "succeeded", "source": "gateway"}
 """Nearly all events have these, and no index leads along them."""
@@ -60,6 +65,8 @@ def count(
 ) -> int | None:
     """How many events have these names and began in the span; None where more than COUNTED_MAX had to be
     looked at to say it."""
+    if _surely_more(connection, account_id, names, since_ms, until_ms):
+        return None
     lead = _lead(names)
     others = [name for name in names if name != lead]
     along = sa.select(*(events.c[name] for name in others), sa.literal_column("1").label("one"))
@@ -68,6 +75,30 @@ def count(
     query = sa.select(sa.func.count(), sa.func.count().filter(*fits) if fits else sa.func.count())
     looked_at, fitting = connection.execute(query.select_from(walked)).one()
     return None if looked_at > COUNTED_MAX else int(fitting)
+
+
+def _surely_more(
+    connection: Connection, account_id: str, names: Mapping[str, str], since_ms: int, until_ms: int | None
+) -> bool:
+    """Whether the sums of the span's last days alone say that more would have to be looked at: a few rows
+    instead of COUNTED_MAX entries of an index."""
+    rollup = next((each for each in ROLLUPS if each.bucket_ms == DAY_MS and each.knows(names)), None)
+    span = recorded_span(connection, account_id)
+    if rollup is None or span is None:
+        return False
+    ends_ms = span[1] + 1 if until_ms is None else min(until_ms, span[1] + 1)
+    begins_ms = max(since_ms, span[0], complete_since(connection))
+    last_ms = ends_ms // DAY_MS * DAY_MS
+    first_ms = max(last_ms - DAYS_SUMMED * DAY_MS, -(-begins_ms // DAY_MS) * DAY_MS)
+    columns = rollup.table.c
+    found = connection.scalar(
+        sa.select(sa.func.sum(columns.events)).where(
+            columns.account_id == account_id,
+            columns.bucket_ms.in_(range(first_ms, last_ms, DAY_MS)),
+            *(columns[name] == value for name, value in names.items()),
+        )
+    )
+    return int(found or 0) > COUNTED_MAX
 
 
 def place_after(

@@ -6,18 +6,24 @@ by single events alone: they are known where the span has few, else null with a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydantic import Field
 
 from accounts.publishing import wall_ms
+from gateway.api.charges import charges_in
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Nano, Ratio, Told, Usd, moment_text, money
 from gateway.api.figures import FiguresTold, figures, share
 from gateway.api.singles import SINGLES_MAX, singles
 from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
-from gateway.api.views import View, view_of
+from gateway.api.views import Row, joined
 from gateway.errors import BadRequest
+from metering.activity import active_customers
+from metering.costsums import CostRow, cost_by
 from metering.money import half_even
 from metering.removal import EventsRemoved
+from reports.regroup import nothing
 from reports.waste import Waste, waste_of
 
 SCOPE = "usage.read"
@@ -62,18 +68,27 @@ class OverviewTold(SpanTold):
     detail_reason: str | None = Field(description="Why waste and estimated are null")
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A span's figures. `sums_of_nobody`: of requests that name no customer."""
+
+    total: Row
+    active: int
+    sums_of_nobody: CostRow
+
+
 def overview(call: Call) -> OverviewTold:
     """The figures of the span and of the one before."""
     asked: SpanAsked = call.query
     at_ms = wall_ms()
     span = span_of(asked, at_ms)
-    view = view_of(call, ("customer",), span)
-    waste, reason = _waste(call, span, view)
+    whole = _whole(call, span)
+    waste, reason = _waste(call, span, whole.total)
     previous, previous_reason = _before(call, span)
-    cost_nano = view.total.margin.known_cost_nano
+    cost_nano = whole.total.margin.known_cost_nano
     return OverviewTold(
         **told_span(span, at_ms),
-        current=_kpis(view),
+        current=_kpis(whole),
         previous=previous,
         previous_reason=previous_reason,
         previous_since=told_span(span.before, at_ms)["since"],
@@ -88,29 +103,40 @@ def _before(call: Call, span: Span) -> tuple[Kpis | None, str | None]:
     """The figures of the span before, or why they are not told: its first moment lies inside of an hour where
     the span's length does, and that hour's single requests may be gone."""
     try:
-        return _kpis(view_of(call, ("customer",), span.before)), None
+        return _kpis(_whole(call, span.before)), None
     except EventsRemoved as error:
         return None, _removed(error)
 
 
-def _kpis(view: View) -> Kpis:
-    total = view.total
-    named = [row for row in view.rows if row.key[0] is not None and row.sums.events]
-    costs = [row.margin.cost_nano for row in named]
-    known = [nano for nano in costs if nano is not None]
-    nobody = sum(row.margin.known_cost_nano for row in view.rows if row.key[0] is None)
+def _whole(call: Call, span: Span) -> _Whole:
+    """Of customers no more is read than that they were there."""
+    charges = charges_in(call, [span])[0]
+    ends = (span.since_ms, span.until_ms, call.account_id)
+    with call.parts.events.reading() as connection:
+        everything = cost_by(connection, (), *ends, {}, top=None, from_events=False)
+        nobody = cost_by(connection, (), *ends, {"customer": ""}, top=None, from_events=False)
+        active = active_customers(connection, span.since_ms, span.until_ms, call.account_id)
+    total = joined((), everything, charges).total
+    return _Whole(total, len(active), nobody[0] if nobody else nothing())
+
+
+def _kpis(whole: _Whole) -> Kpis:
+    total, nobody = whole.total, whole.sums_of_nobody
+    cost_nano = total.sums.cost_nano - nobody.cost_nano
+    # Nothing is known where every request that names a customer lacks all of its cost.
+    unknown = total.sums.events - nobody.events == total.sums.unpriced - nobody.unpriced and not cost_nano
+    each_nano = None if unknown or not whole.active else half_even(cost_nano, whole.active)
     return Kpis(
         **figures(total.margin, total.sums),
         wasted_share=share(total.sums.wasted_nano, total.margin.known_cost_nano),
-        active_customers=len(named),
-        **money(cost_per_active_customer=half_even(sum(known), len(named)) if known else None),
-        **money(cost_of_nobody=nobody),
+        active_customers=whole.active,
+        **money(cost_per_active_customer=each_nano, cost_of_nobody=nobody.cost_nano),
     )
 
 
-def _waste(call: Call, span: Span, view: View) -> tuple[Waste | None, str | None]:
+def _waste(call: Call, span: Span, total: Row) -> tuple[Waste | None, str | None]:
     """The kinds of waste, or why they are not told."""
-    if view.total.sums.events > SINGLES_MAX:
+    if total.sums.events > SINGLES_MAX:
         return None, f"told of at most {SINGLES_MAX} requests; ask for a shorter span"
     try:
         found = singles(call, span, {})

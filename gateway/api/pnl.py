@@ -23,12 +23,14 @@ from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import LIST_MAX, LIST_USUAL, Nano, Told, Usd, money
 from gateway.api.figures import FiguresTold, figures
 from gateway.api.ordering import Order, decode_place, encode_place
+from gateway.api.pages import page_of
 from gateway.api.spans import Span, SpanAsked, SpanTold, span_of, told_span
-from gateway.api.views import Row, cost_rows, internal_of, joined, view_of
+from gateway.api.views import Row, cost_rows, internal_of, joined
 from gateway.errors import BadRequest, NotFound
+from metering.costsums import questions, summed
 from metering.rollup import DAY_MS
 from reports.calendar import days_between
-from reports.regroup import added, nothing
+from reports.regroup import added, nothing, regrouped
 
 SCOPE = "usage.read"
 TAG = "analytics"
@@ -101,15 +103,16 @@ def customer_pnl(call: Call) -> PnlTold:
         span = span_of(asked, at_ms)
     else:
         span, after = decode_place(listed, asked.cursor)
-    view = view_of(call, ("customer",), span)
-    rows, following = _WORST_FIRST.page(view.rows, asked.limit, after)
-    names = _names(call, [row.key[0] for row in rows if row.key[0] is not None])
+    page = page_of(call, ("customer",), span, _WORST_FIRST, asked.limit, after)
+    shown = [row.key[0] for row in page.rows if row.key[0] is not None]
+    names = _names(call, shown)
+    dearest = _dearest_features(call, span, [row.key[0] for row in page.rows if row.sums.events])
     return PnlTold(
         **told_span(span, at_ms),
-        customers=[_customer(call, span, row, names) for row in rows],
-        customer_count=len(view.rows),
-        total=FiguresTold(**figures(view.total.margin, view.total.sums)),
-        next_cursor=None if following is None else encode_place(listed, span, following),
+        customers=[_customer(row, names, dearest.get(row.key[0])) for row in page.rows],
+        customer_count=page.count,
+        total=FiguresTold(**figures(page.total.margin, page.total.sums)),
+        next_cursor=None if page.following is None else encode_place(listed, span, page.following),
     )
 
 
@@ -123,8 +126,9 @@ def one_customer(call: Call) -> CustomerPnlTold:
     customer = call.path["customer"]
     where = {"customer": customer}
     days = days_between(span.since_ms, span.until_ms)
-    by_feature = cost_rows(call, ("customer", "feature"), span, where)
-    by_model = cost_rows(call, ("model",), span, where)
+    by_use = cost_rows(call, ("feature", "model"), span, where)
+    by_feature = regrouped(by_use, lambda key: (customer, key[0]))
+    by_model = regrouped(by_use, lambda key: (key[1],))
     by_day = {row.key[0]: row for row in cost_rows(call, ("day",), span, where)}
     spans = [Span(day.since_ms, day.until_ms) for day in days]
     charged = charges_in(call, spans, customer)
@@ -166,19 +170,8 @@ def _of_feature(row: Row) -> BreakdownRow:
     return BreakdownRow(kind=row.margin.kind, group=group, **figures(row.margin, sums))
 
 
-def _customer(call: Call, span: Span, row: Row, names: dict[str, str]) -> CustomerPnl:
+def _customer(row: Row, names: dict[str, str], dearest: str | None) -> CustomerPnl:
     customer, margin_nano = row.key[0], row.margin.margin_nano
-    dearest: Sequence[str | None] = ()
-    if row.sums.events:
-        top = call.parts.events.cost_by(
-            ("feature",),
-            span.since_ms,
-            span.until_ms,
-            account_id=call.account_id,
-            where={"customer": customer or ""},
-            top=1,
-        )
-        dearest = [each.key[0] for each in top]
     return CustomerPnl(
         **figures(row.margin, row.sums),
         customer_id=customer,
@@ -186,8 +179,21 @@ def _customer(call: Call, span: Span, row: Row, names: dict[str, str]) -> Custom
         event_count=row.sums.events,
         **money(total_cost=row.margin.cost_nano, total_revenue=row.margin.revenue_nano),
         unprofitable=None if margin_nano is None else margin_nano < 0,
-        top_cost_feature=dearest[0] if dearest else None,
+        top_cost_feature=dearest,
     )
+
+
+def _dearest_features(
+    call: Call, span: Span, customers: Sequence[str | None]
+) -> dict[str | None, str | None]:
+    """The feature of each customer that cost most, of several the one with more requests, then by name."""
+    names, measures = ("customer", "feature"), ("cost_nano", "events")
+    wanted = [each or "" for each in customers]
+    with call.parts.events.reading() as connection:
+        asked = questions(connection, names, span.since_ms, span.until_ms, call.account_id, {}, of=wanted)
+        sums = summed(each.ask(connection, measures) for each in asked)
+    ranked = sorted(sums, key=lambda key: (-sums[key][0], -sums[key][1], key), reverse=True)
+    return {customer or None: feature or None for customer, feature in ranked}
 
 
 def _names(call: Call, customers: Sequence[str | None]) -> dict[str, str]:

@@ -6,11 +6,14 @@ GET /api/analytics/runaway-workspaces  which workspaces spend far more than they
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import Field
+from sqlalchemy import Connection
 
 from accounts.publishing import wall_ms
 from gateway.api.charges import charges_in
@@ -20,7 +23,8 @@ from gateway.api.figures import FiguresTold, figures
 from gateway.api.spans import Span, SpanTold, told_span
 from gateway.api.views import ZONE_DAYS_MAX, Row, check_hours, cost_rows, joined, zone_days
 from gateway.errors import BadRequest
-from metering.costsums import CostRow
+from metering.activity import active_customers
+from metering.costsums import CostRow, cost_by, questions, telling
 from metering.money import half_even
 from metering.rollup import DAY_MS
 from reports.calendar import Bucket, months_back_ms, months_between
@@ -30,6 +34,7 @@ from reports.regroup import Key, added
 SCOPE = "usage.read"
 TAG = "analytics"
 MONTHS_MAX = 36
+_EVENTS = ("events",)
 
 
 class TrendsAsked(Asked):
@@ -109,12 +114,11 @@ def trends(call: Call) -> TrendsTold:
     span = Span(buckets[0].since_ms, until_ms)
     owed = charges_in(call, [Span(b.since_ms, b.until_ms) for b in buckets])
     sums = _sums_of(call, buckets, daily=asked.by == "day" and asked.tz == "UTC")
-    rows, totals = [], []
-    for bucket, charges, (customers, features, models) in zip(buckets, owed, sums, strict=True):
-        total = joined((), [added(customers)] if customers else [], charges).total
-        totals.append(total)
-        rows.append(_row(asked.by, bucket, total, customers, len(features), len(models)))
-    whole = [row for customers, _, _ in sums for row in customers]
+    rows = [
+        _row(asked.by, bucket, joined((), each.everything, charges).total, each)
+        for bucket, charges, each in zip(buckets, owed, sums, strict=True)
+    ]
+    whole = [row for each in sums for row in each.everything]
     everything = joined((), [added(whole)] if whole else [], [each for some in owed for each in some]).total
     return TrendsTold(
         **told_span(span, at_ms),
@@ -137,40 +141,78 @@ def _buckets(asked: TrendsAsked, until_ms: int) -> list[Bucket]:
     return zone_days(Span(since_ms, until_ms), asked.tz)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """One bucket: the sums of all requests, and of those that name no customer (none or one row each); how
+    many customers, features and models they name."""
+
+    everything: Sequence[CostRow]
+    of_nobody: Sequence[CostRow]
+    customers: int
+    features: int
+    models: int
+
+
 def _sums_of(call: Call, buckets: Sequence[Bucket], *, daily: bool) -> list[_Sums]:
-    """Of each bucket the sums by customer, and the features and models there. UTC's days are asked for all at
-    once."""
-    names = ("customer", "feature", "model")
-    if daily:
-        span = Span(buckets[0].since_ms, buckets[-1].until_ms)
-        days: dict[str, dict[str | None, list[CostRow]]] = {}
-        for name in names:
-            of_name = days.setdefault(name, {})
-            for row in cost_rows(call, ("day", name), span, {}):
-                of_name.setdefault(row.key[0], []).append(row._replace(key=row.key[1:]))
-        return [_told(*(days[name].get(bucket.name, []) for name in names)) for bucket in buckets]
-    spans = [Span(bucket.since_ms, bucket.until_ms) for bucket in buckets]
-    return [_told(*(cost_rows(call, (name,), span, {}) for name in names)) for span in spans]
+    """Of each bucket, all at one moment of the record. UTC's days are asked for all at once."""
+    with call.parts.events.reading() as connection:
+        if daily:
+            return _days(connection, call.account_id, buckets)
+        return [_one(connection, call.account_id, each.since_ms, each.until_ms) for each in buckets]
 
 
-_Sums = tuple[list[CostRow], list[CostRow], list[CostRow]]
+def _one(connection: Connection, account_id: str, since_ms: int, until_ms: int) -> _Sums:
+    ends = (since_ms, until_ms, account_id)
+
+    def named(name: str) -> int:
+        asked = questions(connection, (name,), *ends, {})
+        return len(
+            {key for each in asked for (key,), (count,) in each.ask(connection, _EVENTS) if count and key}
+        )
+
+    return _Sums(
+        everything=cost_by(connection, (), *ends, {}, top=None, from_events=False),
+        of_nobody=cost_by(connection, (), *ends, {"customer": ""}, top=None, from_events=False),
+        customers=len(active_customers(connection, *ends)),
+        features=named("feature"),
+        models=named("model"),
+    )
 
 
-def _told(customers: list[CostRow], features: list[CostRow], models: list[CostRow]) -> _Sums:
-    return customers, _named(features), _named(models)
+def _days(connection: Connection, account_id: str, buckets: Sequence[Bucket]) -> list[_Sums]:
+    ends = (buckets[0].since_ms, buckets[-1].until_ms, account_id)
+
+    def sums(where: dict[str, str]) -> dict[str | None, list[CostRow]]:
+        rows = cost_by(connection, ("day",), *ends, where, top=None, from_events=False)
+        return {row.key[0]: [row._replace(key=())] for row in rows}
+
+    def named(name: str) -> dict[str | None, int]:
+        names, found = ("day", name), set()
+        for each in questions(connection, names, *ends, {}):
+            found |= {key for key, (count,) in each.ask(connection, _EVENTS) if count and key[1]}
+        tell = telling(("day",))
+        return {tell((day,))[0]: count for day, count in Counter(day for day, _ in found).items()}
+
+    everything, of_nobody = sums({}), sums({"customer": ""})
+    customers, features, models = (named(name) for name in ("customer", "feature", "model"))
+    return [
+        _Sums(
+            everything.get(each.name, []),
+            of_nobody.get(each.name, []),
+            customers.get(each.name, 0),
+            features.get(each.name, 0),
+            models.get(each.name, 0),
+        )
+        for each in buckets
+    ]
 
 
-def _named(rows: Sequence[CostRow]) -> list[CostRow]:
-    return [row for row in rows if row.key[0] is not None]
-
-
-def _row(
-    by: str, bucket: Bucket, total: Row, customers: Sequence[CostRow], features: int, models: int
-) -> TrendRow:
-    active = _named(customers)
-    known = added(active)
-    wholly_unknown = known.unpriced and known.unpriced == known.events and not known.cost_nano
-    each_nano = None if not active or wholly_unknown else half_even(known.cost_nano, len(active))
+def _row(by: str, bucket: Bucket, total: Row, sums: _Sums) -> TrendRow:
+    nobody = added(sums.of_nobody)
+    count, unpriced = total.sums.events - nobody.events, total.sums.unpriced - nobody.unpriced
+    cost_nano = total.sums.cost_nano - nobody.cost_nano
+    wholly_unknown = unpriced and unpriced == count and not cost_nano
+    each_nano = None if not sums.customers or wholly_unknown else half_even(cost_nano, sums.customers)
     moments = told_span(Span(bucket.since_ms, bucket.until_ms), 0)
     return TrendRow(
         **figures(total.margin, total.sums),
@@ -179,9 +221,9 @@ def _row(
         since=moments["since"],
         until=moments["until"],
         event_count=total.sums.events,
-        active_customers=len(active),
-        active_features=features,
-        models_used=models,
+        active_customers=sums.customers,
+        active_features=sums.features,
+        models_used=sums.models,
         **money(cost_per_active_customer=each_nano),
     )
 

@@ -26,7 +26,8 @@ SINGLE_EVENTS_MS = 7 * DAY_MS
 """So long a span is answered from single events, where no rollup knows the names together."""
 ZONE_DAYS_MAX = 92
 """Each day of a time zone is a question of its own."""
-_OF_CHARGES = ("customer", "plan", "feature")
+OF_CHARGES = ("customer", "plan", "feature")
+"""The names that charges have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Row:
     def key(self) -> Key:
         """The group's values of the names."""
         return self.margin.key
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that count in the group."""
+        return self.sums.tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ def joined(
 ) -> View:
     """Rows of the record with what is owed beside them. `internal`: as for `margin_view`. Pure."""
     view = margin_view(names, rows, charges, internal)
-    merged = regrouped(rows, lambda key: tuple(map(_plain, names, key)))
+    merged = regrouped(rows, lambda key: tuple(map(_plain, names, key))) if "plan" in names else rows
     sums = {row.key: row for row in merged}
     made = [
         Row(row, sums.pop(row.key, nothing(row.key)) if row.kind == EVENTS else nothing(row.key))
@@ -96,7 +102,7 @@ def cost_rows(
     plan = where.get("plan")
     asked = tuple(names) if plan is None or "plan" in names else (*names, "plan")
     exact = {name: value for name, value in where.items() if name != "plan"}
-    _check_known({*asked, *exact}, span)
+    check_known({*asked, *exact}, span)
     if "day" in asked and time_zone != "UTC":
         rows = _by_days_of(call, asked, span, exact, time_zone)
     else:
@@ -113,7 +119,7 @@ def cost_rows(
 
 def fitting(charges: Iterable[Charge], where: Mapping[str, str]) -> list[Charge]:
     """Those that belong to what is asked for: a plan's fee to no feature, and no charge to a model."""
-    if any(name not in _OF_CHARGES for name in where):
+    if any(name not in OF_CHARGES for name in where):
         return []
     return [
         each
@@ -165,7 +171,8 @@ def _sums(call: Call, names: Sequence[str], span: Span, where: Mapping[str, str]
     )
 
 
-def _check_known(names: Iterable[str], span: Span) -> None:
+def check_known(names: Iterable[str], span: Span) -> None:
+    """Raise BadRequest where single events have to be read, and the span is too long for that."""
     columns = {"key_id" if name == "key" else name for name in names if name not in ("day", "hour")}
     if span.until_ms - span.since_ms <= SINGLE_EVENTS_MS or any(each.knows(columns) for each in ROLLUPS):
         return
