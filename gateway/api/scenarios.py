@@ -51,7 +51,7 @@ class SwapAsked(Asked):
 
 class SimulatedPrice(Asked):
     """A model at another price, of a provider that is configured or in the price book. Rates that are not
-    named stay as they were."""
+    named stay as they were; one that is named holds for contexts of any length."""
 
     provider: Name
     model: Name

@@ -8,6 +8,7 @@ from typing import Any
 from metering.event import Attempt, CostEvent
 from metering.override import Override
 from metering.pricebook import PriceBook
+from metering.usage import Usage
 from reports.simulation import Outcome, Recorded, Scenario, Swap, simulate
 
 HOUSE = Override("house", "small", 0, {"input_tokens": 1_000, "output_tokens": 2_000})
@@ -99,3 +100,17 @@ def test_revenue_that_cannot_be_said_is_in_neither_sum() -> None:
     assert (unsaid.revenue_before_nano, unsaid.revenue_not_computable) == (0, 1)
     new = outcome(replace(SCENARIO, revenue=lambda *_: (9, True)), event)
     assert (new.revenue_before_nano, new.revenue_after_nano, new.revenue_events) == (0, 9, 1)
+
+
+def test_a_price_that_is_given_holds_for_contexts_of_any_length() -> None:
+    rates = {"input_tokens": 1_250_000, "output_tokens": 10_000_000}  # those of the list for short ones
+    given = Override("google", "gemini-2.5-pro", 0, rates)
+    now, laid = PriceBook.load(), PriceBook.load([given])
+    for count, dearer in ((200_000, False), (200_001, True)):
+        usage = Usage(input_tokens=count, output_tokens=10)
+        listed, simulated = (book.find("google", "gemini-2.5-pro", 1_763_700_000_000) for book in (now, laid))
+        assert listed is not None
+        assert simulated is not None
+        cost_nano = listed.cost_of(usage).nano
+        assert simulated.cost_of(usage).nano == count * 1_250 + 10 * 10_000
+        assert (cost_nano != simulated.cost_of(usage).nano) is dearer
