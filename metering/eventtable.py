@@ -169,11 +169,14 @@ _LATEST = sa.select(sa.func.max(events.c.seq))
 _TEXTS = [PLACES[column.name] for column in events.columns if isinstance(column.type, Text)]
 _KNOWN = written(lambda engine: sa.select(events.c.id).where(among(engine, events.c.id)))
 _STORED = written(
-    lambda engine: (
-        sa.select(events.c.id, event_documents.c.document)
-        .select_from(events.join(event_documents, events.c.seq == event_documents.c.seq, isouter=True))
-        .where(among(engine, events.c.id))
-    )
+    lambda engine: sa.select(
+        events.c.id,
+        # One by one: a join may be planned for a small record, by reading all documents, and be kept.
+        sa.select(event_documents.c.document)
+        .where(event_documents.c.seq == events.c.seq)
+        .scalar_subquery()
+        .label("document"),
+    ).where(among(engine, events.c.id))
 )
 _INSERT = InsertRows(events)
 _INSERT_DOCUMENT = InsertRows(event_documents)
