@@ -20,7 +20,7 @@ from metering.eventcolumns import events
 from metering.removal import check_complete
 from metering.rollup import DAY_MS, DIMENSIONS, HOUR_MS, MEASURES, WEEK_MS, Piece, buckets, pieces
 from metering.span import recorded_span
-from metering.statement import whole_sum
+from metering.statement import is_postgresql, whole_sum
 
 BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
 """Dimensions that are spans of time, and how long these are."""
@@ -200,8 +200,16 @@ class Question:
         """The groups with these measures; `only` those of these keys."""
         query = self.grouped(*self.keys.values(), *(self.sum_of(name) for name in measures))
         if only is not None:
-            query = query.where(sa.tuple_(*self.keys.values()).in_(only))
+            query = query.where(sa.tuple_(*self.keys.values()).in_(self._listed(connection, only)))
         return self._rows(connection, query)
+
+    def _listed(self, connection: Connection, only: Sequence[RawKey]) -> Any:
+        """The keys for IN. PostgreSQL tests a plain list key by key for each row, and joins a table."""
+        if not is_postgresql(connection):
+            return only
+        names = [sa.column(f"k{place}", key.type) for place, key in enumerate(self.keys.values())]
+        table = sa.values(*names, name="only").data([tuple(key) for key in only])
+        return sa.select(*table.c)
 
     def dearest(self, connection: Connection, limit: int) -> list[RawRow]:
         """So many groups that cost most, with all measures."""
