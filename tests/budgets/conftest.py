@@ -14,7 +14,7 @@ from budgets.client import connect_sync
 from budgets.cluster import ClusterConnection
 from budgets.connection import RedisConnection
 from budgets.rows import LedgerRows
-from tests.budgets.cluster import Cluster, Pair, start_cluster, start_pair
+from tests.budgets.cluster import NODE_TIMEOUT_MS, Cluster, Pair, start_cluster, start_pair
 from tests.budgets.server import Server, engine_binary, start_server
 from tests.budgets.world import World
 
@@ -96,7 +96,7 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster of the test's own, to be reshaped and broken."""
-    cluster = start_cluster(engine_binary("valkey"), tmp_path)
+    cluster = start_cluster(engine_binary("valkey"), tmp_path, timeout_ms=NODE_TIMEOUT_MS)
     yield cluster
     cluster.stop()
 
