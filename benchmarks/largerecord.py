@@ -177,7 +177,8 @@ class LargeRecord:
         assert self._api.stdout is not None
         line = self._api.stdout.readline().decode().strip()
         if line != word:
-            raise CannotStart(f"the api process over the record: {self._stage.log_tail('record-api')}")
+            said = self._stage.log_tail("record-api")
+            raise CannotStart(f"the api process over the record said {line!r}, not {word!r}: {said}")
 
     def _groups(self) -> Mapping[str, Sequence[int]]:
         found: dict[str, Sequence[int]] = {

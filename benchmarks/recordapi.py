@@ -26,6 +26,8 @@ from gateway.settings import load_settings
 from metering.database import Where
 
 _round = 0
+_answers = os.dup(sys.stdout.fileno())
+os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what else is printed is the log's
 
 
 def _forget(_number: int, _frame: Any) -> None:
@@ -35,7 +37,7 @@ def _forget(_number: int, _frame: Any) -> None:
 
 
 def _say(word: str) -> None:
-    os.write(sys.stdout.fileno(), word.encode() + b"\n")
+    os.write(_answers, word.encode() + b"\n")
 
 
 @event.listens_for(Pool, "connect")
