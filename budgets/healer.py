@@ -2,7 +2,8 @@
 
 A shard that is not whole on the run of its server has lost its memory, or may have. Its keys and limits are
 published again at once; running requests are put back by their workers, who notice by themselves and have
-a moment of grace for it; then it is seeded. While every shard is whole they are compared with the record.
+a moment of grace for it; then it is seeded. While every shard is whole, those that accounts use are compared
+with the record.
 A pass never waits: it does what can be done now, and the next one goes on.
 """
 
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError
 from budgets.client import SyncClient, server_of_name
 from budgets.counted import LimitIndex
 from budgets.movements import NOTHING_SPILLED, Spilled
-from budgets.names import names_on, shard_of
+from budgets.names import all_shards, names_on, shard_of
 from budgets.reconcile import ReconcileCounters, Reconciler
 from budgets.seed import SeedError, seed_shard
 from budgets.shardpipeline import LedgerCluster
@@ -27,6 +28,9 @@ from metering.eventstore import EventStore
 
 GRACE_S = 0.8
 """Workers look at their server every 0.4 s, and tell at once what it may have forgotten."""
+UNUSED_GRACE_MS = 3_000
+"""A shard without accounts is made whole, too, so that one to come is served from its first request; but late
+enough for the list of accounts to name all that were made before the memory was lost."""
 LOOK_EVERY_MS = 200
 CHECK_EVERY_MS = 60_000
 """How often the limits in force are compared with the recorded ones: a command may not have reached Redis."""
@@ -54,9 +58,10 @@ class Terms(Protocol):
 
 @dataclass(slots=True)
 class HealerCounters:
-    """What was healed since the start. `cold`: shards that are not whole now; `cold_ms`: how long those were
-    that were seeded here. `republished`: limits in force were not the recorded ones, or gone. `reconcile`: of
-    the comparisons."""
+    """What was healed since the start, of shards that accounts use. `cold`: those that are not whole now;
+    `cold_ms`: how long those were that were seeded here. `republished`: limits in force were not the recorded
+    ones, or gone. `reconcile`: of the comparisons.
+    """
 
     reseeds: int = 0
     cold: int = 0
@@ -115,13 +120,14 @@ class Healer:
         if monotonic_ms < self._look_at_ms:
             return
         self._look_at_ms = monotonic_ms + LOOK_EVERY_MS
-        shards: dict[str, list[str]] = {}
+        shards: dict[str, list[str]] = {shard: [] for shard in all_shards()}
         for account_id in self._terms.accounts():
-            shards.setdefault(shard_of(account_id), []).append(account_id)
-        runs = self._look(list(shards), monotonic_ms)
+            shards[shard_of(account_id)].append(account_id)
+        runs = self._look(shards, monotonic_ms)
         if any(shard in runs for shard in self._cold):
             self._warm(shards, runs, monotonic_ms)
-            return
+            if any(shards[shard] for shard in self._cold):
+                return
         if monotonic_ms >= self._check_at_ms:
             self._check_at_ms = monotonic_ms + CHECK_AGAIN_MS
             if not all(self._is_published(shard, self._indexes(shards[shard])) for shard in runs):
@@ -129,7 +135,7 @@ class Healer:
                 _log.warning("published_again", reason="values in force were not those that are recorded")
                 self.counters.republished += 1
             self._check_at_ms = monotonic_ms + CHECK_EVERY_MS
-        warm = [shard for shard in runs if shard not in self._cold]
+        warm = [shard for shard in runs if shards[shard] and shard not in self._cold]
         self.reconciler.advance(warm, lambda shard: self._indexes(shards[shard]), monotonic_ms)
 
     def _is_published(self, shard: str, indexes: Sequence[LimitIndex]) -> bool:
@@ -149,7 +155,7 @@ class Healer:
     def _indexes(self, accounts: Sequence[str]) -> list[LimitIndex]:
         return [self._terms.index(account_id) for account_id in accounts]
 
-    def _look(self, shards: Sequence[str], monotonic_ms: int) -> dict[str, str]:
+    def _look(self, shards: Mapping[str, Sequence[str]], monotonic_ms: int) -> dict[str, str]:
         """Note which shards are not whole; gives the run id of each one's server. A server that cannot be
         reached keeps nobody else from being healed."""
         servers: dict[int, str | None] = {}
@@ -181,19 +187,25 @@ class Healer:
                     self._redis.hdel(names_on(shard).meta, "unsure")
                     self.reconciler.hurry(shard)
             else:
-                self._note_cold(shard, runs[shard], since is None, mark is not None, monotonic_ms)
-        self.counters.cold = len(self._cold)
+                noted = self._note_cold(shard, runs[shard], mark is not None, monotonic_ms)
+                if noted and shards[shard]:
+                    _log.warning("shard_cold", shard=shard, lost=since is None)
+        self._count_cold(shards)
         return runs
 
-    def _note_cold(self, shard: str, run_id: str, lost: bool, marked: bool, monotonic_ms: int) -> None:
-        """A grace begins with each memory: with each run of the server, and when that was emptied."""
+    def _note_cold(self, shard: str, run_id: str, marked: bool, monotonic_ms: int) -> bool:
+        """A grace begins with each memory: with each run of the server, and when that was emptied. Gives
+        whether one began."""
         known = self._cold.get(shard)
         if known is not None and known.run_id == run_id and (marked or not known.published):
-            return
+            return False
         since_ms = monotonic_ms if known is None else known.since_ms
         self._cold[shard] = _Cold(since_ms, monotonic_ms, run_id)
         self.reconciler.forget(shard)
-        _log.warning("shard_cold", shard=shard, lost=lost)
+        return True
+
+    def _count_cold(self, shards: Mapping[str, Sequence[str]]) -> None:
+        self.counters.cold = sum(1 for shard in self._cold if shards[shard])
 
     def _metas(self, shards: Sequence[str]) -> Iterator[tuple[str, list[bytes | None] | None]]:
         """What each shard says of itself (_META); None for one that cannot be asked now."""
@@ -220,7 +232,8 @@ class Healer:
         for shard, cold in list(self._cold.items()):
             if not cold.published or shard not in runs:
                 continue
-            if monotonic_ms - cold.noticed_ms < self._grace_ms:
+            grace_ms = self._grace_ms if shards[shard] else max(self._grace_ms, UNUSED_GRACE_MS)
+            if monotonic_ms - cold.noticed_ms < grace_ms:
                 continue
             try:
                 seeded = seed_shard(
@@ -236,8 +249,8 @@ class Healer:
                 _log.warning("shard_not_seeded", shard=shard, reason=str(error))
                 continue
             del self._cold[shard]
-            self.counters.cold = len(self._cold)
-            if seeded is not None:
+            self._count_cold(shards)
+            if seeded is not None and shards[shard]:
                 self.counters.reseeds += 1
                 self.counters.rows_seeded += seeded.rows
                 self.counters.cold_ms += monotonic_ms - cold.since_ms

@@ -10,7 +10,7 @@ import pytest
 
 from budgets.counted import LimitIndex
 from budgets.drift import ROW
-from budgets.healer import GRACE_S, LOOK_EVERY_MS, Healer
+from budgets.healer import GRACE_S, LOOK_EVERY_MS, UNUSED_GRACE_MS, Healer
 from budgets.hold import Settled
 from budgets.ledger import Closed
 from budgets.limit import Attribution
@@ -191,6 +191,24 @@ async def test_limits_are_not_said_to_be_published_before_they_are(
     healer.pass_once(70_000)
     assert (healer.counters.republished, "published_again" in capfd.readouterr().out) == (1, True)
     assert world.redis.hget(world.names.limits, limit.id) == b"10000"
+
+
+async def test_an_account_to_come_finds_its_shard_whole(books: Books) -> None:
+    world, healer = books.world, healer_of(books)
+
+    def whole() -> set[str]:
+        metas = {shard: names_on(shard).meta for shard in all_shards()}
+        return {shard for shard, meta in metas.items() if world.redis.hexists(meta, "complete_since")}
+
+    world.redis.flushall()
+    for at_ms in range(0, UNUSED_GRACE_MS, LOOK_EVERY_MS):
+        healer.pass_once(at_ms)
+        # Others may still be of accounts that the list does not name yet.
+        assert whole() <= {shard_of(ACCOUNT)}
+    assert (healer.counters.reseeds, healer.counters.cold) == (1, 0)
+    healer.pass_once(UNUSED_GRACE_MS)
+    assert whole() == set(all_shards())
+    assert (healer.counters.reseeds, healer.counters.cold) == (1, 0)
 
 
 async def test_another_healer_that_was_faster_is_noticed(books: Books) -> None:
