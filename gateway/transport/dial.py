@@ -57,6 +57,7 @@ class Dialer:
         if self._preferred in addresses:
             addresses.sort(key=lambda address: address != self._preferred)
         faults: list[str] = []
+        last: OSError | None = None
         for position, address in enumerate(addresses):
             # What is left is shared out, so that one dead address (an IPv6 route, say) does not use it up.
             share_s = (until - loop.time()) / (len(addresses) - position)
@@ -65,10 +66,12 @@ class Dialer:
                     raw = await _connected(loop, address)
             except OSError as error:  # TimeoutError is one
                 faults.append(f"{address.ip}: {str(error) or 'no answer'}")
+                last = error
             else:
                 self._preferred = address
                 return raw
-        if loop.time() >= until:
+        # The last share was all that was left; its timer may go off a tick of the clock before that.
+        if isinstance(last, TimeoutError) or loop.time() >= until:
             raise TimeoutError
         raise ConnectFailed(f"{self._origin} cannot be reached: {'; '.join(faults)}")
 
