@@ -1,5 +1,6 @@
 """Relay: what a worker does with a request to the read and management API: it carries it to the api process
-and its answer back, byte for byte, and does nothing else for it.
+and its answer back, byte for byte, and does nothing else for it. (What is said of a compressed body goes by
+names of its own in between: gateway.api.hop.)
 
 The whole body is read first, within the front door's bounds, so that a client that sends slowly occupies no
 connection to the api process. While that process is started again, connections wait in the supervisor's
