@@ -130,11 +130,8 @@ def example_event(usage: Usage, cost_nano: int | None) -> CostEvent:
     )  # fmt: skip
 
 
-def count_under_valgrind(library: str) -> None:
+def count_under_valgrind(probe: ctypes.CDLL) -> None:
     """Run each step between two requests to callgrind, which writes one dump for each, named by the step."""
-    probe = ctypes.CDLL(library)
-    if not probe.probe_running():
-        raise SystemExit("hotpath: a probe was given, but this does not run under valgrind")
     for name, step in steps().items():
         for _ in range(WARM_CALLS if "stream" not in name else WARM_CALLS // 50):
             step()
@@ -162,6 +159,12 @@ def _time(step: Step, calls: int) -> float:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        count_under_valgrind(sys.argv[1])
+        from benchmarks import wholerequest
+
+        given = ctypes.CDLL(sys.argv[1])
+        if not given.probe_running():
+            raise SystemExit("hotpath: a probe was given, but this does not run under valgrind")
+        count_under_valgrind(given)
+        wholerequest.count_under_valgrind(given, CALLS)
     else:
         print_times()

@@ -4,7 +4,7 @@
     head        is this head one request, read in one way only? Pure
     protocol    one connection: uvicorn's protocol on httptools, guarded
     doorkeeper  all connections of a worker: how many, from where, and one sweep for all deadlines
-    olddelivery an answer for HTTP/1.0, which knows no chunks
+    delivery    one request's two directions: its body in, its answer out
     metrics     what it counts
 
 A request is served only if nobody before us can have read other bytes as a request than we do.

@@ -13,17 +13,16 @@ somebody before us may have seen its end elsewhere, is ever read as one.
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.answers import refusal
 from gateway.errors import GatewayError, HeadTooLarge, SlowRequest, TooLarge
+from gateway.frontdoor.delivery import STATUS_LINES, Delivery
 from gateway.frontdoor.head import Malformed, check_head, split_target
-from gateway.frontdoor.olddelivery import OldDelivery
 from metering.ids import new_id
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ class _Stop(Exception):
 
 class FrontDoor(HttpToolsProtocol):
     """One connection; its phase, and whether it is paused by its client, are for the doorkeeper."""
+
+    cycle: Delivery  # type: ignore[assignment]
 
     def __init__(self, keeper: Doorkeeper, **of_uvicorn: Any) -> None:
         super().__init__(**of_uvicorn)
@@ -123,31 +124,22 @@ class FrontDoor(HttpToolsProtocol):
         self.phase = BODY
         self.since = self._keeper.now
         self._came = 0
-        old = self.scope["http_version"] == "1.0"
-        delivery = OldDelivery if old else RequestResponseCycle
-        self.cycle = delivery(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
+        old = scope["http_version"] == "1.0"
+        cycle = self.cycle = Delivery(
+            self,
+            scope,
+            asks_continue=self.expect_100_continue,
             keep_alive=not old and not self._last and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
         )
-        self._start_asgi_task(self.cycle, self.app)
+        self._begin(cycle)
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
         if cycle.response_complete:
             return  # refused before it was read
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_LIMIT:
+        cycle.add(body)
+        if cycle.came > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         if self.cycle.response_complete:
@@ -155,7 +147,7 @@ class FrontDoor(HttpToolsProtocol):
             return
         self.phase = ANSWER
         self.cycle.more_body = False
-        self.cycle.message_event.set()
+        self.cycle.set()
 
     # What the answer's cycle and the server tell
 
@@ -211,12 +203,12 @@ class FrontDoor(HttpToolsProtocol):
         if self.phase == BODY:
             answered = self.cycle.response_started
             self.cycle.disconnected = True  # at once, so that what is refused is not accepted meanwhile
-            self.cycle.message_event.set()
+            self.cycle.set()
         if self.transport.is_closing():
             return
         if not answered:
             status, headers, body = refusal(error, new_id())
-            lines = [b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())]
+            lines = [STATUS_LINES[status]]
             lines += [name + b": " + value + b"\r\n" for name, value in headers]
             self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", body]))
         # Closing a socket that still receives resets it, and the client might not read why: what still comes
@@ -225,6 +217,16 @@ class FrontDoor(HttpToolsProtocol):
         self._closing()
 
     # Leaves
+
+    def _begin(self, cycle: Delivery) -> None:
+        """Serve it in a task of its own, which the server waits for at its end."""
+        tasks = self.tasks
+
+        def done() -> None:
+            tasks.discard(task)
+
+        task = self.loop.create_task(cycle.run(self, done))
+        tasks.add(task)
 
     def _open_scope(self) -> Any:
         """The ASGI scope of the request whose head is complete; raises where it is not to be served."""
