@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from zlib import crc32
@@ -25,6 +26,8 @@ ASSERTIONS = ("none", "listed", "any")
 ON_LEDGER_DOWN = ("closed", "open", "allowance")
 _DOCUMENT_PREFIX = "t2:key:"
 _ALLOWED = frozenset(ALPHABET)
+_SECRETS_MAX = 4_096
+"""Secrets whose digest is remembered: those that come again and again, in memory alone."""
 _FIRST = (*("id", "account_id", "name", "version", "status", "expires_ms", "scopes", "assertion"), "limits")
 """Of what every document tells; what came later has a default."""
 _TUPLES = frozenset({"scopes", "customers", "features", "routes", "models", "sources", "required"})
@@ -37,6 +40,7 @@ def mint() -> tuple[str, str]:
     return secret, digest(secret)
 
 
+@lru_cache(maxsize=_SECRETS_MAX)
 def looks_valid(secret: str) -> bool:
     """True when the string has a key's form and its checksum fits; says nothing of whether it exists."""
     if len(secret) != SECRET_CHARS or not secret.startswith(PREFIX):
@@ -46,6 +50,7 @@ def looks_valid(secret: str) -> bool:
     return secret[-CHECK_CHARS:] == _checksum(secret[:-CHECK_CHARS])
 
 
+@lru_cache(maxsize=_SECRETS_MAX)
 def digest(secret: str) -> str:
     """SHA-256 as 64 hexadecimal digits. 256 random bits need no salt and no slow function."""
     return sha256(secret.encode()).hexdigest()

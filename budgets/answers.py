@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from budgets.hold import Step
 from budgets.limit import LimitTerms
@@ -13,8 +13,7 @@ from budgets.rowset import RowSet
 Reason = Literal["EXHAUSTED", "BUSY", "RATE", "REVOKED", "EXPIRED", "STALE", "COLD", "EXISTS"]
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(NamedTuple):
     """Which copies a caller decides by: of its key, of the account's limits, and of the customer's own.
 
     `customer`: None when no customer of the account has limits of its own, or none is named; 0: this one
@@ -54,8 +53,7 @@ class Lease:
         return self.held.get("m", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """The request may run. `remaining_nano`: what money is free after this hold; None without a hard limit.
 
     `over`: limits that would have refused it if they were hard.
@@ -97,6 +95,10 @@ class Closed(StrEnum):
     OK = "ok"
     CLOSED = "closed"
     MISSING = "missing"
+
+
+CLOSED_AS = {each.value.encode(): each for each in Closed}
+"""By the word that the script answers."""
 
 
 @dataclass(frozen=True, slots=True)

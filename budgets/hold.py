@@ -35,8 +35,9 @@ class Hold:
     likely_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("full", "assumed", "least"):
-            check_amount(getattr(self, name), f"the hold's {name} amount")
+        check_amount(self.full, "the hold's full amount")
+        check_amount(self.assumed, "the hold's assumed amount")
+        check_amount(self.least, "the hold's least amount")
         if not self.least <= self.assumed <= self.full:
             raise ValueError(f"a hold needs least <= assumed <= full, not {self}")
 

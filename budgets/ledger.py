@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from hiredis import ReplyError
 
 from budgets.accrual import accrue, accrues
-from budgets.answers import Closed, Lease, Opened, Pulse, Refused, Versions
+from budgets.answers import CLOSED_AS, Closed, Lease, Opened, Pulse, Refused, Versions
 from budgets.closing import AGAIN, close_call_of
 from budgets.connection import Argument, LedgerUnavailable
 from budgets.hold import Extra, Hold, Settled
@@ -230,7 +230,7 @@ class Ledger:
         """
         fence = AGAIN if again else ""
         keys, args = close_call_of(lease, settled, status=status, event=event, fence=fence)
-        return Closed((await self._run(CLOSE, keys, args)).decode())
+        return CLOSED_AS[await self._run(CLOSE, keys, args)]
 
     async def _run(self, script: Script, keys: Sequence[Argument], args: Sequence[Argument]) -> Any:
         try:

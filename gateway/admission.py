@@ -7,9 +7,8 @@ defaults.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from accounts.key import KeyRecord, looks_valid
 from accounts.scope import allows
@@ -30,8 +29,7 @@ def credential(found: Headers) -> str:
     return found.credential
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """For whom one request is made, as the key and the headers settle it."""
 
     key: KeyRecord

@@ -19,12 +19,12 @@ from metering.usage.reading import Reading
 
 async def estimate_unknown(parts: Parts, request: Request) -> None:
     """Attempts that were sent and lost: the prompt may have been read, so its cost is the estimate."""
-    targets = {(c.target.provider, c.target.model): c for c in request.candidates}
     for attempt in request.attempts:
         if attempt.status == "unknown" and attempt.cost_nano is None:
             if request.call.free:
                 close_free(attempt)
                 continue
+            targets = {(c.target.provider, c.target.model): c for c in request.candidates}
             candidate = targets[attempt.provider or "", attempt.model or ""]
             counted = await parts.estimates.given(request.call, candidate)
             usage = Usage(input_tokens=_within_bound(request.call.likely_input(counted), candidate))

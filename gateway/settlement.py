@@ -82,7 +82,10 @@ def _status(cost: Cost, source: str) -> str:
         return cost.status
     if source == "estimated":
         return "estimated"
-    return "override" if any(entry.startswith("override:") for entry in cost.entry_ids) else "priced"
+    for entry in cost.entry_ids:
+        if entry.startswith("override:"):
+            return "override"
+    return "priced"
 
 
 def close_free(attempt: Attempt) -> None:
@@ -97,13 +100,16 @@ def settle(request: Request, winner: Attempt | None) -> Settled:
     `winner`: the attempt that produced the answer, None when none did.
     """
     event = request.event
+    spent, wasted, all_known = 0, 0, True
     for attempt in request.attempts:
         if attempt.status == "failed" and attempt.cost_nano is None:
             close_free(attempt)
-    costs = [attempt.cost_nano for attempt in request.attempts]
-    known = [cost for cost in costs if cost is not None]
-    event.cost_nano = sum(known) if len(known) == len(costs) else None
-    event.wasted_nano = sum(attempt.cost_nano or 0 for attempt in request.attempts if attempt is not winner)
+        if attempt.cost_nano is None:
+            all_known = False
+        else:
+            spent += attempt.cost_nano
+            wasted += 0 if attempt is winner else attempt.cost_nano
+    event.cost_nano, event.wasted_nano = spent if all_known else None, wasted
     event.cost_status = _total_status(request.attempts)
     final = winner or (request.attempts[-1] if request.attempts else None)
     if final is not None:
@@ -116,7 +122,6 @@ def settle(request: Request, winner: Attempt | None) -> Settled:
             {entry for attempt in request.attempts for entry in attempt.price_entries}
         )
     event.ended_ms = int(time() * 1_000)
-    spent = sum(known)
     doubted, upper = _doubt(request)
     event.doubted_nano = doubted
     event.held_nano = request.lease.held_nano
@@ -150,9 +155,15 @@ def _with_tokens(request: Request, spent: int, doubted: int) -> Settled:
     )
 
 
+_STATUSES = ("unpriced", "estimated", "override", "provider_reported", "priced")
+"""Of several attempts, what is said of the total: the first that one of them has."""
+
+
 def _total_status(attempts: list[Attempt]) -> str:
+    if len(attempts) == 1:
+        return attempts[0].cost_status if attempts[0].cost_status in _STATUSES else "free"
     statuses = {attempt.cost_status for attempt in attempts}
-    for status in ("unpriced", "estimated", "override", "provider_reported", "priced"):
+    for status in _STATUSES:
         if status in statuses:
             return status
     return "free"

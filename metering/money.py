@@ -87,7 +87,7 @@ def _scaled(text: str | int | Decimal, places: int, finest: str) -> int:
 
 
 def _plain(amount: int, places: int) -> str:
-    sign = "-" if amount < 0 else ""
-    whole, fraction = divmod(abs(amount), 10**places)
-    decimals = f"{fraction:0{places}d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{decimals}"
+    if amount < 0:
+        return "-" + _plain(-amount, places)
+    digits = str(amount).rjust(places + 1, "0")
+    return f"{digits[:-places]}.{digits[-places : 2 - places]}{digits[2 - places :].rstrip('0')}"

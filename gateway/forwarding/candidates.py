@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from budgets.hold import Extra, Hold
 from budgets.limit import AMOUNT_MAX
@@ -247,8 +248,7 @@ def recount(call: Exchange, route: Route, found: list[Candidate], input_tokens: 
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one attempt at a candidate can take: nano-USD and tokens."""
 
     nano: int
@@ -305,9 +305,14 @@ def hold_for(call: Exchange, route: Route, first: Candidate, *, counts_tokens: b
     if first.ceiling is None and not counts_tokens:
         return Hold(full=0, assumed=0, least=0)
     bound = bound_of(call, route, first)
-    full, assumed, least = (need(bound, maximum) for maximum in (bound.maximum, bound.assumed, bound.least))
     if not counts_tokens:
-        return Hold(full=full.nano, assumed=assumed.nano, least=least.nano)
+        full_nano = min(bound.at(bound.maximum), AMOUNT_MAX)
+        if bound.maximum == bound.least:
+            return Hold(full_nano, full_nano, full_nano)
+        return Hold(
+            full_nano, min(bound.at(bound.assumed), AMOUNT_MAX), min(bound.at(bound.least), AMOUNT_MAX)
+        )
+    full, assumed, least = (need(bound, maximum) for maximum in (bound.maximum, bound.assumed, bound.least))
     return Hold(
         full=full.nano,
         assumed=assumed.nano,

@@ -81,7 +81,7 @@ class Delivery:
         """Let the application serve this request; whatever it does, the client gets an end."""
         try:
             await door.app(self._scope, self.receive, self.send)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its client is told in any case
             _log.error("Exception in ASGI application\n", exc_info=error)
             await self._end_for(door)
         else:

@@ -77,8 +77,14 @@ async def test_printed_curl_line_answers_as_pasted_and_sigterm_lets_a_stream_end
     assert (event.customer, event.feature, event.status) == ("acme", "greeting", "succeeded")
     assert event.cost_nano is not None
     assert event.cost_nano == round(float(headers["observe-cost-usd"]) * 10**9)
+    counted = 'tollkeeper_requests_total{model="gpt-4o-mini",outcome="succeeded"'
     scraped = await one.scrape()
-    assert 'tollkeeper_requests_total{model="gpt-4o-mini",outcome="succeeded"' in scraped
+    for _ in range(40):  # told four times a second
+        if counted in scraped:
+            break
+        await asyncio.sleep(0.1)
+        scraped = await one.scrape()
+    assert counted in scraped
     assert "tollkeeper_workers_ready 1" in scraped
     # A stream that runs when the signal comes is delivered whole, and recorded before everything ends.
     paced = [{"role": "user", "content": "[[simulate: tokens=40 pace_ms=20]]"}]

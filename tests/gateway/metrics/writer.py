@@ -48,6 +48,7 @@ def count(requests: int, seed: int) -> None:
         metrics.accepted([])
         metrics.ended(event)
         metrics.denied(event.surface, chance.choice(CODES))
+    metrics.tell()
 
 
 if __name__ == "__main__":
