@@ -174,10 +174,12 @@ async def open_request(
         event.model = first.model
         _estimate_open(event, usable)
         hold = hold_for(call, route, usable[0], counts_tokens=standing.counts_tokens)
-        ask = partial(_ask_ledger, parts, event, standing, hold)
         line = None if waited else busy.row if busy else parts.room.line_of(standing.rows.fields)
-        waited = waited or line is not None
-        answer = await (ask() if line is None else parts.room.wait(line, ask, busy))
+        if line is None:
+            answer = await _ask_ledger(parts, event, standing, hold)
+        else:
+            waited = True
+            answer = await parts.room.wait(line, partial(_ask_ledger, parts, event, standing, hold), busy)
         if isinstance(answer, Opened):
             parts.metrics.accepted(answer.over)
             return _accepted(parts, event, headers, call, route, usable, standing, hold, answer), answer
@@ -257,19 +259,25 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
     Where the ledger cannot be asked, or does not know what was spent, the key's own policy decides.
     """
     payload = encode(event)
-    ask = partial(
-        parts.ledger.open,
-        of=standing.of,
-        request_id=event.id,
-        versions=standing.versions,
-        lists=standing.lists,
-        hold=hold,
-        payload=payload,
-        now_ms=event.started_ms,
-        rows=standing.rows,
-    )
+
+    def ask(*, again: bool = False) -> Awaitable[Opened | Refused]:
+        return parts.ledger.open(
+            of=standing.of,
+            request_id=event.id,
+            versions=standing.versions,
+            lists=standing.lists,
+            hold=hold,
+            payload=payload,
+            now_ms=event.started_ms,
+            rows=standing.rows,
+            again=again,
+        )
+
     again = partial(ask, again=True)
-    answer, lost = await _told(ask)
+    try:
+        answer, lost = await ask(), False
+    except LedgerUnavailable as error:
+        answer, lost = None, error.sent
     if lost:
         answer, _ = await _told(again)
     elif _is_cold(answer) and await _accrue(parts, event, standing):
