@@ -19,19 +19,19 @@ What requests do
   accrual                      values of limits that carry over what was not used
   journal                      ends that the ledger has not acknowledged
 What keeps it true
-  reaper                       ends reservations whose holder vanished
+  reaper, orphan               ends reservations whose holder vanished
   healer, seed, movements      make a shard that lost writes whole again, from what is recorded
   tally, counted, holds        what each row should have
   reconcile, drift             compare that with what it has
 What people do
-  rows, adjusting, usage       publish limits, correct costs, read counters
+  rows, adjusting, usage       publish limits, correct costs, read counters (what these say: limitusage)
 How Redis is reached
   connecting                   to whatever stands behind a URL
   connection, wire, greeting   one pipelined connection
   cluster, routed              one for each node of a cluster, and commands that may have to go elsewhere
   keeping                      what both do to be found and found again
   address, primary, seeds      which server to speak to
-  client, shardpipeline        the same for code that may wait
+  client, shardpipeline        the same for code that may wait; running: scripts through it
 
 Not owned here: what a request may cost (gateway), who may call (accounts), where events rest (metering).
 """

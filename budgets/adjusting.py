@@ -15,7 +15,8 @@ from budgets.counted import LimitIndex, counted_adjustment, counted_event
 from budgets.limit import LimitTerms
 from budgets.meter import Meter
 from budgets.names import names_of
-from budgets.scripts import ADJUST, run_script
+from budgets.running import run_script
+from budgets.scripts import ADJUST
 from budgets.seed import ends_of
 from metering.adjustment import Adjustment, encode_adjustment
 from metering.event import CostEvent

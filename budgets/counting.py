@@ -17,7 +17,8 @@ from budgets.counted import Counted, LimitIndex, amounts
 from budgets.limit import LimitTerms
 from budgets.names import names_of
 from budgets.rowset import Row, rows_of
-from budgets.scripts import COUNT, run_script
+from budgets.running import run_script
+from budgets.scripts import COUNT
 from budgets.seed import ends_of
 
 Place = tuple[str, str]

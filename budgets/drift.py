@@ -15,7 +15,8 @@ from budgets.counted import LimitIndex, amounts
 from budgets.limit import LimitTerms
 from budgets.movements import BEFORE, NOTHING_SPILLED, EntryId, Movement, Movements, Spilled, entry_of
 from budgets.names import ShardNames
-from budgets.scripts import LOOK, run_script
+from budgets.running import run_script
+from budgets.scripts import LOOK
 from budgets.tally import tally
 from budgets.window import Window, window_of
 from metering.eventstore import EventStore

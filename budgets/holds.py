@@ -8,7 +8,8 @@ from typing import Any
 from budgets.drift import Place
 from budgets.names import ShardNames
 from budgets.rowset import read_record
-from budgets.scripts import REHOLD, run_script
+from budgets.running import run_script
+from budgets.scripts import REHOLD
 
 RECORDS_AT_ONCE = 500
 OPEN_MAX = 1_000

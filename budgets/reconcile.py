@@ -25,7 +25,8 @@ from budgets.drift import Comparison, Drift, Group, Place, Seen, compare, groups
 from budgets.holds import held_by_open, set_holds
 from budgets.movements import NOTHING_SPILLED, Spilled
 from budgets.names import ShardNames, names_on
-from budgets.scripts import ADJUST, PRUNE, run_script
+from budgets.running import run_script
+from budgets.scripts import ADJUST, PRUNE
 from budgets.seed import ends_of
 from metering.eventstore import EventStore
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
-from typing import Any
-
-from redis.exceptions import NoScriptError
 
 _FOLDER = Path(__file__).with_name("lua")
 _USE = "-- use: "
@@ -57,11 +53,3 @@ UNCLAIM = _read("unclaim")
 
 ON_EVERY_REQUEST = (OPEN, EXTEND, HEARTBEAT, RESTORE, CLOSE)
 """What a worker's connection loads when it connects."""
-
-
-def run_script(redis: Any, script: Script, keys: Sequence[Any], args: Sequence[Any]) -> Any:
-    """Run a script through a client that blocks, of a server or of a cluster. Raises redis.RedisError."""
-    try:
-        return redis.evalsha(script.sha, len(keys), *keys, *args)
-    except NoScriptError:
-        return redis.eval(script.source, len(keys), *keys, *args)

@@ -29,7 +29,8 @@ from budgets.limit import AMOUNT_MAX, LimitTerms
 from budgets.movements import NOTHING_SPILLED, Movements, Spilled
 from budgets.names import ShardNames, names_on
 from budgets.rowset import place_of
-from budgets.scripts import DROP, SEED, SEED_ROWS, run_script
+from budgets.running import run_script
+from budgets.scripts import DROP, SEED, SEED_ROWS
 from budgets.tally import tally
 from budgets.window import FOREVER_MS, Window
 from metering.eventstore import EventStore

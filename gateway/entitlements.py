@@ -19,9 +19,9 @@ from accounts.terms import AccountTerms, CustomerTerms
 from accounts.termscache import TermsCache
 from budgets.ledger import LedgerUnavailable
 from budgets.limit import Attribution, LimitTerms, scope_key
+from budgets.limitusage import LimitUsage, usage_of
 from budgets.names import names_of
 from budgets.rowset import rows_of
-from budgets.usage import LimitUsage, usage_of
 from gateway.errors import LEDGER_AWAY, BadKey, Forbidden, Unavailable
 
 Command = Callable[..., Awaitable[Any]]

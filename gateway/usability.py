@@ -9,7 +9,7 @@ from typing import Any
 
 from accounts.plan import PlanLimit
 from budgets.limit import PART_SEPARATOR, RATE_KINDS
-from budgets.usage import LimitUsage
+from budgets.limitusage import LimitUsage
 from budgets.window import FOREVER_MS
 from metering.money import nano_to_usd
 

@@ -24,8 +24,8 @@ from accounts.key import KeyRecord
 from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
+from budgets.limitusage import LimitUsage
 from budgets.rowset import build_row_set
-from budgets.usage import LimitUsage
 from gateway.admission import attribute
 from gateway.api.entitlementquestions import (
     read_flow,

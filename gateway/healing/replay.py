@@ -15,7 +15,7 @@ from budgets.closing import close_call_of
 from budgets.hold import Settled
 from budgets.journal import SUFFIX, Journal, Kept
 from budgets.ledger import Ledger
-from budgets.reaper import Orphan, orphan_event
+from budgets.orphan import Orphan, orphan_event
 from budgets.scripts import CLOSE, Script
 from metering.event import EventError, decode, encode
 

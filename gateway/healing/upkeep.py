@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from budgets.client import SyncClient
 from budgets.healer import HealerCounters
-from budgets.scripts import run_script
+from budgets.running import run_script
 from gateway.healing.healing import Healing
 from gateway.healing.replay import replay_abandoned
 from metering.eventstore import StoreUnavailable

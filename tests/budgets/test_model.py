@@ -26,7 +26,8 @@ from budgets.ledger import Lease, Opened, Refused, Versions
 from budgets.limit import KINDS, RATE_KINDS, SCOPES, Attribution, Limit, windows_for
 from budgets.reaper import Reaper
 from budgets.rowset import Row, rows_of
-from budgets.scripts import ADJUST, SEED, SEED_ROWS, run_script
+from budgets.running import run_script
+from budgets.scripts import ADJUST, SEED, SEED_ROWS
 from metering.event import CostEvent, encode
 from tests.budgets.conftest import EVERY_ENGINE, Servers, connect
 from tests.budgets.model import PARTS, Model, Names, RowName, Terms

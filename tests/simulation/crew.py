@@ -20,7 +20,7 @@ from budgets.names import names_of
 from budgets.reaper import Reaper
 from budgets.reconcile import Reconciler
 from budgets.rows import LedgerRows
-from budgets.scripts import run_script
+from budgets.running import run_script
 from gateway.healing.replay import replay_abandoned
 from gateway.recorder.entry import Entry
 from gateway.recorder.filing import Filing
