@@ -68,6 +68,24 @@ def money(**amounts: int | None) -> dict[str, Any]:
     return found
 
 
+def kind_of(value: Any) -> str:
+    """What a value of a body is, in the words of an error."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Decimal):
+        return "a number with a point"
+    return {int: "a number", list: "a list"}.get(type(value), "an object")
+
+
+def exact(value: Any) -> Decimal:
+    """A number of a body, with all its digits. ValueError where it is none: a text is not read as one."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise ValueError(f"write a number, such as 0.5, not {kind_of(value)}")
+    return Decimal(value)
+
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?\Z")
 

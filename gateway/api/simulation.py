@@ -57,9 +57,9 @@ class SimulationAsked(Asked):
     feature_key: Name | None = None
     model: Name | None = None
     by: By = "model"
-    swaps: Annotated[tuple[SwapAsked, ...], Field(max_length=CHANGES_MAX)] = ()
-    prices: Annotated[tuple[SimulatedPrice, ...], Field(max_length=CHANGES_MAX)] = ()
-    feature_prices: Annotated[tuple[FeaturePriceAsked, ...], Field(max_length=CHANGES_MAX)] = ()
+    swaps: Annotated[list[SwapAsked], Field(max_length=CHANGES_MAX, default_factory=list)]
+    prices: Annotated[list[SimulatedPrice], Field(max_length=CHANGES_MAX, default_factory=list)]
+    feature_prices: Annotated[list[FeaturePriceAsked], Field(max_length=CHANGES_MAX, default_factory=list)]
 
     @model_validator(mode="after")
     def something_changes(self) -> SimulationAsked:
