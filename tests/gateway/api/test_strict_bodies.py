@@ -14,7 +14,7 @@ from accounts.scope import ADMIN
 from gateway.api.endpoint import Endpoint
 from gateway.api.ingestmodels import EventBody, IngestBody
 from gateway.api.reading import read_body
-from gateway.api.table import ENDPOINTS
+from gateway.api.table import TOLD
 from gateway.errors import BadRequest
 from tests.gateway.api.asking import Asker
 from tests.stack import Stack
@@ -34,7 +34,7 @@ def kinds(schema: dict[str, Any]) -> set[str]:
 
 
 def fields() -> Iterator[Any]:
-    for endpoint in ENDPOINTS:
+    for endpoint in TOLD:
         if endpoint.body is None or endpoint.body in READ_ONE_BY_ONE:
             continue
         for name, schema in endpoint.body.model_json_schema()["properties"].items():
