@@ -27,7 +27,7 @@ from accounts.plantables import (
     subscriptions_of,
 )
 from accounts.publishing import BATCH
-from accounts.subscription import NO_DEAL, Deal, Overrides, Subscription, check_deal
+from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Overrides, Paying, Subscription, check_deal
 from accounts.subscriptionrows import cut_subscriptions, insert_subscription, replace_subscriptions
 from accounts.tables import new_id, touch
 from metering.database import writing
@@ -85,12 +85,14 @@ class CustomerBook(Book):
         anchor: int | None = None,
         overrides: Overrides | None = None,
         deal: Deal = NO_DEAL,
+        paying: Paying | None = None,
     ) -> Subscription:
         """Put the customer on a plan from a moment on (by default now), which ends what it is on then and
         replaces what was to come later. Recorded where nobody did yet.
 
-        `anchor`: by default the day of the month of the subscription before, else that of its start. Billing
-        periods of the same length go on from one to the next. Raises PlanNotFound, ValueError.
+        `anchor`: by default the day of the month of the subscription before, else that of its start. `paying`:
+        by default as in the subscription before. Billing periods of the same length go on from one to the
+        next. Raises PlanNotFound, ValueError.
         """
         check_deal(deal)
         now_ms = self.now_ms()
@@ -118,6 +120,7 @@ class CustomerBook(Book):
                 anchor=anchor,
                 overrides=overrides or Overrides(),
                 deal=deal,
+                paying=paying or (spans[-1].paying if spans else USUAL_PAYING),
                 anchor_month=month,
             )
             cut_subscriptions(connection, spans, made.starts_ms)

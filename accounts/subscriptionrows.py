@@ -77,4 +77,6 @@ def _row(account_id: str, customer: str, made: Subscription, now_ms: int) -> dic
         "quantity": made.deal.quantity,
         "discount_ppm": made.deal.discount_ppm,
         "anchor_month": made.anchor_month,
+        "grace_days": made.paying.grace_days,
+        "payment_method": made.paying.method,
     }

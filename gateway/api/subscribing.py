@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from accounts.customer import Customer
 from accounts.plan import PlanVersion
 from accounts.plantables import PlanNotFound
-from accounts.subscription import Override, Overrides, Subscription
+from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Override, Overrides, Paying, Subscription
 from accounts.subscriptionbook import ACTIVE, ENDED, PENDING, SubscriptionBook, follows, status_at
 from billing.fees import period_terms
 from billing.period import Period, period_of
@@ -79,6 +79,8 @@ def begin(
     ends_ms: int | None = None,
     anchor: int | None = None,
     overrides: Overrides | None = None,
+    deal: Deal = NO_DEAL,
+    paying: Paying = USUAL_PAYING,
 ) -> Found:
     """Put a customer on a plan. Conflict where it is on one then, or will be."""
     book = call.parts.customers(call.account_id)
@@ -107,6 +109,8 @@ def begin(
             ends_ms=ends_ms,
             anchor=anchor,
             overrides=overrides,
+            deal=deal,
+            paying=paying,
         )
     return described(call, book.customer(customer), made)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from accounts.subscription import Override
+from accounts.subscription import GRACE_DAYS_MAX, GRACE_DAYS_USUAL, Override
 from gateway.api.amounts import Given, NanoGiven, read_amount
 from gateway.api.fields import Asked, Moment, Name, Paged
 from gateway.api.limitmodels import Enforcement
@@ -14,6 +14,13 @@ from gateway.api.planmodels import PlanKey
 
 When = Literal["IMMEDIATE", "END_OF_PERIOD"]
 Version = Annotated[int | None, Field(ge=1, le=999_999_999, description="By default the latest")]
+
+GraceDays = Annotated[
+    int, Field(ge=0, le=GRACE_DAYS_MAX, description="Days; kept for whoever bills, and told back")
+]
+PaymentMethod = Annotated[
+    Name, Field(description="A card or account at the payment provider; kept and told back")
+]
 
 
 class SubscriptionsAsked(Paged):
@@ -55,6 +62,8 @@ class NewSubscription(Asked):
         dict[Name, bool],
         Field(default_factory=dict, max_length=200, description="Granted or refused, whatever the plan says"),
     ]
+    grace_period_days: GraceDays = GRACE_DAYS_USUAL
+    payment_method_id: PaymentMethod | None = None
 
 
 class PlanChange(Asked):

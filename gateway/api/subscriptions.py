@@ -12,7 +12,7 @@ DELETE /api/subscriptions/{subscription}/cancellation   take a planned end back
 from __future__ import annotations
 
 from accounts.pages import subscription_page
-from accounts.subscription import Overrides
+from accounts.subscription import Overrides, Paying
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Told
 from gateway.api.refusing import page_of, place_of, refusals
@@ -96,6 +96,7 @@ def subscribe(call: Call) -> SubscriptionTold:
             ends_ms=asked.ends_at,
             anchor=asked.anchor,
             overrides=overrides,
+            paying=Paying(asked.grace_period_days, asked.payment_method_id or ""),
         )
     )
 

@@ -51,6 +51,8 @@ class SubscriptionTold(Told):
     price_nano: Nano | None
     quantity: int
     discount_percent: Annotated[Decimal, Field(json_schema_extra={"type": "number"})]
+    grace_period_days: int
+    payment_method_id: str | None
     limits: list[OverrideTold]
     features: dict[str, bool]
 
@@ -79,6 +81,8 @@ def subscription_told(found: Found) -> SubscriptionTold:
             at=str(moment_text(following.starts_ms)),
         ),
         **_deal(deal),
+        grace_period_days=mine.paying.grace_days,
+        payment_method_id=mine.paying.method or None,
         limits=[_override_told(name, each) for name, each in mine.overrides.limits.items()],
         features=dict(mine.overrides.features),
     )
