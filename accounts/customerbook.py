@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from accounts.book import Book
 from accounts.customer import Customer, check_overrides, day_of, going_on, month_of
+from accounts.dealing import with_deal
 from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import (
     CUSTOMERS,
@@ -28,7 +29,12 @@ from accounts.plantables import (
 )
 from accounts.publishing import BATCH
 from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Overrides, Paying, Subscription, check_deal
-from accounts.subscriptionrows import cut_subscriptions, insert_subscription, replace_subscriptions
+from accounts.subscriptionrows import (
+    cut_subscriptions,
+    insert_subscription,
+    replace_subscriptions,
+    rewrite_subscriptions,
+)
 from accounts.tables import new_id, touch
 from metering.database import writing
 
@@ -90,9 +96,9 @@ class CustomerBook(Book):
         """Put the customer on a plan from a moment on (by default now), which ends what it is on then and
         replaces what was to come later. Recorded where nobody did yet.
 
-        `anchor`: by default the day of the month of the subscription before, else that of its start. `paying`:
-        by default as in the subscription before. Billing periods of the same length go on from one to the
-        next. Raises PlanNotFound, ValueError.
+        `anchor`: by default the day of the month of the subscription before, else that of its start.
+        `paying`: by default as in the subscription before. Billing periods of the same length go on from one
+        to the next. Raises PlanNotFound, ValueError.
         """
         check_deal(deal)
         now_ms = self.now_ms()
@@ -104,7 +110,7 @@ class CustomerBook(Book):
             self._check_open(connection, plan)
             check_overrides(chosen, overrides, self._check_limit)
             self._add_customer(connection, customer, None)
-            spans = subscriptions_of(connection, self._account, [customer]).get(customer, [])
+            spans = self._spans(connection, customer)
             month = self._going_month(connection, spans, chosen) if anchor is None else None
             if anchor is None:
                 anchor = spans[-1].anchor if spans else day_of(starts_ms, chosen.time_zone)
@@ -141,16 +147,22 @@ class CustomerBook(Book):
         self._publisher.publish(self._account, customer=customer)
         return made
 
-    def agree(self, customer: str, deal: Deal) -> Subscription:
-        """Let the customer pay this otherwise than its plan says, from now on; until now all stays as it was.
-        Raises PlanNotFound, ValueError."""
+    def agree(
+        self, customer: str, deal: Deal, *, starts_ms: int | None = None, ends_ms: int | None = None
+    ) -> Subscription:
+        """Let the customer pay this otherwise than its plan says, from a moment on (by default now) and
+        before another one (by default as long as it is on the plan); until then all stays as it was. Raises
+        PlanNotFound, ValueError."""
         check_deal(deal)
-        now_ms, present = self._present(customer)
+        now_ms, known = self.now_ms(), self.customer(customer).customer
+        starts_ms = now_ms if starts_ms is None else starts_ms
         with writing(self._engine) as connection:
-            made = going_on(present, now_ms, deal=deal)
-            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
+            spans = self._spans(connection, known)
+            after = with_deal(spans, deal, starts_ms, ends_ms, now_ms)
+            rewrite_subscriptions(connection, self._account, customer, spans, after, now_ms)
+            touch(connection, self._account, customer)
         self._publisher.publish(self._account, customer=customer)
-        return made
+        return next(each for each in after if each.covers(starts_ms))
 
     def unsubscribe(self, customer: str, *, ends_ms: int | None = None) -> Subscription:
         """End what the customer is on, now or later; what was to follow is dropped. Raises PlanNotFound,
@@ -160,14 +172,14 @@ class CustomerBook(Book):
         if ends_ms < now_ms:
             raise ValueError("a subscription cannot end in the past")
         with writing(self._engine) as connection:
-            cut_subscriptions(connection, [present], ends_ms)
-            later = (SUBSCRIPTIONS.c.customer == customer, SUBSCRIPTIONS.c.starts_ms >= ends_ms)
-            connection.execute(
-                sa.delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.account_id == self._account, *later)
-            )
+            spans = [
+                each for each in self._spans(connection, customer) if each.starts_ms >= present.starts_ms
+            ]
+            cut_subscriptions(connection, spans, ends_ms)
             touch(connection, self._account, customer)
         self._publisher.publish(self._account, customer=customer)
-        return replace(present, ends_ms=ends_ms)
+        last = [each for each in spans if each.starts_ms < ends_ms] or [present]
+        return replace(last[-1], ends_ms=ends_ms)
 
     def migrate(self, plan: str, *, version: int | None = None) -> list[str]:
         """Put everybody who is on this plan now on one of its versions, by default the latest, with their
@@ -229,6 +241,9 @@ class CustomerBook(Book):
         return now_ms, present
 
     # Inside a transaction.
+
+    def _spans(self, connection: Connection, customer: str) -> list[Subscription]:
+        return subscriptions_of(connection, self._account, [customer]).get(customer, [])
 
     def _going_month(
         self, connection: Connection, spans: Sequence[Subscription], chosen: PlanVersion

@@ -153,7 +153,7 @@ def client_subscription(found: Found) -> ClientSubscription:
         ends_at=moment_text(mine.ends_ms),
         current_period_start=None if found.period is None else moment_text(found.period.start_ms),
         current_period_end=None if found.period is None else moment_text(found.period.end_ms),
-        cancel_at=moment_text(mine.ends_ms) if found.cancelled else None,
+        cancel_at=moment_text(found.cancel_ms),
         scheduled_change=None
         if following is None
         else ScheduledChange(

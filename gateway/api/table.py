@@ -7,6 +7,7 @@ from gateway.api.clientcustomers import CLIENT_CUSTOMERS
 from gateway.api.clientsubscriptions import CLIENT_SUBSCRIPTIONS
 from gateway.api.clientusage import CLIENT_USAGE
 from gateway.api.customers import CUSTOMERS
+from gateway.api.deals import DEALS
 from gateway.api.endpoint import Endpoint
 from gateway.api.entitlementtable import ENTITLEMENTS
 from gateway.api.events import EVENTS
@@ -46,6 +47,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *PLANS,
     *SUBSCRIPTIONS,
     *CLIENT_SUBSCRIPTIONS,
+    *DEALS,
 )
 """What the api process serves."""
 TOLD: tuple[Endpoint, ...] = (*ENDPOINTS, *ENTITLEMENTS)
