@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from accounts.book import Book
 from accounts.customer import Customer, check_overrides, day_of, going_on, month_of
 from accounts.dealing import with_deal
+from accounts.naming import check_name
 from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import (
     CUSTOMERS,
@@ -263,7 +264,9 @@ class CustomerBook(Book):
     def _add_customer(self, connection: Connection, customer: str, name: str | None) -> None:
         where = (CUSTOMERS.c.account_id == self._account, CUSTOMERS.c.customer == customer)
         row = connection.execute(sa.select(CUSTOMERS).where(*where)).first()
-        if row is not None:
+        if row is None:
+            check_name("customer", customer)
+        else:
             if name is not None and name != row.name:
                 connection.execute(sa.update(CUSTOMERS).where(*where).values(name=name))
             return

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from budgets.limit import AMOUNT_MAX
 from gateway.api.amounts import Amount, AmountNano
-from gateway.api.fields import LIST_MAX, LIST_USUAL, Asked, AskedCamel, Name, Told, ToldCamel
+from gateway.api.fields import LIST_MAX, LIST_USUAL, Asked, AskedCamel, OwnName, Told, ToldCamel
 from gateway.api.limitmodels import Kind
 
 UNITS_MAX = 2**53 - 1
@@ -24,8 +24,8 @@ class CheckAsked(AskedCamel):
         json_schema_extra={"examples": [{"customerReferenceId": "user_42", "featureKey": "search"}]}
     )
 
-    customer_reference_id: Name
-    feature_key: Name
+    customer_reference_id: OwnName
+    feature_key: OwnName
     requested: Annotated[
         dict[Kind, Count] | None,
         Field(description="How much of each kind a request would take; money in nano-USD"),
@@ -69,8 +69,8 @@ class EvaluationAsked(AskedCamel):
         }
     )
 
-    customer_reference_id: Name
-    feature_key: Name
+    customer_reference_id: OwnName
+    feature_key: OwnName
     usage: UsageWish | None = None
     track: Annotated[UsageWish | None, Field(description="Another name of usage; send one of the two")] = None
     context: Context | None = None

@@ -10,7 +10,6 @@ the same copies and counters, but nothing is reserved.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time
@@ -22,6 +21,7 @@ from starlette.responses import Response
 
 from accounts.entitlement import FREE, Entitlement, told
 from accounts.key import KeyRecord
+from accounts.naming import NAME, NAME_EXPECTED
 from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
@@ -47,7 +47,6 @@ from gateway.usability import figures, judge, limit_document, moment_text, tight
 from metering.ids import new_id
 
 Body = TypeVar("Body", bound=BaseModel)
-NAME = re.compile("[!-~]{1,128}")
 _SCOPES = frozenset(("account", "customer", "feature", "customer_feature", "plan"))
 """Limits on these count every request of a customer for a feature; those on keys, traces and routes count
 what only a request has."""
@@ -269,8 +268,8 @@ async def _body(request: HttpRequest, model: type[Body]) -> Body:
 def _name(request: HttpRequest, place: str) -> str:
     """The name at a place of the address."""
     value: str = request.path_params[place]
-    if not NAME.fullmatch(value):
-        raise BadRequest(f"{place}: write 1 to 128 visible ASCII characters.", param=place)
+    if not NAME.match(value):
+        raise BadRequest(f"{place}: write {NAME_EXPECTED}.", param=place)
     return value
 
 
