@@ -29,7 +29,7 @@ def with_deal(
         raise ValueError("ends_at: a deal ends after its start")
     first = next((each for each in spans if each.covers(starts_ms)), None)
     if first is None:
-        raise ValueError("the customer is on no plan then")
+        raise ValueError(f"the customer is on no plan {'now' if starts_ms == now_ms else 'then'}")
     found: list[Subscription] = []
     reached_ms: int | None = first.starts_ms
     for each in spans:
