@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from accounts.book import Book
 from accounts.customer import Customer, check_overrides, day_of, going_on, month_of
-from accounts.dealing import with_deal
+from accounts.dealing import alike_from, with_deal
 from accounts.naming import check_name
 from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import (
@@ -143,10 +143,13 @@ class CustomerBook(Book):
         with writing(self._engine) as connection:
             chosen = find_plan(connection, self._account, present.plan, present.version)
             check_overrides(chosen, overrides, self._check_limit)
-            made = going_on(present, now_ms, overrides=overrides)
-            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
+            moves = [
+                (customer, each, going_on(each, max(now_ms, each.starts_ms), overrides=overrides))
+                for each in alike_from(self._spans(connection, customer), present)
+            ]
+            replace_subscriptions(connection, self._account, moves, now_ms)
         self._publisher.publish(self._account, customer=customer)
-        return made
+        return moves[0][2]
 
     def agree(
         self, customer: str, deal: Deal, *, starts_ms: int | None = None, ends_ms: int | None = None
@@ -208,17 +211,20 @@ class CustomerBook(Book):
                     .order_by(place)
                     .limit(BATCH)
                 ).all()
+                spans = subscriptions_of(connection, self._account, [row.customer for row in rows])
                 moves = []
                 for row in rows:
                     present = subscription_of(row)
                     kept = {name: each for name, each in present.overrides.limits.items() if name in names}
                     overrides = Overrides(kept, present.overrides.features)
-                    made = going_on(present, now_ms, version=chosen.version, overrides=overrides)
-                    moves.append((row.customer, present, made))
+                    for each in alike_from(spans[row.customer], present):
+                        since_ms = max(now_ms, each.starts_ms)
+                        made = going_on(each, since_ms, version=chosen.version, overrides=overrides)
+                        moves.append((row.customer, each, made))
                 replace_subscriptions(connection, self._account, moves, now_ms)
             if not moves:
                 return sorted(moved)
-            last, batch = rows[-1].place, [customer for customer, _, _ in moves]
+            last, batch = rows[-1].place, [row.customer for row in rows]
             self._publisher.publish_customers(self._account, batch)
             moved += batch
 

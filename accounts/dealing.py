@@ -59,6 +59,15 @@ def unlike_only_in_deal(before: Subscription, after: Subscription) -> bool:
     return before.ends_ms == after.starts_ms and _as(after, before, deal=before.deal) == before
 
 
+def alike_from(spans: Sequence[Subscription], first: Subscription) -> list[Subscription]:
+    """The subscription and those after it that go on with its terms, whatever is paid for them."""
+    found = [first]
+    for each in spans:
+        if each.starts_ms > first.starts_ms and unlike_only_in_deal(found[-1], each):
+            found.append(each)
+    return found
+
+
 def _cut(span: Subscription, deal: Deal, starts_ms: int, ends_ms: int | None) -> list[Subscription]:
     """A subscription in up to three parts, of which the second has the deal."""
     if span.deal == deal:

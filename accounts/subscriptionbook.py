@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from accounts.book import Book
 from accounts.customer import Customer
-from accounts.dealing import unlike_only_in_deal, without_deal
+from accounts.dealing import alike_from, without_deal
 from accounts.pages import SubscriptionRow, find_subscription
 from accounts.plantables import SUBSCRIPTIONS, PlanNotFound, subscriptions_of
 from accounts.subscription import Subscription
@@ -39,10 +39,7 @@ def follows(customer: Customer, subscription: Subscription) -> Subscription | No
 def last_alike(customer: Customer, subscription: Subscription) -> Subscription:
     """The last of those that go on with the subscription's terms one after another, whatever is paid for
     them: itself where none does."""
-    following = follows(customer, subscription)
-    while following is not None and unlike_only_in_deal(subscription, following):
-        subscription, following = following, follows(customer, following)
-    return subscription
+    return alike_from(customer.subscriptions, subscription)[-1]
 
 
 class SubscriptionBook(Book):
