@@ -15,6 +15,8 @@ from sqlalchemy import Connection
 
 from accounts.book import Book
 from accounts.customer import Customer, check_overrides, day_of, going_on, month_of
+from accounts.dealing import alike_from, with_deal
+from accounts.naming import check_name
 from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import (
     CUSTOMERS,
@@ -27,8 +29,13 @@ from accounts.plantables import (
     subscriptions_of,
 )
 from accounts.publishing import BATCH
-from accounts.subscription import NO_DEAL, Deal, Overrides, Subscription, check_deal
-from accounts.subscriptionrows import cut_subscriptions, insert_subscription, replace_subscriptions
+from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Overrides, Paying, Subscription, check_deal
+from accounts.subscriptionrows import (
+    cut_subscriptions,
+    insert_subscription,
+    replace_subscriptions,
+    rewrite_subscriptions,
+)
 from accounts.tables import new_id, touch
 from metering.database import writing
 
@@ -85,12 +92,14 @@ class CustomerBook(Book):
         anchor: int | None = None,
         overrides: Overrides | None = None,
         deal: Deal = NO_DEAL,
+        paying: Paying | None = None,
     ) -> Subscription:
         """Put the customer on a plan from a moment on (by default now), which ends what it is on then and
         replaces what was to come later. Recorded where nobody did yet.
 
-        `anchor`: by default the day of the month of the subscription before, else that of its start. Billing
-        periods of the same length go on from one to the next. Raises PlanNotFound, ValueError.
+        `anchor`: by default the day of the month of the subscription before, else that of its start.
+        `paying`: by default as in the subscription before. Billing periods of the same length go on from one
+        to the next. Raises PlanNotFound, ValueError.
         """
         check_deal(deal)
         now_ms = self.now_ms()
@@ -102,7 +111,7 @@ class CustomerBook(Book):
             self._check_open(connection, plan)
             check_overrides(chosen, overrides, self._check_limit)
             self._add_customer(connection, customer, None)
-            spans = subscriptions_of(connection, self._account, [customer]).get(customer, [])
+            spans = self._spans(connection, customer)
             month = self._going_month(connection, spans, chosen) if anchor is None else None
             if anchor is None:
                 anchor = spans[-1].anchor if spans else day_of(starts_ms, chosen.time_zone)
@@ -118,6 +127,7 @@ class CustomerBook(Book):
                 anchor=anchor,
                 overrides=overrides or Overrides(),
                 deal=deal,
+                paying=paying or (spans[-1].paying if spans else USUAL_PAYING),
                 anchor_month=month,
             )
             cut_subscriptions(connection, spans, made.starts_ms)
@@ -133,21 +143,30 @@ class CustomerBook(Book):
         with writing(self._engine) as connection:
             chosen = find_plan(connection, self._account, present.plan, present.version)
             check_overrides(chosen, overrides, self._check_limit)
-            made = going_on(present, now_ms, overrides=overrides)
-            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
+            moves = [
+                (customer, each, going_on(each, max(now_ms, each.starts_ms), overrides=overrides))
+                for each in alike_from(self._spans(connection, customer), present)
+            ]
+            replace_subscriptions(connection, self._account, moves, now_ms)
         self._publisher.publish(self._account, customer=customer)
-        return made
+        return moves[0][2]
 
-    def agree(self, customer: str, deal: Deal) -> Subscription:
-        """Let the customer pay this otherwise than its plan says, from now on; until now all stays as it was.
-        Raises PlanNotFound, ValueError."""
+    def agree(
+        self, customer: str, deal: Deal, *, starts_ms: int | None = None, ends_ms: int | None = None
+    ) -> Subscription:
+        """Let the customer pay this otherwise than its plan says, from a moment on (by default now) and
+        before another one (by default as long as it is on the plan); until then all stays as it was. Raises
+        PlanNotFound, ValueError."""
         check_deal(deal)
-        now_ms, present = self._present(customer)
+        now_ms, known = self.now_ms(), self.customer(customer).customer
+        starts_ms = now_ms if starts_ms is None else starts_ms
         with writing(self._engine) as connection:
-            made = going_on(present, now_ms, deal=deal)
-            replace_subscriptions(connection, self._account, [(customer, present, made)], now_ms)
+            spans = self._spans(connection, known)
+            after = with_deal(spans, deal, starts_ms, ends_ms, now_ms)
+            rewrite_subscriptions(connection, self._account, customer, spans, after, now_ms)
+            touch(connection, self._account, customer)
         self._publisher.publish(self._account, customer=customer)
-        return made
+        return next(each for each in after if each.covers(starts_ms))
 
     def unsubscribe(self, customer: str, *, ends_ms: int | None = None) -> Subscription:
         """End what the customer is on, now or later; what was to follow is dropped. Raises PlanNotFound,
@@ -157,14 +176,14 @@ class CustomerBook(Book):
         if ends_ms < now_ms:
             raise ValueError("a subscription cannot end in the past")
         with writing(self._engine) as connection:
-            cut_subscriptions(connection, [present], ends_ms)
-            later = (SUBSCRIPTIONS.c.customer == customer, SUBSCRIPTIONS.c.starts_ms >= ends_ms)
-            connection.execute(
-                sa.delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.account_id == self._account, *later)
-            )
+            spans = [
+                each for each in self._spans(connection, customer) if each.starts_ms >= present.starts_ms
+            ]
+            cut_subscriptions(connection, spans, ends_ms)
             touch(connection, self._account, customer)
         self._publisher.publish(self._account, customer=customer)
-        return replace(present, ends_ms=ends_ms)
+        last = [each for each in spans if each.starts_ms < ends_ms] or [present]
+        return replace(last[-1], ends_ms=ends_ms)
 
     def migrate(self, plan: str, *, version: int | None = None) -> list[str]:
         """Put everybody who is on this plan now on one of its versions, by default the latest, with their
@@ -192,17 +211,20 @@ class CustomerBook(Book):
                     .order_by(place)
                     .limit(BATCH)
                 ).all()
+                spans = subscriptions_of(connection, self._account, [row.customer for row in rows])
                 moves = []
                 for row in rows:
                     present = subscription_of(row)
                     kept = {name: each for name, each in present.overrides.limits.items() if name in names}
                     overrides = Overrides(kept, present.overrides.features)
-                    made = going_on(present, now_ms, version=chosen.version, overrides=overrides)
-                    moves.append((row.customer, present, made))
+                    for each in alike_from(spans[row.customer], present):
+                        since_ms = max(now_ms, each.starts_ms)
+                        made = going_on(each, since_ms, version=chosen.version, overrides=overrides)
+                        moves.append((row.customer, each, made))
                 replace_subscriptions(connection, self._account, moves, now_ms)
             if not moves:
                 return sorted(moved)
-            last, batch = rows[-1].place, [customer for customer, _, _ in moves]
+            last, batch = rows[-1].place, [row.customer for row in rows]
             self._publisher.publish_customers(self._account, batch)
             moved += batch
 
@@ -227,6 +249,9 @@ class CustomerBook(Book):
 
     # Inside a transaction.
 
+    def _spans(self, connection: Connection, customer: str) -> list[Subscription]:
+        return subscriptions_of(connection, self._account, [customer]).get(customer, [])
+
     def _going_month(
         self, connection: Connection, spans: Sequence[Subscription], chosen: PlanVersion
     ) -> int | None:
@@ -245,7 +270,9 @@ class CustomerBook(Book):
     def _add_customer(self, connection: Connection, customer: str, name: str | None) -> None:
         where = (CUSTOMERS.c.account_id == self._account, CUSTOMERS.c.customer == customer)
         row = connection.execute(sa.select(CUSTOMERS).where(*where)).first()
-        if row is not None:
+        if row is None:
+            check_name("customer", customer)
+        else:
             if name is not None and name != row.name:
                 connection.execute(sa.update(CUSTOMERS).where(*where).values(name=name))
             return

@@ -23,5 +23,7 @@ class Feature:
 def check_feature(key: str) -> str:
     """`key` itself when a feature can be called so, else ValueError: names of limits have a `/` between."""
     if not _KEY.fullmatch(key) or key == "*":
-        raise ValueError(f"feature {key!r}: write 1 to 128 visible ASCII characters without `/`")
+        raise ValueError(
+            f"feature {key!r}: write 1 to 128 visible ASCII characters without `/`, and not * alone"
+        )
     return key

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from accounts.key import ASSERTIONS, ON_LEDGER_DOWN, KeyRecord
-from accounts.naming import check_required, check_sources
+from accounts.naming import check_name, check_required, check_sources
 from accounts.scope import allows, check_scopes
 from metering.ids import CHILD
 
@@ -29,6 +29,17 @@ def check_key(record: KeyRecord) -> None:
         raise ValueError(f"assertion {record.assertion!r} is unknown; known: {', '.join(ASSERTIONS)}")
     if (record.customers or record.features) and record.assertion != "listed":
         raise ValueError(f"lists of customers or features need the assertion listed, not {record.assertion}")
+    for noun, names in (("customer", record.customers), ("feature", record.features)):
+        for name in names:
+            check_name(noun, name)
+    for noun, named in (
+        ("customer", record.customer),
+        ("feature", record.feature),
+        ("customer", record.default_customer),
+        ("feature", record.default_feature),
+    ):
+        if named is not None:
+            check_name(noun, named)
     for noun, patterns in (("routes", record.routes), ("models", record.models)):
         _check_patterns(noun, patterns)
     if record.id.count(CHILD) >= DEPTH_MAX:

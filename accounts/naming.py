@@ -22,6 +22,17 @@ body's `metadata`, the W3C header `baggage`."""
 REQUIRED_MAX = 16
 HEADER_NAME = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+\Z")
 
+NAME = re.compile(r"(?!\*\Z)[\x21-\x7e]{1,128}\Z")
+"""What customers, features, workspaces, tasks, users and traces can be called."""
+NAME_EXPECTED = "1 to 128 visible ASCII characters, and not * alone, which stands for each"
+
+
+def check_name(noun: str, name: str) -> str:
+    """`name` itself when something can be called so, else ValueError."""
+    if not NAME.match(name):
+        raise ValueError(f"{noun} {name!r}: write {NAME_EXPECTED}")
+    return name
+
 
 def check_required(headers: Sequence[str]) -> None:
     """Raise ValueError for a header that no request can be asked for, naming those that can."""

@@ -137,13 +137,18 @@ def subscription_page(
     customer: str | None = None,
     plan: str | None = None,
     status: str | None = None,
+    dealt: bool = False,
 ) -> list[SubscriptionRow]:
-    """Subscriptions by their start. `status`: pending, active or ended at `now_ms`."""
+    """Subscriptions by their start. `status`: pending, active or ended at `now_ms`. `dealt`: only those for
+    which the customer pays otherwise than the plan says."""
     query = sa.select(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.account_id == account_id)
     starts, ends = SUBSCRIPTIONS.c.starts_ms, SUBSCRIPTIONS.c.ends_ms
     for column, value in ((SUBSCRIPTIONS.c.customer, customer), (SUBSCRIPTIONS.c.plan, plan)):
         if value is not None:
             query = query.where(column == value)
+    if dealt:
+        of = SUBSCRIPTIONS.c
+        query = query.where(sa.or_(of.price_nano.is_not(None), of.quantity != 1, of.discount_ppm != 0))
     if status == "pending":
         query = query.where(starts > now_ms)
     elif status == "active":

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text
 from accounts.featureprices import FeaturePrice, FeaturePrices
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
-from accounts.subscription import Deal, Overrides, Subscription
+from accounts.subscription import Deal, Overrides, Paying, Subscription
 from metering.statement import is_postgresql
 
 _metadata = MetaData()
@@ -76,6 +76,8 @@ SUBSCRIPTIONS = Table(
     Column("quantity", BigInteger),
     Column("discount_ppm", BigInteger),
     Column("anchor_month", BigInteger),
+    Column("grace_days", BigInteger),
+    Column("payment_method", Text),
 )
 
 SUBSCRIPTION_CHANGES = Table(
@@ -213,6 +215,7 @@ def subscription_of(row: Any) -> Subscription:
         anchor=row.anchor,
         overrides=Overrides.from_fields(orjson.loads(row.overrides)),
         deal=Deal(row.price_nano, row.quantity, row.discount_ppm),
+        paying=Paying(row.grace_days, row.payment_method),
         anchor_month=row.anchor_month,
     )
 

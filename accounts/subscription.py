@@ -28,6 +28,23 @@ class Deal:
 
 
 NO_DEAL = Deal()
+GRACE_DAYS_USUAL = 3
+GRACE_DAYS_MAX = 366
+
+
+@dataclass(frozen=True, slots=True)
+class Paying:
+    """What is agreed of how a subscription is paid, for whoever bills: nobody is paid here.
+
+    grace_days: for so long after an unpaid invoice the customer is still served. method: the payment
+    provider's name of a card or account; empty: none was named.
+    """
+
+    grace_days: int = GRACE_DAYS_USUAL
+    method: str = ""
+
+
+USUAL_PAYING = Paying()
 
 
 def check_deal(deal: Deal) -> None:
@@ -80,7 +97,7 @@ class Subscription:
 
     `anchor`: the day of the month on which its months begin. `anchor_month`: a month in which a
     billing period of its begins, counted from January of the year 0. `deal`: what it pays otherwise than the
-    plan says.
+    plan says. `paying`: what is kept of how it is paid.
     """
 
     id: str
@@ -91,6 +108,7 @@ class Subscription:
     anchor: int = 1
     overrides: Overrides = field(default_factory=Overrides)
     deal: Deal = NO_DEAL
+    paying: Paying = USUAL_PAYING
     anchor_month: int = 0
     _terms: dict[str, PlanTerms] = field(default_factory=dict, compare=False, repr=False)
 

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 
 from accounts.book import Book
 from accounts.customer import Customer
+from accounts.dealing import alike_from, without_deal
 from accounts.pages import SubscriptionRow, find_subscription
-from accounts.plantables import SUBSCRIPTIONS, PlanNotFound
+from accounts.plantables import SUBSCRIPTIONS, PlanNotFound, subscriptions_of
 from accounts.subscription import Subscription
+from accounts.subscriptionrows import rewrite_subscriptions
 from accounts.tables import touch
 from metering.database import writing
 
@@ -34,6 +36,12 @@ def follows(customer: Customer, subscription: Subscription) -> Subscription | No
     return next((each for each in customer.subscriptions if each.starts_ms == ends_ms), None)
 
 
+def last_alike(customer: Customer, subscription: Subscription) -> Subscription:
+    """The last of those that go on with the subscription's terms one after another, whatever is paid for
+    them: itself where none does."""
+    return alike_from(customer.subscriptions, subscription)[-1]
+
+
 class SubscriptionBook(Book):
     """Subscriptions of one account, by their ids."""
 
@@ -44,6 +52,27 @@ class SubscriptionBook(Book):
         if found is None:
             raise PlanNotFound("no such subscription")
         return found
+
+    def end_deal(self, subscription_id: str, *, ends_ms: int | None = None) -> int:
+        """End what is paid otherwise by this subscription, now or later, and give the moment; one that does
+        not begin before is taken back. Raises PlanNotFound, ValueError."""
+        now_ms = self.now_ms()
+        with writing(self._engine) as connection:
+            found = find_subscription(connection, self._account, subscription_id)
+            if found is None:
+                raise PlanNotFound("no such deal")
+            mine, customer = found.subscription, found.customer
+            ends_ms = now_ms if ends_ms is None else ends_ms
+            if ends_ms < now_ms:
+                raise ValueError("ends_at: a deal cannot end in the past")
+            if mine.ends_ms is not None and ends_ms >= mine.ends_ms:
+                raise ValueError("ends_at: the deal has ended by then")
+            spans = subscriptions_of(connection, self._account, [customer])[customer]
+            after = without_deal(spans, mine, ends_ms, now_ms)
+            rewrite_subscriptions(connection, self._account, customer, spans, after, now_ms)
+            touch(connection, self._account, customer)
+        self._publisher.publish(self._account, customer=customer)
+        return ends_ms
 
     def withdraw(self, subscription_id: str) -> None:
         """Take back one that has not begun, and all that was to come after it. Raises PlanNotFound,
@@ -60,7 +89,7 @@ class SubscriptionBook(Book):
         self._publisher.publish(self._account, customer=found.customer)
 
     def go_on(self, subscription_id: str) -> Subscription:
-        """Take back the end of one that covers this moment, and what was to come after it: it goes on until
+        """Take back an end that has not come, and what was to come after it: the subscription goes on until
         further notice. Raises PlanNotFound, ValueError."""
         now_ms = self.now_ms()
         with writing(self._engine) as connection:
@@ -68,10 +97,10 @@ class SubscriptionBook(Book):
             if found is None:
                 raise PlanNotFound("no such subscription")
             mine = found.subscription
-            if not mine.covers(now_ms):
-                raise ValueError("this subscription does not run now")
             if mine.ends_ms is None:
                 raise ValueError("nothing is planned for this subscription")
+            if mine.ends_ms <= now_ms:
+                raise ValueError("this subscription has ended")
             self._drop_from(connection, found.customer, mine.ends_ms)
             change = sa.update(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.id == subscription_id)
             connection.execute(change.values(ends_ms=None))

@@ -61,6 +61,25 @@ def replace_subscriptions(
     )
 
 
+def rewrite_subscriptions(
+    connection: Connection,
+    account_id: str,
+    customer: str,
+    before: Sequence[Subscription],
+    after: Sequence[Subscription],
+    now_ms: int,
+) -> None:
+    """Let the customer's subscriptions be these: those that stay may have another end."""
+    known, kept = {each.id: each for each in before}, {each.id for each in after}
+    ids = SUBSCRIPTIONS.c.id
+    connection.execute(sa.delete(SUBSCRIPTIONS).where(ids.in_(sorted(known.keys() - kept))))
+    for each in after:
+        if each.id not in known:
+            insert_subscription(connection, account_id, customer, each, now_ms)
+        elif each.ends_ms != known[each.id].ends_ms:
+            connection.execute(sa.update(SUBSCRIPTIONS).where(ids == each.id).values(ends_ms=each.ends_ms))
+
+
 def _row(account_id: str, customer: str, made: Subscription, now_ms: int) -> dict[str, Any]:
     return {
         "id": made.id,
@@ -77,4 +96,6 @@ def _row(account_id: str, customer: str, made: Subscription, now_ms: int) -> dic
         "quantity": made.deal.quantity,
         "discount_ppm": made.deal.discount_ppm,
         "anchor_month": made.anchor_month,
+        "grace_days": made.paying.grace_days,
+        "payment_method": made.paying.method,
     }

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from accounts.naming import OWN_HEADERS, OWN_PROPERTY
+from accounts.naming import NAME, NAME_EXPECTED, OWN_HEADERS, OWN_PROPERTY
 from gateway.errors import BadKey, BadRequest
 from gateway.settings.attribution import JSON, PROPERTY, AttributionSettings
 
@@ -37,7 +37,6 @@ _MEANINGLESS = (
 )
 """Nearly every request has these: found in the table, they need not be compared with prefixes."""
 _ATTRIBUTES = {"task": "task_id", "trace": "trace_id"}
-_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _PROPERTY_NAME = re.compile(r"[\x21-\x7e]{1,64}\Z")
 _PROPERTY_VALUE = re.compile(r"[\x20-\x7e]{0,256}\Z")
 _RETRY_KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
@@ -132,8 +131,8 @@ class HeaderTable:
                 continue
             if getattr(found, field) is not None:
                 continue
-            if not _ID.match(value):
-                raise _unusable(f"{source}.{name}", "1 to 128 visible ASCII characters", "invalid_value")
+            if not NAME.match(value):
+                raise _unusable(f"{source}.{name}", NAME_EXPECTED, "invalid_value")
             if said.setdefault(field, value) != value:
                 raise _conflict(field, f"{source}.{name}")
         for field, value in said.items():
@@ -264,8 +263,8 @@ def _say(found: Headers, field: str, where: str, text: str) -> None:
 
 def _identifier(where: str, text: str) -> str:
     text = text.strip()
-    if not _ID.match(text):
-        raise _unusable(where, "1 to 128 visible ASCII characters")
+    if not NAME.match(text):
+        raise _unusable(where, NAME_EXPECTED)
     return text
 
 

@@ -28,7 +28,9 @@ from gateway.admission import (
     require_scope,
 )
 from gateway.answers import refusal
+from gateway.api import entitlementtable
 from gateway.api.answers import error_of
+from gateway.api.endpoint import Endpoint as TableEndpoint
 from gateway.api.entitlements import EntitlementEndpoints
 from gateway.api.pathnames import plain, route_path
 from gateway.attribution import note_query_key
@@ -100,11 +102,11 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
         Endpoint("POST", "/v1/responses/{answer}/cancel", PROXY): responses.cancel,
         Endpoint("DELETE", "/v1/responses/{answer}", PROXY): responses.delete,
         Endpoint("GET", "/metrics", METRICS_READ): answers.metrics,
-        Endpoint("POST", "/api/v1/client/entitlements/check", "usage.read"): entitlements.check,
-        Endpoint("POST", "/api/v1/client/entitlements", "usage.read"): entitlements.evaluate,
-        Endpoint("GET", "/api/v1/client/entitlements/{customer}/{feature}", "usage.read"): entitlements.show,
-        Endpoint("GET", "/api/v1/client/entitlements/{customer}", "usage.read"): entitlements.features,
-        Endpoint("GET", "/api/plan", "billing.read"): entitlements.plan,
+        _below_api(entitlementtable.CHECK): entitlements.check,
+        _below_api(entitlementtable.EVALUATE): entitlements.evaluate,
+        _below_api(entitlementtable.SHOW): entitlements.show,
+        _below_api(entitlementtable.FEATURES): entitlements.features,
+        _below_api(entitlementtable.PLAN): entitlements.plan,
     }
     routes = [Route(each.path, answer, methods=[each.method]) for each, answer in open_to_all.items()]
     routes += [
@@ -121,6 +123,10 @@ def build_endpoints(parts: Parts, proxied: frozenset[str]) -> Endpoints:
         },
     )
     return Endpoints(application, (*open_to_all, *with_a_key))
+
+
+def _below_api(each: TableEndpoint) -> Endpoint:
+    return Endpoint(each.method, each.path, each.scope)
 
 
 def _routed(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from accounts.plan import PlanLimit
@@ -70,16 +71,22 @@ def _rank(usage: LimitUsage) -> tuple[bool, bool, bool, float]:
 
 
 def figures(usage: LimitUsage | None) -> dict[str, Any]:
-    """limit, used, remaining and resets_at of a limit; null where there is none, or it is not known."""
+    """limit, used, remaining and resets_at of a limit; null where there is none, or it is not known. Money is
+    told in dollars and, as *_nano, in nano-USD."""
     if usage is None:
-        return {"unit": None, "limit": None, "used": None, "remaining": None, "resets_at": None}
+        names = ("limit", "used", "remaining")
+        return {"unit": None, **dict.fromkeys(names), **_nano(dict.fromkeys(names)), "resets_at": None}
     used = usage.used if usage.used is not None else usage.spent + usage.doubted
     shown = {"limit": usage.value, "used": used, "remaining": max(0, usage.remaining)}
-    unit, told = usage.limit.kind, dict[str, Any](shown)
-    if unit == "money":
-        unit, told = "usd", {name: float(nano_to_usd(amount)) for name, amount in shown.items()}
-        told |= {f"{name}_nano": str(amount) for name, amount in shown.items()}
-    return {"unit": unit, **told, "resets_at": moment_text(usage.window.end_ms)}
+    resets_at = moment_text(usage.window.end_ms)
+    if usage.limit.kind != "money":
+        return {"unit": usage.limit.kind, **shown, **_nano(dict.fromkeys(shown)), "resets_at": resets_at}
+    dollars = {name: Decimal(nano_to_usd(amount)) for name, amount in shown.items()}
+    return {"unit": "usd", **dollars, **_nano(shown), "resets_at": resets_at}
+
+
+def _nano(amounts: Mapping[str, int | None]) -> dict[str, str | None]:
+    return {f"{name}_nano": None if nano is None else str(nano) for name, nano in amounts.items()}
 
 
 def limit_document(usage: LimitUsage) -> dict[str, Any]:

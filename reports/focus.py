@@ -14,7 +14,7 @@ from typing import Any
 from metering.adjustment import Adjustment
 from metering.event import CostEvent
 from metering.eventexport import Told
-from metering.money import PICO_PER_NANO
+from metering.money import PICO_PER_NANO, pico_to_usd
 from metering.rollup import HOUR_MS
 from metering.units import unit_of
 from reports.columns import Cell, Column, Line
@@ -126,11 +126,13 @@ def _common(event: CostEvent) -> dict[str, Cell]:
 def _charge(
     event: CostEvent, number: int, provider: str | None, model: str | None, row: dict[str, Any]
 ) -> dict[str, Cell]:
-    """One line of a bill. Prices are those of one unit; where one covers more, such as an hour of audio
-    seconds, its product with the quantity has no exact price for one, so none is told."""
+    """One line of a bill. Prices are those of one unit; of one that covers more, such as an hour of audio
+    seconds, the part of one, where that is a whole number of pico-USD: else its product with the quantity
+    would not be the cost, and the price as it is agreed is told in SkuPriceDetails alone."""
     unit, quantity, nano = row.get("unit") or REQUESTS, row.get("quantity"), row.get("cost_nano") or 0
     known = unit_of(unit)
-    price = row.get("price_pico") if known is None or known.per == 1 else None
+    agreed, per = row.get("price_pico"), 1 if known is None else known.per
+    price = agreed // per if agreed is not None and agreed % per == 0 else None
     entry = _entry(event, number, unit)
     exact = nano * PICO_PER_NANO if price is None or quantity is None else quantity * price
     family = known.family if known is not None else unit
@@ -154,6 +156,9 @@ def _charge(
         "ChargeDescription": f"{model or provider or 'unknown'}: {label}",
         "SkuId": sku,
         "SkuMeter": label,
+        "SkuPriceDetails": None
+        if agreed is None or per == 1
+        else {"x_Price": pico_to_usd(agreed), "x_PriceUnits": per},
         "SkuPriceId": sku if entry is None else f"{entry}/{unit}",
     }
 

@@ -2,23 +2,29 @@
 
 Each attempt that a change meets is priced anew from the usage that was recorded for it, at the moment at
 which it began; everything else stays as it was. Nothing is guessed: what cannot be priced anew is counted and
-left out of both sides of the comparison. Two things cannot be known from the record, and are stated with
-every answer: another model would have counted the same text as another number of tokens, and the service tier
-of an attempt is not recorded, so it is priced at the default tier. `not_reproduced` counts attempts whose
-recorded cost is not what their usage costs there at today's knowledge of the prices of their time.
+left out of both sides of the comparison. A price that is what the list has for a unit anyway changes nothing:
+at the same prices an attempt costs what was recorded for it, whatever context, tier or region it had. One
+that is not says nothing of contexts for which the list charges otherwise, unless it is given for any length.
+
+Two things cannot be known from the record, and are stated with every answer: another model would have counted
+the same text as another number of tokens, and the service tier of an attempt is not recorded, so it is priced
+at the default tier. `not_reproduced` counts attempts whose recorded cost is not what their usage costs there
+at today's knowledge of the prices of their time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metering.event import Attempt, CostEvent
+from metering.price import ModelPrice
 from metering.pricebook import PriceBook
 from metering.usage import Usage
 
 NO_USAGE = "no_usage"
 UNPRICED = "unpriced"
+LONG_CONTEXT = "long_context"
 
 RevenueOf = Callable[[CostEvent, int | None, str | None], tuple[int | None, bool]]
 """Of an event with its recorded revenue and that one's source: its revenue in the scenario (None: not known),
@@ -45,18 +51,49 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
+class Laid:
+    """Other prices of one model: pico-USD per `Unit.per` by unit. `book`: the price book with those of these
+    units laid over. `any_length`: they hold for contexts of any length."""
+
+    rates_pico: Mapping[str, int]
+    book: Callable[[frozenset[str]], PriceBook]
+    any_length: bool = False
+
+    def otherwise(self, price: ModelPrice | None, input_tokens: int) -> frozenset[str] | None:
+        """The units that cost something else in a request of this many input tokens than by `price`; None
+        where that cannot be said, since the list has another price for contexts that are so long."""
+        short = price.default.band(0).rates if price is not None else {}
+        here = price.default.band(input_tokens).rates if price is not None else {}
+        known = here if self.any_length else short
+        found = frozenset(
+            unit for unit, pico in self.rates_pico.items() if unit not in known or known[unit][0] != pico
+        )
+        if not self.any_length and any(here[unit][0] != short[unit][0] for unit in found & short.keys()):
+            return None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
-    """What would be otherwise. `book`: with the scenario's prices laid over; `now`: without. `repriced`:
-    (provider, canonical model) of those prices. `list_of`: whose price list holds for a provider. `revenue`
-    None: as recorded."""
+    """What would be otherwise. `now`: prices as they are. `laid`: other ones by (provider, canonical model).
+    `list_of`: whose price list holds for a provider. `revenue` None: as recorded."""
 
     now: PriceBook
-    book: PriceBook
     account_id: str
     list_of: Callable[[str], str] = str
     swaps: tuple[Swap, ...] = ()
-    repriced: frozenset[tuple[str, str]] = frozenset()
+    laid: Mapping[tuple[str, str], Laid] = field(default_factory=dict)
     revenue: RevenueOf | None = None
+
+    def price(self, provider: str, model: str, at_ms: int) -> ModelPrice | None:
+        """The price as it is."""
+        return self.now.find(self.list_of(provider), model, at_ms, self.account_id)
+
+    def laid_on(self, provider: str, model: str, price: ModelPrice | None) -> Laid | None:
+        """What is laid over the model's `price`, under each of its names."""
+        owner = self.list_of(provider).lower()
+        names = (model.lower(), price.model.lower() if price is not None else model.lower())
+        return next((self.laid[owner, name] for name in names if (owner, name) in self.laid), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +170,9 @@ def _of_event(scenario: Scenario, recorded: Recorded) -> Outcome:
             costs.append(attempt.cost_nano)
             continue
         found.changed = 1
+        if _same(scenario, event, attempt, target):
+            costs.append(attempt.cost_nano)
+            continue
         nano, reason = _priced(scenario, event, attempt, target)
         costs.append(nano)
         if reason is not None:
@@ -170,13 +210,23 @@ def _target(scenario: Scenario, event: CostEvent, attempt: Attempt) -> tuple[str
     for swap in scenario.swaps:
         if swap.meets(event, attempt):
             return swap.to_provider, swap.to_model
-    if attempt.provider is None or attempt.model is None or not scenario.repriced:
+    if attempt.provider is None or attempt.model is None or not scenario.laid:
         return None
-    provider = scenario.list_of(attempt.provider)
-    price = scenario.now.find(provider, attempt.model, _moment(event, attempt), scenario.account_id)
-    names = {attempt.model.lower()} | ({price.model.lower()} if price is not None else set())
     mine = (attempt.provider, attempt.model)
-    return mine if any((provider.lower(), name) in scenario.repriced for name in names) else None
+    price = scenario.price(*mine, _moment(event, attempt))
+    return None if scenario.laid_on(*mine, price) is None else mine
+
+
+def _same(scenario: Scenario, event: CostEvent, attempt: Attempt, target: tuple[str, str]) -> bool:
+    """Whether the attempt would have gone where it went, at the price that it had there."""
+    if attempt.cost_nano is None or target[0] != attempt.provider or attempt.model is None:
+        return False
+    at_ms = _moment(event, attempt)
+    went, goes = scenario.price(attempt.provider, attempt.model, at_ms), scenario.price(*target, at_ms)
+    if went is None or goes is None or went.model != goes.model:
+        return False
+    laid = scenario.laid_on(*target, goes)
+    return laid is None or laid.otherwise(goes, _input_tokens(attempt)) == frozenset()
 
 
 def _priced(
@@ -185,9 +235,15 @@ def _priced(
     if attempt.usage is None:
         # An attempt that was refused or never sent has no usage and costs nothing anywhere.
         return (0, None) if attempt.cost_nano == 0 else (None, NO_USAGE)
-    provider, model = target
     at_ms = _moment(event, attempt)
-    price = scenario.book.find(scenario.list_of(provider), model, at_ms, scenario.account_id)
+    price = scenario.price(*target, at_ms)
+    laid = scenario.laid_on(*target, price)
+    if laid is not None:
+        units = laid.otherwise(price, _input_tokens(attempt))
+        if units is None:
+            return None, LONG_CONTEXT
+        owner = scenario.list_of(target[0])
+        price = laid.book(units).find(owner, target[1], at_ms, scenario.account_id)
     nano = None if price is None else price.cost_of(Usage.from_document(attempt.usage)).nano
     return nano, None if nano is not None else UNPRICED
 
@@ -196,9 +252,12 @@ def _reproduced(scenario: Scenario, event: CostEvent, attempt: Attempt) -> bool:
     """Whether the recorded cost is what the recorded usage costs by the price book at the default tier."""
     if attempt.usage is None or attempt.provider is None or attempt.model is None:
         return attempt.cost_nano == 0
-    provider, at_ms = scenario.list_of(attempt.provider), _moment(event, attempt)
-    price = scenario.now.find(provider, attempt.model, at_ms, scenario.account_id)
+    price = scenario.price(attempt.provider, attempt.model, _moment(event, attempt))
     return price is not None and price.cost_of(Usage.from_document(attempt.usage)).nano == attempt.cost_nano
+
+
+def _input_tokens(attempt: Attempt) -> int:
+    return 0 if attempt.usage is None else Usage.from_document(attempt.usage).input_tokens
 
 
 def _moment(event: CostEvent, attempt: Attempt) -> int:

@@ -21,6 +21,6 @@ differ below `/api/v1/client` begin with `client`. Endpoints share
     spans, views, figures  a span of time, margins in it by any names, and their fields in answers
     charges, singles       what is owed beside requests; requests one by one
 
-Three files have nothing in the table: `entitlements`, `entitlementquestions` and `evaluations`. Workers
-answer these themselves, by the same copies and counters by which they admit requests.
+Workers answer entitlements themselves, by the same copies and counters by which they admit requests: what
+`entitlementtable` tells the document of is served by `entitlements` and `evaluations`.
 """

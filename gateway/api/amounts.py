@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from budgets.limit import check_amount
-from gateway.api.fields import Nano, usd
+from gateway.api.fields import Nano, exact, usd
 from metering.money import usd_to_nano
 
 MONEY = "money"
@@ -16,12 +16,15 @@ CENT_NANO = 10_000_000
 
 Given = Annotated[
     Decimal,
+    BeforeValidator(exact),
     WithJsonSchema(
         {"type": "number", "minimum": 0, "description": "US dollars where money is limited, else a count"}
     ),
 ]
 Dollars = Annotated[
-    Decimal, WithJsonSchema({"type": "number", "minimum": 0, "description": "US dollars, exactly as written"})
+    Decimal,
+    BeforeValidator(exact),
+    WithJsonSchema({"type": "number", "minimum": 0, "description": "US dollars, exactly as written"}),
 ]
 """A number in a body: nothing of it is rounded."""
 NanoGiven = Annotated[

@@ -17,7 +17,7 @@ from gateway.api.clientsubscriptions import ClientSubscription, client_subscript
 from gateway.api.customermodels import Address, Mail
 from gateway.api.customerrecord import alter, profiles, record, recorded
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import AskedCamel, Label, MomentText, Name, ToldCamel, moment_text
+from gateway.api.fields import AskedCamel, Label, MomentText, OwnName, ToldCamel, moment_text
 from gateway.api.subscribing import described
 from gateway.errors import BadRequest, NotFound
 
@@ -41,9 +41,9 @@ class NewClientCustomer(AskedCamel):
         }
     )
 
-    customer_reference_id: Name | None = None
+    customer_reference_id: OwnName | None = None
     external_client_customer_id: Annotated[
-        Name | None, Field(description="An older name of customerReferenceId")
+        OwnName | None, Field(description="An older name of customerReferenceId")
     ] = None
     email: Annotated[Mail, Field(min_length=3)]
     name: Label = ""

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from accounts.subscription import GRACE_DAYS_USUAL, Paying
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Asked, AskedCamel, MomentText, Name, ToldCamel, moment_text
 from gateway.api.planmodels import PlanKey
@@ -30,6 +31,7 @@ from gateway.api.subscribing import (
     find,
     undo,
 )
+from gateway.api.subscriptionmodels import GraceDays, PaymentMethod
 
 TAG = "subscriptions"
 READ, WRITE = "billing.read", "billing.write"
@@ -40,11 +42,15 @@ class NewClientSubscription(AskedCamel):
     """A customer to be put on a plan, by the plan's key."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"customerReferenceId": "user_42", "planId": "pro"}]}
+        json_schema_extra={
+            "examples": [{"customerReferenceId": "user_42", "planId": "pro", "gracePeriod": 3}]
+        }
     )
 
     customer_reference_id: Name
     plan_id: PlanKey
+    grace_period: GraceDays = GRACE_DAYS_USUAL
+    payment_method_id: PaymentMethod | None = None
 
 
 class ClientPlanChange(AskedCamel):
@@ -89,6 +95,8 @@ class ClientSubscription(ToldCamel):
     current_period_end: MomentText | None
     cancel_at: MomentText | None = Field(description="When it ends and nothing takes its place")
     scheduled_change: ScheduledChange | None
+    grace_period: int = Field(description="Days; as it was told")
+    payment_method_id: str | None
 
 
 class SubscriptionAnswer(ToldCamel):
@@ -100,7 +108,8 @@ class SubscriptionAnswer(ToldCamel):
 def subscribe_client(call: Call) -> SubscriptionAnswer:
     """Put a customer on a plan, from now on."""
     asked: NewClientSubscription = call.body
-    return _answer(begin(call, asked.customer_reference_id, asked.plan_id))
+    paying = Paying(asked.grace_period, asked.payment_method_id or "")
+    return _answer(begin(call, asked.customer_reference_id, asked.plan_id, paying=paying))
 
 
 def show_client_subscription(call: Call) -> SubscriptionAnswer:
@@ -144,7 +153,7 @@ def client_subscription(found: Found) -> ClientSubscription:
         ends_at=moment_text(mine.ends_ms),
         current_period_start=None if found.period is None else moment_text(found.period.start_ms),
         current_period_end=None if found.period is None else moment_text(found.period.end_ms),
-        cancel_at=moment_text(mine.ends_ms) if found.cancelled else None,
+        cancel_at=moment_text(found.cancel_ms),
         scheduled_change=None
         if following is None
         else ScheduledChange(
@@ -152,6 +161,8 @@ def client_subscription(found: Found) -> ClientSubscription:
             plan_id=following.plan,
             at=str(moment_text(following.starts_ms)),
         ),
+        grace_period=mine.paying.grace_days,
+        payment_method_id=mine.paying.method or None,
     )
 
 

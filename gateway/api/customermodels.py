@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from gateway.api.fields import Asked, Label, Name, Paged
+from gateway.api.fields import Asked, Label, OwnName, Paged
 from gateway.api.groupfigures import FiguresAsked
 
 COUNTED_MAX = 10_000
@@ -37,7 +37,7 @@ class NewCustomer(Asked):
         json_schema_extra={"examples": [{"customer_id": "acme", "name": "Acme", "email": "ada@acme.example"}]}
     )
 
-    customer_id: Name
+    customer_id: OwnName
     name: Label = ""
     email: Mail = ""
     first_name: Label = ""

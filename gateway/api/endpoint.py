@@ -89,6 +89,11 @@ Handler = Callable[[Call], BaseModel | Answer | Future[Answer] | None]
 """May give an answer that is not there yet: then its thread is free for others meanwhile."""
 
 
+def in_a_worker(_call: Call) -> None:
+    """In place of the handler of an endpoint that workers answer themselves: the api process has none."""
+    raise AssertionError("workers answer this themselves and do not relay it")
+
+
 def never(_call: Call) -> bool:
     """Of no call."""
     return False
@@ -102,7 +107,9 @@ class Endpoint:
     without a body. status: of success. writes: its handler runs in the one thread that writes. quick: of
     which calls the handler waits for nothing and takes no longer than handing it to a thread, so that it runs
     in the loop. bound: see Bound. refusals: statuses beyond the usual ones -> when they come. more: other
-    statuses of success -> their models. media: types of answers that are no JSON.
+    statuses of success -> their models, None without a body. media: types of answers that are no JSON.
+    headers: those that it reads beside the key's -> what they say. beside: fields of the data that are told
+    beside it, too.
     """
 
     method: str
@@ -121,10 +128,17 @@ class Endpoint:
     quick: Callable[[Call], bool] = never
     body_bytes_max: int = BODY_BYTES_MAX
     refusals: Mapping[int, str] = field(default_factory=dict)
-    more: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    more: Mapping[int, type[BaseModel] | None] = field(default_factory=dict)
     media: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
     @property
     def platform(self) -> bool:
         """Whether its answers are {"success", "data"}."""
         return self.path.startswith(PLATFORM)
+
+    @property
+    def by_worker(self) -> bool:
+        """Whether the worker that is asked answers, and the api process is not."""
+        return self.handler is in_a_worker

@@ -13,35 +13,40 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
+from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from accounts.entitlement import FREE, Entitlement, told
 from accounts.key import KeyRecord
+from accounts.naming import NAME, NAME_EXPECTED
 from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
 from budgets.limitusage import LimitUsage
 from budgets.rowset import build_row_set
 from gateway.admission import attribute
-from gateway.api.entitlementquestions import (
-    read_flow,
-    read_name,
-    read_object,
-    read_page,
-    read_plain,
-    read_requested,
-    read_units,
+from gateway.api.answers import encoded
+from gateway.api.endpoint import BODY_BYTES_MAX
+from gateway.api.entitlementmodels import (
+    CheckAsked,
+    Checked,
+    EntitlementsAsked,
+    EvaluationAsked,
+    FeatureDecision,
+    PlanAnswer,
+    PlanSubscription,
 )
 from gateway.api.evaluations import counts_units, entitlement_list, evaluation, simulation
-from gateway.errors import LEDGER_AWAY, BadRequest, Unavailable
+from gateway.api.reading import read_body, read_query
+from gateway.errors import LEDGER_AWAY, BadRequest, TooLarge, Unavailable
 from gateway.parts import Parts
 from gateway.usability import figures, judge, limit_document, moment_text, tightest
 from metering.ids import new_id
 
+Body = TypeVar("Body", bound=BaseModel)
 _SCOPES = frozenset(("account", "customer", "feature", "customer_feature", "plan"))
 """Limits on these count every request of a customer for a feature; those on keys, traces and routes count
 what only a request has."""
@@ -65,49 +70,47 @@ class EntitlementEndpoints:
         self._parts = parts
 
     async def check(self, request: HttpRequest, key: KeyRecord) -> Response:
-        """`{customerReferenceId, featureKey, requested?: {kind: amount}}` -> allowed, and why."""
-        body = await read_object(request)
-        customer, feature = read_name(body, "customerReferenceId"), read_name(body, "featureKey")
-        requested = read_requested(body.get("requested"))
+        """One customer and feature: allowed, and why."""
+        asked = await _body(request, CheckAsked)
+        customer, feature = asked.customer_reference_id, asked.feature_key
         self._may_speak_for(key, request, customer, feature)
         known = await self._known(key, customer)
-        found = await self._look(known, customer, feature, requested)
-        document = {"customerReferenceId": customer, "featureKey": feature, **found}
-        return _answer({"success": True, "allowed": found["allowed"], "data": document})
+        found = await self._look(known, customer, feature, asked.wishes)
+        told = Checked(**found, customerReferenceId=customer, featureKey=feature)
+        return _answer({"success": True, "allowed": told.allowed, "data": told.model_dump(by_alias=True)})
 
     async def evaluate(self, request: HttpRequest, key: KeyRecord) -> Response:
-        """`{customerReferenceId, featureKey, usage?: {usageUnits}, context?: {flowId}}` -> allowed, why, and
-        what that use would do. Nothing is used."""
-        body = await read_object(request)
-        customer, feature = read_name(body, "customerReferenceId"), read_name(body, "featureKey")
-        units = read_units(body.get("usage", body.get("track")))
-        flow_id = read_flow(body.get("context"))
+        """The same, and what more use would do. Nothing is used."""
+        asked = await _body(request, EvaluationAsked)
+        customer, feature, units = asked.customer_reference_id, asked.feature_key, asked.units
+        flow_id = None if asked.context is None else asked.context.flow_id
         self._may_speak_for(key, request, customer, feature)
         known = await self._known(key, customer)
         found = await self._look(known, customer, feature, {})
         if units is None:
-            document = evaluation(customer, feature, found, flow_id=flow_id)
-        else:
-            simulated = simulation(found, units)
-            if units and counts_units(found):
-                found = await self._look(known, customer, feature, {found["unit"]: units})
-            document = evaluation(customer, feature, found, flow_id=flow_id) | {"simulation": simulated}
-        return _answer({"success": True, "data": document})
+            return _told(evaluation(customer, feature, found, flow_id=flow_id))
+        simulated = simulation(found, units)
+        if units and counts_units(found):
+            found = await self._look(known, customer, feature, {found["unit"]: units})
+        told = evaluation(customer, feature, found, flow_id=flow_id)
+        return _told(told.model_copy(update={"simulation": simulated}))
 
     async def show(self, request: HttpRequest, key: KeyRecord) -> Response:
         """One customer and feature; 204 where nobody has recorded the customer."""
-        customer, feature = request.path_params["customer"], request.path_params["feature"]
-        self._may_speak_for(key, request, read_plain(customer, "customer"), read_plain(feature, "feature"))
+        read_query(None, request.scope["query_string"])
+        customer, feature = _name(request, "customer"), _name(request, "feature")
+        self._may_speak_for(key, request, customer, feature)
         known = await self._known(key, customer)
         if not _recorded(known):
             return _nothing()
         found = await self._look(known, customer, feature, {})
-        return _answer({"success": True, "data": evaluation(customer, feature, found)})
+        return _told(evaluation(customer, feature, found))
 
     async def features(self, request: HttpRequest, key: KeyRecord) -> Response:
         """All features of the customer's plan; 204 where nobody has recorded the customer."""
-        customer = read_plain(request.path_params["customer"], "customer")
-        limit, offset = read_page(request)
+        page = read_query(EntitlementsAsked, request.scope["query_string"])
+        assert page is not None, "there is a model"
+        customer = _name(request, "customer")
         self._may_speak_for(key, request, customer, key.feature)
         known = await self._known(key, customer)
         if not _recorded(known):
@@ -123,10 +126,11 @@ class EntitlementEndpoints:
             if key.feature in (None, name)
         ]
         subscription_id = None if subscription is None else subscription.id
-        return _answer({"success": True, "data": entitlement_list(subscription_id, told, limit, offset)})
+        return _told(entitlement_list(subscription_id, told, page.limit, page.offset))
 
     async def plan(self, request: HttpRequest, key: KeyRecord) -> Response:
         """The plan of the key's customer, or of the one that `Observe-Customer` names."""
+        read_query(None, request.scope["query_string"])
         headers = self._parts.headers.read(request.headers.raw)
         customer = attribute(key, headers, self._parts.headers, {}).customer
         if customer is None:
@@ -137,33 +141,32 @@ class EntitlementEndpoints:
             )
         known = await self._known(key, customer)
         at, version = await self._plan_of(known, customer)
-        features = version.features if version is not None else ()
-        if at is not None and at.subscription is not None:
-            features = tuple(dict.fromkeys((*features, *at.subscription.overrides.features)))
-        together = await self._look(known, customer, None, {})
         subscription = at.subscription if at is not None else None
-        return _answer(
-            {
-                "customer": customer,
-                "plan": None if version is None else version.plan,
-                "plan_version": None if version is None else version.version,
-                "name": None if version is None else version.name,
-                "reason": together["reason"] if at is None or not at.granted else at.reason,
-                "subscription": None
-                if subscription is None
-                else {
-                    "id": subscription.id,
-                    "starts_at": moment_text(subscription.starts_ms),
-                    "ends_at": None if subscription.ends_ms is None else moment_text(subscription.ends_ms),
-                },
-                "other_features": None if version is None else "allow" if version.others else "deny",
-                "limits": together["limits"],
-                "features": [
-                    {"feature_key": feature, **await self._look(known, customer, feature, {})}
-                    for feature in features
-                ],
-            }
+        features = version.features if version is not None else ()
+        if subscription is not None:
+            features = tuple(dict.fromkeys((*features, *subscription.overrides.features)))
+        together = await self._look(known, customer, None, {})
+        told = PlanAnswer(
+            customer=customer,
+            plan=None if version is None else version.plan,
+            plan_version=None if version is None else version.version,
+            name=None if version is None else version.name,
+            reason=together["reason"] if at is None or not at.granted else at.reason,
+            subscription=None
+            if subscription is None
+            else PlanSubscription(
+                id=subscription.id,
+                starts_at=moment_text(subscription.starts_ms),
+                ends_at=None if subscription.ends_ms is None else moment_text(subscription.ends_ms),
+            ),
+            other_features=None if version is None else "allow" if version.others else "deny",
+            limits=together["limits"],
+            features=[
+                FeatureDecision(feature_key=feature, **await self._look(known, customer, feature, {}))
+                for feature in features
+            ],
         )
+        return _answer(told.model_dump())
 
     def _may_speak_for(
         self, key: KeyRecord, request: HttpRequest, customer: str, feature: str | None
@@ -246,10 +249,38 @@ def _recorded(known: Known) -> bool:
     return known.own is not None and known.own.registered
 
 
+async def _body(request: HttpRequest, model: type[Body]) -> Body:
+    """The body as its model. BadRequest names what is wrong with it."""
+    read_query(None, request.scope["query_string"])
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise BadRequest("Send the body without Content-Encoding.", param="Content-Encoding")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise TooLarge(f"The body is larger than the {BODY_BYTES_MAX} bytes that are read here.")
+        parts.append(part)
+    found = read_body(model, b"".join(parts))
+    assert found is not None, "there is a model"
+    return found
+
+
+def _name(request: HttpRequest, place: str) -> str:
+    """The name at a place of the address."""
+    value: str = request.path_params[place]
+    if not NAME.match(value):
+        raise BadRequest(f"{place}: write {NAME_EXPECTED}.", param=place)
+    return value
+
+
 def _nothing() -> Response:
     return Response(status_code=204, headers={"x-request-id": new_id()})
 
 
+def _told(data: BaseModel) -> Response:
+    return _answer({"success": True, "data": data.model_dump(by_alias=True, exclude_unset=True)})
+
+
 def _answer(document: Any) -> Response:
     headers = {"x-request-id": new_id(), "content-type": "application/json"}
-    return Response(orjson.dumps(document), 200, headers)
+    return Response(encoded(document), 200, headers)

@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-UNITS_MAX = 2**53 - 1
+from gateway.api.entitlementmodels import (
+    EntitlementList,
+    EntitlementMeta,
+    Evaluated,
+    FeatureAllowed,
+    Figures,
+    Pagination,
+    Reason,
+    Simulation,
+    SubscriptionFeatures,
+)
+
 MONEY_UNIT = "usd"
+_FIGURES = tuple(Figures.model_fields)
 _REASONS = {
     "subscribed": "The customer's plan includes it.",
     "default_plan": "The default plan includes it.",
@@ -19,33 +31,32 @@ _REASONS = {
 
 def evaluation(
     customer: str, feature: str, found: Mapping[str, Any], *, flow_id: str | None = None
-) -> dict[str, Any]:
+) -> Evaluated:
     """One customer and feature. `found`: as the check tells it."""
     description = found["message"] or _REASONS[found["reason"]]
-    return {
-        "referenceCustomerId": customer,
-        "customerReferenceId": customer,
-        "featureKey": feature,
-        "allowed": found["allowed"],
-        "flowId": flow_id,
-        "meta": {"reason": {"code": found["reason"], "description": description}},
-        "usage": {name: found[name] for name in ("unit", "used", "limit", "remaining", "resets_at")},
-        "limits": found["limits"],
-    }
+    return Evaluated(
+        reference_customer_id=customer,
+        customer_reference_id=customer,
+        feature_key=feature,
+        allowed=found["allowed"],
+        flow_id=flow_id,
+        meta=EntitlementMeta(reason=Reason(code=found["reason"], description=description)),
+        usage=Figures(**{name: found[name] for name in _FIGURES}),
+        limits=found["limits"],
+    )
 
 
-def simulation(found: Mapping[str, Any], units: int) -> dict[str, Any]:
+def simulation(found: Mapping[str, Any], units: int) -> Simulation:
     """What so many units more would do to the limit that describes the feature; null where none counts
     them."""
     used, limit = found["used"], found["limit"]
-    told: dict[str, Any] = {"requestedUsage": units, "projectedUsage": None, "projectedRemaining": None}
-    if not counts_units(found):
-        return told | {"wouldExceedLimit": None}
-    return told | {
-        "projectedUsage": used + units,
-        "projectedRemaining": max(0, limit - used - units),
-        "wouldExceedLimit": used + units > limit,
-    }
+    counted = counts_units(found)
+    return Simulation(
+        requested_usage=units,
+        projected_usage=used + units if counted else None,
+        projected_remaining=max(0, limit - used - units) if counted else None,
+        would_exceed_limit=used + units > limit if counted else None,
+    )
 
 
 def counts_units(found: Mapping[str, Any]) -> bool:
@@ -55,16 +66,13 @@ def counts_units(found: Mapping[str, Any]) -> bool:
 
 def entitlement_list(
     subscription_id: str | None, features: Sequence[tuple[str, bool]], limit: int, offset: int
-) -> dict[str, Any]:
+) -> EntitlementList:
     """All features of a customer's plan, of one subscription."""
     page = features[offset : offset + limit]
-    entitlements = [{"featureKey": feature, "allowed": allowed} for feature, allowed in page]
-    return {
-        "items": [{"subscriptionId": subscription_id, "entitlements": entitlements}],
-        "pagination": {
-            "total": len(features),
-            "limit": limit,
-            "offset": offset,
-            "hasMore": offset + limit < len(features),
-        },
-    }
+    entitlements = [FeatureAllowed(feature_key=feature, allowed=allowed) for feature, allowed in page]
+    return EntitlementList(
+        items=[SubscriptionFeatures(subscription_id=subscription_id, entitlements=entitlements)],
+        pagination=Pagination(
+            total=len(features), limit=limit, offset=offset, has_more=offset + limit < len(features)
+        ),
+    )

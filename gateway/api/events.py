@@ -15,9 +15,10 @@ from gateway.api.cursor import Part, decode_cursor, encode_cursor
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.eventfigures import COUNTED_MAX, count, place_after, reading, with_figures
 from gateway.api.eventview import OPEN, EventDetail, EventShown, detailed, shown, shown_open
-from gateway.api.fields import Moment, Name, Paged, Told
+from gateway.api.fields import Moment, MomentText, Name, Paged, Told, moment_text
 from gateway.api.openrequests import OpenRequest, open_requests
 from gateway.errors import NotFound
+from metering.removal import complete_since
 
 SCOPE = "events.read"
 TAG = "events"
@@ -54,6 +55,15 @@ class EventsAsked(Paged):
         return self
 
 
+CompleteSince = Annotated[
+    MomentText | None,
+    Field(
+        description="Of what was asked for, events that began before then were removed for their age: they "
+        "are not told, and not counted. null: none was"
+    ),
+]
+
+
 class EventsTold(Told):
     """A page of events."""
 
@@ -65,6 +75,7 @@ class EventsTold(Told):
     next_cursor: str | None = Field(
         description="null at the end. A page may have fewer events than `limit`, or none, before it"
     )
+    complete_since: CompleteSince
 
 
 def list_events(call: Call) -> EventsTold:
@@ -76,8 +87,12 @@ def list_events(call: Call) -> EventsTold:
     if asked.status == OPEN:
         return _open(call, names)
     listed, ascending = _listed(call, names), asked.sort_dir == "asc"
-    since_ms, until_ms = asked.date_from or 0, asked.date_to
+    until_ms = asked.date_to
     with reading(call.parts.engine) as connection:
+        floor_ms = complete_since(connection)
+        # Of some days before it rows are kept for sums, and nothing that could be told one by one.
+        since_ms = max(asked.date_from or 0, floor_ms)
+        missing = missing_before(floor_ms, asked.date_from or 0)
         place = beginning(since_ms) if ascending else None
         if asked.cursor is not None:
             place = str(decode_cursor(listed, asked.cursor, (str,))[0])
@@ -93,7 +108,7 @@ def list_events(call: Call) -> EventsTold:
             )
         total = count(connection, call.account_id, names, since_ms, until_ms)
         if asked.offset and place is None:
-            return _told(asked, [], total=total, cursor=None)
+            return _told(asked, [], total=total, cursor=None, missing=missing)
         found = call.parts.events.page(
             before=None if ascending else place,
             after=place if ascending else None,
@@ -107,7 +122,7 @@ def list_events(call: Call) -> EventsTold:
         rows = with_figures(connection, found.events[::-1] if ascending else found.events)
     following = found.newer if ascending else found.older
     cursor = None if following is None else encode_cursor(listed, (following,))
-    return _told(asked, [shown(each) for each in rows], total=total, cursor=cursor)
+    return _told(asked, [shown(each) for each in rows], total=total, cursor=cursor, missing=missing)
 
 
 def show_event(call: Call) -> EventDetail:
@@ -125,6 +140,12 @@ def show_event(call: Call) -> EventDetail:
 def beginning(since_ms: int = 0) -> str:
     """The cursor (metering.eventpage) before all events of a span, which names no event."""
     return f"{max(0, since_ms - 1)}.-"
+
+
+def missing_before(floor_ms: int, since_ms: int = 0) -> str | None:
+    """The moment since which all events of a span that begins at `since_ms` are there; None where they all
+    are."""
+    return moment_text(floor_ms) if since_ms < floor_ms else None
 
 
 def visible(call: Call, customer: str | None, feature: str | None) -> bool:
@@ -161,7 +182,13 @@ def _listed(call: Call, names: dict[str, str]) -> tuple[Part, ...]:
 
 
 def _told(
-    asked: EventsAsked, rows: list[EventShown], *, total: int | None, cursor: str | None, reason: str = ""
+    asked: EventsAsked,
+    rows: list[EventShown],
+    *,
+    total: int | None,
+    cursor: str | None,
+    reason: str = "",
+    missing: str | None = None,
 ) -> EventsTold:
     unknown = reason or f"more than {COUNTED_MAX} would have to be counted"
     return EventsTold(
@@ -171,6 +198,7 @@ def _told(
         limit=asked.limit,
         offset=asked.offset,
         next_cursor=cursor,
+        complete_since=missing,
     )
 
 

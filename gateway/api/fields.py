@@ -7,9 +7,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
+from accounts.naming import NAME, NAME_EXPECTED
 from metering.money import nano_to_usd
 
 LIST_MAX = 200
@@ -68,6 +77,24 @@ def money(**amounts: int | None) -> dict[str, Any]:
     return found
 
 
+def kind_of(value: Any) -> str:
+    """What a value of a body is, in the words of an error."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Decimal):
+        return "a number with a point"
+    return {int: "a number", list: "a list"}.get(type(value), "an object")
+
+
+def exact(value: Any) -> Decimal:
+    """A number of a body, with all its digits. ValueError where it is none: a text is not read as one."""
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        raise ValueError(f"write a number, such as 0.5, not {kind_of(value)}")
+    return Decimal(value)
+
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?\Z")
 
@@ -119,8 +146,24 @@ Moment = Annotated[
 """A moment in a query or body; milliseconds since the epoch once read."""
 MomentText = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment in an answer."""
+
+
+def _own(name: str) -> str:
+    if not NAME.match(name):
+        raise ValueError(f"write {NAME_EXPECTED}")
+    return name
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
 """A name or an id: visible ASCII characters."""
+OwnName = Annotated[
+    Name,
+    AfterValidator(_own),
+    WithJsonSchema(
+        {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^([!-)+-~]|[!-~]{2,128})$"}
+    ),
+]
+"""A name that something is given, or is asked for by: `*` alone stands for each."""
 Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of what people call something; may be empty."""
 

@@ -87,10 +87,10 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def served() -> bytes:
-    """The document of what the api process serves, as JSON."""
-    from gateway.api.table import ENDPOINTS
+    """The document of what is served, as JSON."""
+    from gateway.api.table import TOLD
 
-    return encoded(document(ENDPOINTS))
+    return encoded(document(TOLD))
 
 
 def _answer(_call: Call) -> Answer:
@@ -113,7 +113,7 @@ def _operation(each: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": each.summary, "tags": [each.tag], "operationId": _id(each)}
     if described := _described(each):
         operation["description"] = described
-    parameters = [*_places(each), *_query(each)]
+    parameters = [*_places(each), *_query(each), *_headers(each)]
     if parameters:
         operation["parameters"] = parameters
     if each.body is not None:
@@ -182,6 +182,14 @@ def _query(each: Endpoint) -> list[dict[str, Any]]:
     return found
 
 
+def _headers(each: Endpoint) -> list[dict[str, Any]]:
+    schema = {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    return [
+        {"name": name, "in": "header", "schema": schema, "description": description}
+        for name, description in each.headers.items()
+    ]
+
+
 def _successes(each: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     models: dict[int, type[BaseModel] | None] = {each.status: each.answer, **each.more}
     return {str(status): _success(each, model, schemas) for status, model in models.items()}
@@ -192,26 +200,31 @@ def _success(each: Endpoint, model: type[BaseModel] | None, schemas: Mapping[Any
     content: dict[str, Any] = {media: {} for media in each.media}
     if model is not None:
         schema = schemas[model, "serialization"]
-        content["application/json"] = {"schema": _enveloped(schema) if each.platform else schema}
+        content["application/json"] = {"schema": _enveloped(each, model, schema) if each.platform else schema}
     if content:
         told["content"] = content
     return told
 
 
-def _enveloped(schema: Any) -> dict[str, Any]:
+def _enveloped(each: Endpoint, model: type[BaseModel], schema: Any) -> dict[str, Any]:
+    fields = model.model_json_schema(mode="serialization").get("properties", {})
+    beside = {name: {**fields[name], "description": "As in `data`"} for name in each.beside}
+    for field in beside.values():
+        field.pop("title", None)
     return {
         "type": "object",
-        "properties": {"success": {"const": True}, "data": schema},
-        "required": ["success", "data"],
+        "properties": {"success": {"const": True}, **beside, "data": schema},
+        "required": ["success", *beside, "data"],
         "additionalProperties": False,
     }
 
 
 def _refusals(each: Endpoint) -> dict[str, Any]:
-    statuses = {400, 500, 503, 504}
+    # A worker waits for nobody else; and of whom it knows nothing, nothing is asked.
+    statuses = {400, 500, 503} if each.by_worker else {400, 500, 503, 504}
     if each.scope is not None:
         statuses |= {401, 403} if each.scope != ANY or each.bound == "refused" else {401}
-    if _PLACE.search(each.path):
+    if _PLACE.search(each.path) and not each.by_worker:
         statuses.add(404)
     if each.method != "GET":
         statuses.add(413)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from accounts.plan import OWN_DAY, PlanRule, PlanVersion
 from accounts.planprice import FeatureRate, PlanPrice, Tier
@@ -21,6 +21,12 @@ PlanKey = Annotated[
 ]
 Timing = Literal["in_advance", "in_arrears"]
 Model = Literal["included", "usage", "graduated", "package"]
+
+
+def _anchor(value: Any) -> Any:
+    if value != SUBSCRIPTION and (type(value) is not int or not 1 <= value <= 31):
+        raise ValueError(f"write a day of the month, 1 to 31, or the text {SUBSCRIPTION}")
+    return value
 
 
 class TierAsked(Asked):
@@ -102,6 +108,7 @@ class NewPlan(Asked):
     time_zone: TimeZone = "UTC"
     anchor: Annotated[
         int | Literal["subscription"],
+        BeforeValidator(_anchor),
         Field(description="First day of its months: 1 to 31, or each customer's own"),
     ] = 1
     limits: Annotated[list[RuleAsked], Field(max_length=200, default_factory=list)]
@@ -110,8 +117,6 @@ class NewPlan(Asked):
 
 def plan_asked(asked: NewPlan) -> PlanVersion:
     """The plan as the book takes it. ValueError says what is wrong."""
-    if asked.anchor != SUBSCRIPTION and not 1 <= int(asked.anchor) <= 31:
-        raise ValueError("anchor: write a day of the month, 1 to 31, or subscription")
     zone_of(asked.time_zone)  # billing periods lie in it, also where nothing is limited
     rules = tuple(_rule_asked(rule) for rule in asked.limits)
     limited = [rule.feature for rule in rules if rule.feature is not None]

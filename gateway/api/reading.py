@@ -10,12 +10,22 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.api.fields import kind_of
 from gateway.errors import BadRequest
 
 Model = TypeVar("Model", bound=BaseModel)
 FAULTS_TOLD = 5
 FIELDS_MAX = 50
 SHOWN_MAX = 60
+_KINDS = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+}
+"""What is wrong with a value's kind, as pydantic calls it -> what would be right."""
 
 
 def read_query(model: type[Model] | None, query: bytes) -> Model | None:
@@ -41,11 +51,15 @@ def read_query(model: type[Model] | None, query: bytes) -> Model | None:
         if fields:
             _unknown(fields, "query field", ())
         return None
-    return _validated(model, fields, "query field", "query")
+    return _validated(model, fields, "query field", "query", strict=False)
 
 
 def read_body(model: type[Model] | None, body: bytes) -> Model | None:
-    """The body's JSON object as the model; numbers with a point are Decimals. BadRequest as above."""
+    """The body's JSON object as the model; numbers with a point are Decimals. BadRequest as above.
+
+    A value is of the kind that is declared: "yes" is not true, and "3" no number, unless a field says that it
+    may be told as text.
+    """
     if model is None:
         if body.strip() not in (b"", b"{}"):
             raise BadRequest("This endpoint takes no body.")
@@ -53,7 +67,7 @@ def read_body(model: type[Model] | None, body: bytes) -> Model | None:
     document = json_of(body)
     if not isinstance(document, dict):
         raise BadRequest("The body must be a JSON object.")
-    return _validated(model, document, "field", "body")
+    return _validated(model, document, "field", "body", strict=True)
 
 
 def json_of(body: bytes) -> Any:
@@ -96,9 +110,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _validated(model: type[Model], fields: dict[str, Any], noun: str, whole: str) -> Model:
+def _validated(model: type[Model], fields: dict[str, Any], noun: str, whole: str, *, strict: bool) -> Model:
     try:
-        return model.model_validate(fields)
+        return model.model_validate(fields, strict=strict)
     except ValidationError as error:
         faults = error.errors(include_url=False)
     except RecursionError:
@@ -130,6 +144,8 @@ def _names(model: type[BaseModel]) -> tuple[str, ...]:
 def _sentence(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return "unknown"
+    if fault["type"] in _KINDS:
+        return f"write {_KINDS[fault['type']]}, not {kind_of(fault['input'])}"
     return str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
@@ -21,7 +22,7 @@ from metering.money import half_even, usd_to_pico
 from metering.override import Override
 from metering.pricebook import PriceBook
 from metering.units import UNITS, unit_of
-from reports.simulation import RevenueOf, Scenario, Swap
+from reports.simulation import Laid, RevenueOf, Scenario, Swap
 
 CHANGES_MAX = 50
 UNIT_PRICE_USD_MAX = 1_000
@@ -51,7 +52,7 @@ class SwapAsked(Asked):
 
 class SimulatedPrice(Asked):
     """A model at another price, of a provider that is configured or in the price book. Rates that are not
-    named stay as they were; one that is named holds for contexts of any length."""
+    named stay as they were, and so does one that is given as the list has it."""
 
     provider: Name
     model: Name
@@ -59,6 +60,10 @@ class SimulatedPrice(Asked):
         dict[str, PerMillion],
         Field(min_length=1, max_length=30, description="Unit -> dollars per million, as text"),
     ]
+    any_length: Annotated[
+        bool,
+        Field(description="Also for contexts for which the list charges more; else such are not computable"),
+    ] = False
 
 
 class FeaturePriceAsked(Asked):
@@ -75,49 +80,48 @@ def scenario_of(
     feature_prices: Sequence[FeaturePriceAsked],
 ) -> Scenario:
     """What would be otherwise, for `reports.simulation`. BadRequest where it contradicts itself."""
-    now = call.parts.prices
-    book, repriced = now, frozenset[tuple[str, str]]()
-    if prices:
-        book, repriced = _book(call, prices)
     return Scenario(
-        now=now,
-        book=book,
+        now=call.parts.prices,
         account_id=call.account_id,
         list_of=lambda provider: list_of(provider, call.parts.settings),
         swaps=tuple(
             Swap(each.to_provider, each.to_model, each.route, each.provider, each.model) for each in swaps
         ),
-        repriced=repriced,
+        laid=_laid(call, prices),
         revenue=_revenue(feature_prices, internal_of(call)) if feature_prices else None,
     )
 
 
-def _book(call: Call, prices: Sequence[SimulatedPrice]) -> tuple[PriceBook, frozenset[tuple[str, str]]]:
-    """The price book with these prices in place of whatever was charged for the same units."""
-    laid: list[Override] = []
+def _laid(call: Call, prices: Sequence[SimulatedPrice]) -> dict[tuple[str, str], Laid]:
+    """These prices by the price list's names of their models."""
+    found: dict[tuple[str, str], Laid] = {}
     for number, each in enumerate(prices):
         rates = {name: _rate(f"prices[{number}]", name, text) for name, text in each.usd_per_million.items()}
-        laid.append(
-            Override(
-                provider=list_of(each.provider, call.parts.settings),
-                model=_canonical(call, each.provider, each.model),
-                effective_from_ms=0,
-                rates_pico=rates,
-                source="simulation",
-                account=call.account_id,
-            )
+        override = Override(
+            provider=list_of(each.provider, call.parts.settings),
+            model=_canonical(call, each.provider, each.model),
+            effective_from_ms=0,
+            rates_pico=rates,
+            source="simulation",
+            account=call.account_id,
         )
-    named = {(each.provider.lower(), each.model.lower()) for each in laid}
-    if len(named) != len(laid):
-        raise BadRequest("A model is given two prices.", param="prices")
+        name = (override.provider.lower(), override.model.lower())
+        if name in found:
+            raise BadRequest("A model is given two prices.", param="prices")
+        found[name] = Laid(rates, cache(partial(_book, call, override)), each.any_length)
+    return found
+
+
+def _book(call: Call, whole: Override, units: frozenset[str]) -> PriceBook:
+    """The price book with the prices of these units in place of whatever was charged for them."""
+    laid = replace(whole, rates_pico={unit: whole.rates_pico[unit] for unit in sorted(units)})
     kept = []
     for override in configured_prices(call.parts.settings):
-        model = _canonical(call, override.provider, override.model)
-        own = [each for each in laid if _same(each, override.provider, model)]
-        units = {unit for each in own for unit in each.rates_pico}
-        rates = {unit: pico for unit, pico in override.rates_pico.items() if unit not in units}
+        rates = override.rates_pico
+        if _same(laid, override.provider, _canonical(call, override.provider, override.model)):
+            rates = {unit: pico for unit, pico in rates.items() if unit not in units}
         kept.append(replace(override, rates_pico=rates))
-    return PriceBook.load([*kept, *laid]), frozenset(named)
+    return PriceBook.load([*kept, laid])
 
 
 def _same(laid: Override, provider: str, model: str) -> bool:

@@ -29,8 +29,8 @@ TAG = "pricing"
 ASSUMPTIONS = (
     "Tokens are those that were counted: another model may count the same text otherwise.",
     "Attempts are priced at the default service tier: which one served them is not recorded.",
-    "A price that is given for a unit is that of every such unit: also of long contexts, for which a list "
-    "may charge more.",
+    "A price that is given says nothing of contexts for which the list charges otherwise; requests that have "
+    "such are not computable (long_context), unless it is given for any_length.",
 )
 By = Literal["model", "provider", "route", "feature", "customer"]
 
@@ -57,9 +57,9 @@ class SimulationAsked(Asked):
     feature_key: Name | None = None
     model: Name | None = None
     by: By = "model"
-    swaps: Annotated[tuple[SwapAsked, ...], Field(max_length=CHANGES_MAX)] = ()
-    prices: Annotated[tuple[SimulatedPrice, ...], Field(max_length=CHANGES_MAX)] = ()
-    feature_prices: Annotated[tuple[FeaturePriceAsked, ...], Field(max_length=CHANGES_MAX)] = ()
+    swaps: Annotated[list[SwapAsked], Field(max_length=CHANGES_MAX, default_factory=list)]
+    prices: Annotated[list[SimulatedPrice], Field(max_length=CHANGES_MAX, default_factory=list)]
+    feature_prices: Annotated[list[FeaturePriceAsked], Field(max_length=CHANGES_MAX, default_factory=list)]
 
     @model_validator(mode="after")
     def something_changes(self) -> SimulationAsked:

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from accounts.customer import Customer
 from accounts.plan import PlanVersion
 from accounts.plantables import PlanNotFound
-from accounts.subscription import Override, Overrides, Subscription
-from accounts.subscriptionbook import ACTIVE, ENDED, PENDING, SubscriptionBook, follows, status_at
+from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Override, Overrides, Paying, Subscription
+from accounts.subscriptionbook import (
+    ACTIVE,
+    ENDED,
+    PENDING,
+    SubscriptionBook,
+    follows,
+    last_alike,
+    status_at,
+)
 from billing.fees import period_terms
 from billing.period import Period, period_of
 from budgets.limit import check_terms
@@ -29,19 +37,24 @@ CONFLICTS = {409: "The subscription, or the customer's, stands against it; `code
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A subscription with all that is told of it at `now_ms`. `next`: what takes its place at its end."""
+    """A subscription with all that is told of it at `now_ms`.
+
+    last: the last of those that go on with its terms, whatever is paid for them; mostly itself. next: what
+    takes the place of that one at its end.
+    """
 
     customer: str
     subscription: Subscription
     plan: PlanVersion
     status: str
     period: Period | None
+    last: Subscription
     next: Subscription | None
 
     @property
-    def cancelled(self) -> bool:
-        """Whether it ends, or ended, and nothing takes its place."""
-        return self.subscription.ends_ms is not None and self.next is None
+    def cancel_ms(self) -> int | None:
+        """When it ends, or ended, and nothing takes its place; None: it does not so."""
+        return self.last.ends_ms if self.next is None else None
 
 
 def book_of(call: Call) -> SubscriptionBook:
@@ -66,7 +79,8 @@ def described(call: Call, customer: Customer, subscription: Subscription) -> Fou
     status = status_at(subscription, now_ms)
     moment_ms = {PENDING: subscription.starts_ms, ACTIVE: now_ms}.get(status)
     period = None if moment_ms is None else period_of(period_terms(subscription, plan), moment_ms)
-    return Found(customer.customer, subscription, plan, status, period, follows(customer, subscription))
+    last = last_alike(customer, subscription)
+    return Found(customer.customer, subscription, plan, status, period, last, follows(customer, last))
 
 
 def begin(
@@ -79,6 +93,8 @@ def begin(
     ends_ms: int | None = None,
     anchor: int | None = None,
     overrides: Overrides | None = None,
+    deal: Deal = NO_DEAL,
+    paying: Paying = USUAL_PAYING,
 ) -> Found:
     """Put a customer on a plan. Conflict where it is on one then, or will be."""
     book = call.parts.customers(call.account_id)
@@ -107,6 +123,8 @@ def begin(
             ends_ms=ends_ms,
             anchor=anchor,
             overrides=overrides,
+            deal=deal,
+            paying=paying,
         )
     return described(call, book.customer(customer), made)
 
@@ -159,12 +177,12 @@ def cancel(call: Call, subscription_id: str, when: str) -> Found:
 def undo(call: Call, subscription_id: str, *, change_of_plan: bool) -> Found:
     """Take back a planned change or end. Conflict where no such thing is planned."""
     found = find(call, subscription_id)
-    planned = found.status == ACTIVE and found.subscription.ends_ms is not None
+    planned = found.status == ACTIVE and found.last.ends_ms is not None
     if not planned or change_of_plan is not (found.next is not None):
         what = "change of plan" if change_of_plan else "cancellation"
         raise Conflict(f"No {what} is planned for this subscription.", code="nothing_scheduled")
     with refusals():
-        book_of(call).go_on(subscription_id)
+        book_of(call).go_on(found.last.id)
     return find(call, subscription_id)
 
 

@@ -12,7 +12,7 @@ DELETE /api/subscriptions/{subscription}/cancellation   take a planned end back
 from __future__ import annotations
 
 from accounts.pages import subscription_page
-from accounts.subscription import Overrides
+from accounts.subscription import Overrides, Paying
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Told
 from gateway.api.refusing import page_of, place_of, refusals
@@ -32,6 +32,7 @@ from gateway.api.subscriptionmodels import (
     NewSubscription,
     PlanChange,
     SubscriptionsAsked,
+    deal_asked,
     override_asked,
 )
 from gateway.api.subscriptionview import SubscriptionTold, subscription_told
@@ -83,6 +84,7 @@ def subscribe(call: Call) -> SubscriptionTold:
     """Put a customer on a plan."""
     asked: NewSubscription = call.body
     with refusals():
+        deal = deal_asked(asked)
         overrides = Overrides(
             {name: override_asked(name, each) for name, each in asked.limits.items()}, asked.features
         )
@@ -96,6 +98,8 @@ def subscribe(call: Call) -> SubscriptionTold:
             ends_ms=asked.ends_at,
             anchor=asked.anchor,
             overrides=overrides,
+            deal=deal,
+            paying=Paying(asked.grace_period_days, asked.payment_method_id or ""),
         )
     )
 

@@ -51,6 +51,8 @@ class SubscriptionTold(Told):
     price_nano: Nano | None
     quantity: int
     discount_percent: Annotated[Decimal, Field(json_schema_extra={"type": "number"})]
+    grace_period_days: int
+    payment_method_id: str | None
     limits: list[OverrideTold]
     features: dict[str, bool]
 
@@ -69,7 +71,7 @@ def subscription_told(found: Found) -> SubscriptionTold:
         anchor=mine.anchor,
         current_period_start=None if found.period is None else moment_text(found.period.start_ms),
         current_period_end=None if found.period is None else moment_text(found.period.end_ms),
-        cancel_at=moment_text(mine.ends_ms) if found.cancelled else None,
+        cancel_at=moment_text(found.cancel_ms),
         scheduled_change=None
         if following is None
         else Scheduled(
@@ -78,13 +80,16 @@ def subscription_told(found: Found) -> SubscriptionTold:
             version=following.version,
             at=str(moment_text(following.starts_ms)),
         ),
-        **_deal(deal),
+        **deal_told(deal),
+        grace_period_days=mine.paying.grace_days,
+        payment_method_id=mine.paying.method or None,
         limits=[_override_told(name, each) for name, each in mine.overrides.limits.items()],
         features=dict(mine.overrides.features),
     )
 
 
-def _deal(deal: Deal) -> dict[str, Any]:
+def deal_told(deal: Deal) -> dict[str, Any]:
+    """What is paid otherwise, in the fields of an answer."""
     percent = Decimal(deal.discount_ppm * 100) / PPM
     return {**money(price=deal.price_nano), "quantity": deal.quantity, "discount_percent": percent}
 

@@ -1,4 +1,4 @@
-"""The table of all endpoints that the api process serves; each file of endpoints adds its own."""
+"""The table of all endpoints; each file of endpoints adds its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from gateway.api.clientcustomers import CLIENT_CUSTOMERS
 from gateway.api.clientsubscriptions import CLIENT_SUBSCRIPTIONS
 from gateway.api.clientusage import CLIENT_USAGE
 from gateway.api.customers import CUSTOMERS
+from gateway.api.deals import DEALS
 from gateway.api.endpoint import Endpoint
+from gateway.api.entitlementtable import ENTITLEMENTS
 from gateway.api.events import EVENTS
 from gateway.api.export import EXPORT
 from gateway.api.featureprices import FEATURE_PRICES
@@ -45,4 +47,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *PLANS,
     *SUBSCRIPTIONS,
     *CLIENT_SUBSCRIPTIONS,
+    *DEALS,
 )
+"""What the api process serves."""
+TOLD: tuple[Endpoint, ...] = (*ENDPOINTS, *ENTITLEMENTS)
+"""All that is served below /api, what workers answer themselves included."""

@@ -23,7 +23,7 @@ from gateway.api.answers import Conflict
 from gateway.api.customerrecord import profiles, recorded
 from gateway.api.customers import READ, TAG, WRITE
 from gateway.api.endpoint import Call, Endpoint
-from gateway.api.fields import Asked, Label, MomentText, Name, Paged, Told, moment_text
+from gateway.api.fields import Asked, Label, MomentText, OwnName, Paged, Told, moment_text
 from gateway.api.refusing import name_after, page_of
 from gateway.errors import BadRequest, NotFound
 
@@ -39,7 +39,7 @@ class NewWorkspace(Asked):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"workspace": "eu", "name": "Europe"}]})
 
-    workspace: Name
+    workspace: OwnName
     name: Label = ""
 
 

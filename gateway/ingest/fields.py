@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from accounts.naming import NAME, NAME_EXPECTED
 from metering.event import AMOUNT_MAX
 from metering.money import nano_to_usd, usd_to_nano
 
@@ -30,7 +31,6 @@ OUTCOMES = ("success", "failure", "rejected", "unknown")
 
 Reader = Callable[[str, Any], Any]
 """Reads one field: (its name, its value) -> what it says, None for nothing. Raises Refused."""
-_ID = re.compile(r"[\x21-\x7e]{1,128}\Z")
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}\Z")
 _PROPERTY = re.compile(r"[\x21-\x7e]{1,64}\Z")
@@ -61,11 +61,11 @@ def text_field(name: str, value: Any) -> str | None:
 
 def id_field(name: str, value: Any) -> str | None:
     """A name of a customer, a feature, a trace: what the gateway's own headers may say, too."""
-    if type(value) is str and _ID.match(value):
+    if type(value) is str and NAME.match(value):
         return value
     text = text_field(name, value)
-    if text is not None and not _ID.match(text):
-        raise _wrong(name, "1 to 128 visible ASCII characters", value)
+    if text is not None and not NAME.match(text):
+        raise _wrong(name, NAME_EXPECTED, value)
     return text
 
 

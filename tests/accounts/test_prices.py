@@ -16,7 +16,7 @@ from accounts.plan import OWN_DAY, PlanVersion
 from accounts.planbook import PlanBook
 from accounts.planprice import FeatureRate, PlanPrice
 from accounts.plantables import FEATURE_PRICES, subscriptions_of
-from accounts.subscription import Deal
+from accounts.subscription import Deal, Overrides
 from budgets.limit import check_terms
 from metering.database import open_database, writing
 from metering.migration import load_migrations, shipped
@@ -105,6 +105,31 @@ def test_a_deal_begins_another_span_and_goes_on_with_changes(
         customers.agree("acme", Deal(quantity=0))
     with pytest.raises(ValueError, match="from 0 to 100"):
         customers.subscribe("acme", "pro", deal=Deal(discount_ppm=-1))
+
+
+def test_a_deal_that_is_to_come_goes_with_the_customers_other_terms(
+    plans: PlanBook, customers: CustomerBook
+) -> None:
+    """What is changed meanwhile is so also from its beginning on, and only once."""
+    plans.put_plan(PRO)
+    plans.put_feature(Feature("search"))
+    customers.subscribe("acme", "pro")
+    later_ms = customers.now_ms() + 30 * 86_400_000
+    customers.agree("acme", Deal(quantity=3), starts_ms=later_ms)
+    customers.override("acme", Overrides(features={"search": False}))
+    plans.put_plan(PlanVersion("pro", 0, others=True, price=PlanPrice(39 * 10**9)))
+    assert customers.migrate("pro") == ["acme"]
+    spans = customers.customer("acme").subscriptions
+    present, to_come = (
+        next(each for each in spans if each.covers(at_ms)) for at_ms in (later_ms - 1, later_ms)
+    )
+    assert (present.deal.quantity, to_come.deal.quantity) == (1, 3)
+    assert present.version == to_come.version == 2
+    assert present.overrides == to_come.overrides == Overrides(features={"search": False})
+    assert (present.ends_ms, to_come.starts_ms, to_come.ends_ms) == (later_ms, later_ms, None)
+    ended = customers.unsubscribe("acme", ends_ms=later_ms + 5)
+    assert (ended.id, ended.ends_ms) == (to_come.id, later_ms + 5)
+    assert customers.customer("acme").subscriptions[-1].ends_ms == later_ms + 5
 
 
 def test_periods_of_one_length_go_on_and_of_another_begin_anew(

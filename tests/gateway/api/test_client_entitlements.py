@@ -105,10 +105,44 @@ def test_what_more_use_would_do(
         {"usage": {"usageUnits": 1.5}},
         {"context": {"flowId": "f" * 65}},
         {"customerReferenceId": "a b"},
+        {"usage": {"usageUnits": "2"}},
+        {"usage": {"usageUnits": True}},
+        {"usage": {}, "track": {}},
     ],
 )
 def test_what_cannot_be_asked(usage: Asker, change: dict[str, Any]) -> None:
     usage.post(PATH, {"customerReferenceId": "user_42", "featureKey": "search", **change}, status=400)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "named"),
+    [
+        (PATH, {"customerReferenceID": "user_1"}, "customerReferenceID"),
+        (PATH, {"usage": {"usage_units": 2}}, "usage_units"),
+        (PATH, {"context": {"flow": "f-1"}}, "flow"),
+        (f"{PATH}/check", {"usage": {"usageUnits": 2}}, "usage"),
+        (f"{PATH}/check", {"requested": {"apples": 2}}, "requested.apples"),
+        (f"{PATH}/check", {"requested": {"requests": "2"}}, "requested.requests"),
+    ],
+)
+def test_what_it_does_not_know_is_named(usage: Asker, path: str, change: dict[str, Any], named: str) -> None:
+    """A slip in a field's name would else be an answer to another question."""
+    body = {"customerReferenceId": "user_42", "featureKey": "search", **change}
+    error = usage.post(path, body, status=400)["error"]
+    assert named in error["message"]
+    usage.ask("GET", f"{PATH}/user_42/search?units=2", status=400)
+    usage.post(f"{path}?units=2", {"customerReferenceId": "user_42", "featureKey": "search"}, status=400)
+
+
+def test_a_question_as_the_platform_writes_it(usage: Asker) -> None:
+    """With every field that its clients send."""
+    wish = {"eventName": "search", "usageUnits": 1, "model": "gpt-4o-mini", "meta": {"from": "checkout"}}
+    context = {"idempotencyKey": "check-1", "flowId": "f-1"}
+    body = {"customerReferenceId": "user_42", "featureKey": "search", "usage": wish, "context": context}
+    data = usage.post(PATH, body)["data"]
+    assert (data["flowId"], data["simulation"]["requestedUsage"]) == ("f-1", 1)
+    told = usage.post(f"{PATH}/check", {"customerReferenceId": "user_42", "featureKey": "search"})
+    assert told["allowed"] is told["data"]["allowed"] is True
 
 
 def test_customers_of_another_account_are_not_there(stack: Stack, http: httpx2.Client) -> None:

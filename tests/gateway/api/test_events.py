@@ -273,6 +273,7 @@ def test_what_runs_is_told_from_the_ledger(ask: Ask, stack: Stack, http: httpx2.
         "limit": 50,
         "offset": 0,
         "next_cursor": None,
+        "complete_since": None,
     }
     caller = stack.key(limits={"lifetime": 10**9})
     words = "hello [[simulate: tokens=400 pace_ms=50]]"

@@ -8,6 +8,8 @@ from decimal import Decimal
 import httpx2
 import pytest
 
+from accounts.plan import PlanVersion
+from accounts.planprice import FeatureRate, PlanPrice, Tier
 from gateway.api.fields import moment_text
 from metering.eventstore import EventStore
 from tests.gateway.api.asking import Asker, all_pages, chat
@@ -15,6 +17,7 @@ from tests.metering.events import event
 from tests.stack import Stack
 
 NOON = 1_700_000_000_000
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -87,6 +90,52 @@ def test_figures_are_the_sums_of_the_events(store: EventStore, usage: Asker) -> 
     assert [each["feature_key"] for each in listed if each["event_count"]] == ["figures-0", "figures-1"]
     assert listed == sorted(listed, key=lambda each: str(each["feature_key"]))
     usage.ask("GET", "/api/features?date_from=2026-01-02&date_to=2026-01-01", status=400)
+
+
+@pytest.mark.wide
+def test_charges_by_period_are_revenue_of_their_feature(
+    stack: Stack, store: EventStore, usage: Asker
+) -> None:
+    """Graduated prices and packages are owed for what a month has used: told of the feature that is used, in
+    its list and alone, while the plan's own price belongs to none."""
+    cents = 10**10
+    tiers = (Tier(10, cents), Tier(None, cents // 2, flat_nano=30_000_000))
+    rates = (
+        FeatureRate("period-graduated", "graduated", tiers=tiers),
+        FeatureRate("period-packaged", "package", package_units=10, package_nano=2 * 10**9),
+    )
+    features = ("period-graduated", "period-packaged", "period-included")
+    stack.plans.put_plan(PlanVersion("by-period", 0, features, price=PlanPrice(7 * 10**9, rates=rates)))
+    stack.customers.subscribe("period-payer", "by-period", starts_ms=NOON - 10 * DAY_MS)
+    store.append(
+        [
+            event(
+                started_ms=NOON + number * DAY_MS,
+                customer=customer,
+                feature=feature,
+                cost_nano=10**6,
+                usage_units=8,
+            )
+            for number in range(3)
+            for feature in features
+            for customer in ("period-payer", "period-nobody")  # the other one is on no plan
+        ]
+    )
+    span = {"date_from": _text(NOON - DAY_MS), "date_to": _text(NOON + 5 * DAY_MS)}
+    owed = 10 * 10_000_000 + 14 * 5_000_000 + 30_000_000  # 24 units, of which 14 are in the second tier
+    for feature, nano in (("period-graduated", owed), ("period-packaged", 3 * 2 * 10**9)):
+        told = usage.get(f"/api/features/{feature}", **span)
+        assert told["total_revenue_nano"] == str(nano)
+        assert told["margin_nano"] == str(nano - 6 * 10**6)
+        listed = all_pages(usage, "/api/features", "features", limit=2, **span)
+        assert told in listed
+        # Spans that follow each other owe what the whole one does.
+        middle = _text(NOON + DAY_MS + 1)
+        halves = ({**span, "date_to": middle}, {**span, "date_from": middle})
+        parts = [usage.get(f"/api/features/{feature}", **half)["total_revenue_nano"] for half in halves]
+        assert sum(map(int, parts)) == nano
+    included = usage.get("/api/features/period-included", **span)
+    assert (included["total_revenue"], included["margin"]) == (None, None)
 
 
 def test_the_platforms_features(usage: Asker) -> None:

@@ -12,8 +12,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from accounts.scope import SCOPES
 from gateway.api.endpoint import ANY
+from gateway.api.entitlementtable import ENTITLEMENTS
 from gateway.api.openapi import document, served
-from gateway.api.table import ENDPOINTS
+from gateway.api.table import TOLD
+from tests.stack import Stack
 
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.json"
 
@@ -43,7 +45,7 @@ def test_it_is_valid(told: dict[str, Any]) -> None:
 
 
 def test_every_endpoint_is_told_with_its_scope_and_its_refusals(told: dict[str, Any]) -> None:
-    for each in ENDPOINTS:
+    for each in TOLD:
         operation = told["paths"][each.path][each.method.lower()]
         assert operation["summary"], each.path
         assert (operation["security"] == []) is (each.scope is None), each.path
@@ -53,12 +55,13 @@ def test_every_endpoint_is_told_with_its_scope_and_its_refusals(told: dict[str, 
         statuses = set(operation["responses"])
         assert str(each.status) in statuses
         assert {"400", "500", "503"} <= statuses
+        assert {str(status) for status in each.more} <= statuses
         assert ({"401"} <= statuses) is (each.scope is not None)
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 schema = followed(told, answer)["content"]["application/json"]["schema"]["$ref"]
                 assert schema.endswith("PlatformError" if each.platform else "/Error"), (each.path, status)
-    assert sum(len(place) for place in told["paths"].values()) == len(ENDPOINTS)
+    assert sum(len(place) for place in told["paths"].values()) == len(TOLD)
 
 
 def test_operations_and_models_have_names_of_their_own(told: dict[str, Any]) -> None:
@@ -84,7 +87,7 @@ def test_money_is_told_twice(told: dict[str, Any]) -> None:
                 kinds = json.dumps(part)
                 assert '"string"' in kinds or "schemas/Nano" in kinds, (name, field)
                 walked += 1
-    assert walked or len(document(ENDPOINTS)["paths"]) == 1
+    assert walked or len(document(TOLD)["paths"]) == 1
 
 
 def test_what_operations_share_is_told_once(told: dict[str, Any]) -> None:
@@ -109,3 +112,17 @@ def test_what_operations_share_is_told_once(told: dict[str, Any]) -> None:
 
 def shared_as(parameter: dict[str, Any]) -> str:
     return parameter["name"] if parameter["in"] == "query" else f"{parameter['in']}_{parameter['name']}"
+
+
+def test_what_workers_answer_themselves_is_told_too(stack: Stack, told: dict[str, Any]) -> None:
+    """Each endpoint below /api that a worker's own router knows, with its body and its headers."""
+    served = {(each.method, each.path) for each in stack.gateway.endpoints if each.path.startswith("/api/")}
+    assert served == {(each.method, each.path) for each in ENTITLEMENTS}
+    check = told["paths"]["/api/v1/client/entitlements/check"]["post"]
+    answer = check["responses"]["200"]["content"]["application/json"]["schema"]
+    assert answer["required"] == ["success", "allowed", "data"]
+    (header,) = told["paths"]["/api/plan"]["get"]["parameters"]
+    assert (header["name"], header["in"]) == ("Observe-Customer", "header")
+    of_one = told["paths"]["/api/v1/client/entitlements/{customer}/{feature}"]["get"]["responses"]
+    assert set(of_one) == {"200", "204", "400", "401", "403", "500", "503"}
+    assert "content" not in of_one["204"]

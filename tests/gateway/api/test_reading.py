@@ -8,16 +8,16 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from gateway.api.fields import Asked, Moment, Name, Paged, moment_ms, moment_text
+from gateway.api.fields import Asked, Moment, Name, Paged, exact, moment_ms, moment_text
 from gateway.api.reading import json_of, read_body, read_query
 from gateway.errors import BadRequest
 
 
 class Thing(Asked):
     name: Name
-    amount: Decimal | None = None
+    amount: Annotated[Decimal, BeforeValidator(exact)] | None = None
     count: Annotated[int, Field(ge=0)] = 0
     more: Any = None
 
@@ -37,7 +37,7 @@ class Query(Paged):
         (b'{"name":""}', "name", "at least 1 character"),
         (b'{"name":"a b"}', "name", "name: "),
         (b'{"name":"a","count":1,"z":1}', "z", "Unknown field: z"),
-        (b'{"name":7,"z":1}', "name", "name: Input should be a valid string; z: unknown."),
+        (b'{"name":7,"z":1}', "name", "name: write a text, not a number; z: unknown."),
         (b"[]", None, "The body must be a JSON object."),
         (b"", None, "The body is not JSON"),
         (b'{"name":"a","amount":NaN}', None, "NaN is no number"),

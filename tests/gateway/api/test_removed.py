@@ -11,7 +11,7 @@ import pytest
 
 from gateway.api.fields import moment_text
 from metering.eventstore import EventStore
-from tests.gateway.api.asking import Asker
+from tests.gateway.api.asking import Asker, all_pages
 from tests.gateway.api.history import NOW_MS
 from tests.metering.events import event
 from tests.stack import Stack
@@ -36,6 +36,7 @@ def before(stack: Stack) -> Iterator[dict[str, Any]]:
                 feature="search",
                 cost_nano=10**6 + number,
                 agent_id="a",
+                trace_id=f"flow-{number // 5}",
             )
             for number in range(330)
         ]
@@ -110,3 +111,36 @@ def test_a_day_of_which_only_sums_are_kept_has_no_documents_to_tell_of(ask: Aske
     assert ask.post("/api/simulations/price", body, status=400)["code"] == "events_removed"
     inside = {**span, "date_from": str(moment_text(KEPT_MS))}
     assert ask.get("/api/analytics/by-customer", **inside)["total"]["requests"] == 3
+
+
+def test_pages_of_events_tell_since_when_all_are_there(ask: Asker) -> None:
+    """Also of a day of which rows are kept for sums: what is told and what is counted is the same."""
+    since = str(moment_text(FLOOR_MS))
+    listed = all_pages(ask, "/api/events", "events", limit=50)
+    told = ask.get("/api/events", limit=1)
+    assert (told["complete_since"], told["total"]) == (since, len(listed))
+    assert min(each["timestamp"] for each in listed) >= since
+    before = {"date_from": str(moment_text(KEPT_MS - 1)), "date_to": str(moment_text(KEPT_MS + DAY_MS))}
+    gone = ask.get("/api/events", **before)
+    assert (gone["events"], gone["total"], gone["complete_since"]) == ([], 0, since)
+    assert ask.get("/api/events", date_from=since)["complete_since"] is None
+    first = ask.get("/api/events", sort_dir="asc", limit=1, offset=1)
+    assert (first["events"][0], first["complete_since"]) == (listed[-2], since)
+    running = ask.ask("GET", "/api/events", params={"status": "open"})
+    assert (running["events"], running["complete_since"]) == ([], None)
+
+
+def test_traces_tell_since_when_their_events_are_there(ask: Asker) -> None:
+    """What is told of a trace are the events that its own page has, no kept rows of earlier ones."""
+    since = str(moment_text(FLOOR_MS))
+    listed = all_pages(ask, "/api/events/traces", "traces", limit=50)
+    assert ask.get("/api/events/traces")["complete_since"] == since
+    oldest = listed[-1]
+    assert (oldest["trace_id"], oldest["span_count"]) == ("flow-19", 4)  # of five, of which one is removed
+    for each in (listed[0], oldest):
+        whole = ask.get(f"/api/events/trace/{each['trace_id']}")
+        assert whole["complete_since"] == since
+        assert len(whole["spans"]) == each["span_count"]
+        assert each["root_event"] == whole["spans"][0]
+        assert sum(int(span["cost_nano"]) for span in whole["spans"]) == int(each["total_cost_nano"])
+    ask.get("/api/events/trace/flow-0", status=404)

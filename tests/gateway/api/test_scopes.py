@@ -15,14 +15,14 @@ from pydantic import BaseModel
 from accounts.scope import ADMIN, SCOPES
 from gateway.api.endpoint import ANY, Endpoint
 from gateway.api.reading import read_body
-from gateway.api.table import ENDPOINTS
+from gateway.api.table import TOLD
 from simulator.process import Simulator
 from tests.gateway.conftest import simulated_settings
 from tests.stack import Stack, running_stack
 
 PUBLIC = {"/api/openapi.json", "/api/signup"}
 EVERY = (pytest.mark.slow, pytest.mark.shares)
-GUARDED = [each for each in ENDPOINTS if each.scope is not None]
+GUARDED = [each for each in TOLD if each.scope is not None]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_each_endpoint_serves_the_scope_it_names(http: httpx2.Client, keys: dict
 
 
 def test_only_what_is_meant_for_all_answers_without_a_key(http: httpx2.Client) -> None:
-    for endpoint in ENDPOINTS:
+    for endpoint in TOLD:
         if endpoint.scope is None:
             assert endpoint.path in PUBLIC
         else:
@@ -104,6 +104,6 @@ def test_a_bound_key_is_refused_where_all_customers_are_told_of(stack: Stack, ht
 
 
 def test_every_body_has_an_example_that_it_takes() -> None:
-    for endpoint in ENDPOINTS:
+    for endpoint in TOLD:
         if endpoint.body is not None:
             read_body(endpoint.body, body_of(endpoint.body) or b"")

@@ -211,3 +211,24 @@ def test_subscriptions_of_another_account_are_not_found(
         assert foreign == other.ask(method, f"/api/subscriptions/sub_none{path}", status=404, **body)
     other.post("/api/subscriptions", {"customer_id": "ours", "plan": "small"}, status=404)
     assert billing.get(f"/api/subscriptions/{mine}")["status"] == "active"
+
+
+def test_how_it_is_paid_is_kept_and_told_back(stack: Stack, billing: Asker) -> None:
+    """As the platform's clients send it; it goes with the customer to another plan, and changes nothing."""
+    stack.customers.add_customer("paying")
+    path = "/api/v1/client/subscriptions"
+    body = {"customerReferenceId": "paying", "planId": "small", "gracePeriod": 5, "paymentMethodId": "pm_1"}
+    made = billing.post(path, body, status=201)["data"]["subscription"]
+    assert (made["gracePeriod"], made["paymentMethodId"], made["status"]) == (5, "pm_1", "ACTIVE")
+    change = {"changeToPlanId": "large", "changeType": "UPGRADE"}
+    after = billing.post(f"{path}/{made['id']}/plan-change", change)["data"]["subscription"]
+    assert (after["gracePeriod"], after["paymentMethodId"], after["planId"]) == (5, "pm_1", "large")
+    told = billing.get(f"/api/subscriptions/{after['id']}")
+    assert (told["grace_period_days"], told["payment_method_id"]) == (5, "pm_1")
+    usual = billing.get(f"/api/subscriptions/{subscribe(stack, billing, 'plain')}")
+    assert (usual["grace_period_days"], usual["payment_method_id"]) == (3, None)
+    own = subscribe(stack, billing, "told", grace_period_days=0, payment_method_id="pm_2")
+    assert billing.get(f"{path}/{own}")["data"]["subscription"]["gracePeriod"] == 0
+    for wrong in ({"gracePeriod": "5"}, {"gracePeriod": -1}, {"gracePeriod": 367}, {"paymentMethodId": 7}):
+        error = billing.post(path, {**body, **wrong}, status=400)["error"]
+        assert error["detail"] == next(iter(wrong))

@@ -19,8 +19,11 @@ from pydantic import BaseModel
 
 from accounts.customerbook import CustomerBook
 from accounts.feature import Feature
+from accounts.plan import PlanVersion
 from accounts.planbook import PlanBook
+from accounts.planprice import PlanPrice
 from accounts.scope import ADMIN
+from accounts.subscription import Deal
 from budgets.limit import check_terms
 from budgets.rows import LedgerRows
 from gateway.api.endpoint import Endpoint
@@ -56,6 +59,8 @@ class Tenant:
             "feature": [self.of.name("feature-0")],
             "workspace": [self.of.name("workspace")],
             "plan": [self.of.name("plan")],
+            "subscription": sorted(self.made),
+            "deal": sorted(self.made),
             "key": sorted(self.made),
             "dimension": ["customer"],  # a word, nobody's name
         }
@@ -76,8 +81,10 @@ def tenants(stack: Stack) -> Iterator[tuple[Tenant, Tenant]]:
         for number in range(2):
             plans.put_feature(Feature(of.name(f"feature-{number}"), of.name("feature")))
             customers.add_customer(of.name(f"customer-{number}"), of.name("customer"))
+        plans.put_plan(PlanVersion(of.name("plan"), 0, (of.name("feature-0"),), price=PlanPrice(10**9)))
+        dealt = customers.subscribe(of.name("customer-0"), of.name("plan"), deal=Deal(quantity=2))
         tenant = Tenant(of, stack.key(scopes=(ADMIN,), account_id=account_id, name=of.name("admin")))
-        tenant.made.add(stack.records[tenant.secret])
+        tenant.made |= {stack.records[tenant.secret], dealt.id}
         tenant.made |= {each.id for each in [stack.keyring.create(of.name("more"), account_id=account_id)[1]]}
         found.append(tenant)
     yield found[0], found[1]
