@@ -74,10 +74,6 @@ class Crew:
         """A recorder that loads its code and waits to be told its settings."""
         return await self._spawn("recorder", "recorder")
 
-    async def spawn_api(self, slot: int) -> Child:
-        """An api process that loads its code and waits to be told its settings."""
-        return await self._spawn("api", f"api-{slot}", self._api.listener.fileno())
-
     def tell_worker(self, child: Child, settings: Settings, slot: int) -> None:
         """Let a spawned worker begin."""
         more = {
@@ -90,10 +86,6 @@ class Crew:
     def tell_recorder(self, child: Child, settings: Settings, *, first: bool) -> None:
         """Let a spawned recorder prepare, report, and record. `first`: no worker runs yet."""
         child.feed(self._document(settings) | {"first": first})
-
-    def tell_api(self, child: Child, settings: Settings) -> None:
-        """Let a spawned api process begin."""
-        child.feed(self._document(settings) | {"listener": self._api.listener.fileno()})
 
     def worker_start(self, settings: Settings, slot: int) -> Start:
         """Makes workers of this slot."""
@@ -109,8 +101,9 @@ class Crew:
         """Makes api processes; two slots take turns, so that two never share a value file."""
 
         async def start() -> Child:
-            child = await self.spawn_api(slot)
-            self.tell_api(child, settings)
+            socket = self._api.listener.fileno()
+            child = await self._spawn("api", f"api-{slot}", socket)
+            child.feed(self._document(settings) | {"listener": socket})
             return child
 
         return start

@@ -1,8 +1,8 @@
 """The order of an installation's life: lock, sockets, Valkey, recorder (which prepares), simulator, workers,
 api process; and the same backwards at its end, but that the api process outlives the workers.
 
-Own children are spawned before anything is ready, so that their imports overlap; they get their settings
-when it is their turn. SIGTERM or SIGINT drains and ends everything (a second one does not wait for running
+Recorder and workers are spawned before anything is ready, so that their imports overlap; they get their
+settings when it is their turn. The installation is ready when its workers are. SIGTERM or SIGINT drains and ends everything (a second one does not wait for running
 requests); SIGHUP reads the configuration again and replaces the workers, or refuses all of it.
 """
 
@@ -123,7 +123,6 @@ class Supervisor:
         self._slots = list(range(len(self._listeners)))
         recorder = self._unkeep(await crew.spawn_recorder())
         workers = [self._unkeep(await crew.spawn_worker(slot)) for slot in self._slots]
-        api = self._unkeep(await crew.spawn_api(self._api_slot))
         simulator = await self._spawn_simulator(crew, settings) if settings.simulated else None
         if self._valkey is not None:
             await self._valkey.start()
@@ -143,24 +142,29 @@ class Supervisor:
                 await self._keep_simulator(crew, settings, simulator)
             for slot, child in zip(self._slots, workers, strict=True):
                 crew.tell_worker(child, settings, slot)
-            crew.tell_api(api, settings)
             for slot, child in zip(self._slots, workers, strict=True):
                 await child.until_ready()
                 keeper = Keeper(f"worker-{slot}", crew.worker_start(settings, slot), self._left)
                 self._workers.append(keeper)
                 await self._keep(keeper, child)
-            await api.until_ready()
-            self._api = Keeper("api", crew.api_start(settings, self._api_slot), self._left)
-            await self._keep(self._api, api)
             await self._scrape.start()
             lock.announce(self._running(facts))
             log.info("ready", base_url=facts.base_url, metrics_url=facts.metrics_url, workers=len(workers))
             _tell(banner.text(facts))
             shown = True
+            await self._start_api(crew, settings)
         finally:
             if facts.first_key is not None and not shown:
                 # The key exists from now on and is stored as a hash only: without this line it is lost.
                 _tell(f"The start failed, but the first key was made; keep it: {facts.first_key}")
+
+    async def _start_api(self, crew: Crew, settings: Settings) -> None:
+        """The API's process, the last of all: traffic need not wait for what it loads. Whoever asks the API
+        before it is there waits in its socket."""
+        api = self._unkeep(await crew.api_start(settings, self._api_slot)())
+        await api.until_ready()
+        self._api = Keeper("api", crew.api_start(settings, self._api_slot), self._left)
+        await self._keep(self._api, api)
 
     async def _spawn_simulator(self, crew: Crew, settings: Settings) -> Child:
         crew.open_simulator_port(settings.simulator.port)
@@ -236,7 +240,7 @@ class Supervisor:
             self._ask_stop()  # its window was closed: that is no wish to read the configuration again
         elif self._reloading is not None and not self._reloading.done():
             log.warning("a reload is running already; send SIGHUP again when it has ended")
-        elif len(self._workers) < len(self._slots) or not self._slots or self._stop_asked.is_set():
+        elif self._api is None or self._stop_asked.is_set():
             log.warning("not reloading: starting or stopping")
         else:
             self._reloading = asyncio.create_task(self._reload(), name="reload")

@@ -147,7 +147,7 @@ async def test_an_answer_that_is_not_redis_ends_the_connection() -> None:
 
 
 async def test_a_killed_server_is_found_again_when_it_returns(own_server: Server) -> None:
-    # While an fsync of each second is slow, Redis answers before it writes to its file, for up to two seconds.
+    # While the fsync of a second is slow, Redis answers before it writes to its file, for up to two seconds.
     own_server.client.config_set("appendfsync", "always")
     connection = await RedisConnection.connect(own_server.url)
     world = World(own_server.client, connection)
