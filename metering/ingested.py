@@ -162,10 +162,8 @@ def drop_keys_of(connection: Connection, event_ids: Sequence[str]) -> int:
 def note_uncounted(connection: Connection, entries: Sequence[Uncounted]) -> None:
     """Remember what the ledger has to count."""
     if entries:
-        connection.execute(
-            sa.insert(uncounted),
-            [{"id": each.id, "account_id": each.account_id, "document": each.document} for each in entries],
-        )
+        rows = [(each.id, each.account_id, each.document) for each in entries]
+        connection.exec_driver_sql(_NOTE.on(connection), rows)
 
 
 def settle_uncounted(connection: Connection, ids: Sequence[str]) -> int:
@@ -181,11 +179,6 @@ def find_uncounted(connection: Connection, limit: int | None = None) -> list[Unc
     query = sa.select(uncounted).order_by(uncounted.c.seq)
     rows = connection.execute(query if limit is None else query.limit(limit)).all()
     return [Uncounted(row.id, row.account_id, row.document) for row in rows]
-
-
-def last_event_seq(connection: Connection) -> int:
-    """The place of the event that arrived last."""
-    return connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
 
 
 def _recorded_ids(connection: Connection, claims: Sequence[Claim]) -> set[tuple[str, str]]:
@@ -225,6 +218,13 @@ _CLAIM = written(
         insert_into(engine, ingested)
         .values({column.name: sa.bindparam(column.name) for column in ingested.columns})
         .on_conflict_do_nothing(index_elements=list(ingested.primary_key.columns))
+        .inline()
+    )
+)
+_NOTE = written(
+    lambda _engine: (
+        sa.insert(uncounted)
+        .values({name: sa.bindparam(name) for name in ("id", "account_id", "document")})
         .inline()
     )
 )

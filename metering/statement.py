@@ -59,6 +59,11 @@ def is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
+def engine_of(connection: Connection) -> EngineName:
+    """Whose words this connection's driver speaks."""
+    return "postgresql" if is_postgresql(connection) else "sqlite"
+
+
 def written(build: Callable[[EngineName], Insert | Update | Delete | Select[Any]]) -> Statement:
     """The statement that `build` makes for each engine, in the driver's words."""
     return Statement(

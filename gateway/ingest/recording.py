@@ -18,6 +18,7 @@ from gateway.ingest.placing import Placing
 from gateway.ingest.work import Became, Outcome, Rendered, Work
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
+from metering.eventtable import last_seq
 from metering.ids import new_id
 from metering.ingested import (
     Claim,
@@ -28,7 +29,6 @@ from metering.ingested import (
     drop_old_replies,
     find_reply,
     keep_reply,
-    last_event_seq,
     note_uncounted,
 )
 
@@ -138,7 +138,7 @@ class Recording:
         # Reports are encoded before anybody waits for the lock; what has got a plan since says so.
         documents = [encode(each.event) if each.event.plan is not None else each.document for each in fresh]
         self._store.add(connection, stored, documents, revenue=self._rates.inside(connection, stored))
-        last = last_event_seq(connection)
+        last = last_seq(connection)
         for account_id, events in by_account.items():
             if self._counts(account_id):
                 for start in range(0, len(events), BATCH_MAX):
