@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy import Engine, Select
@@ -182,10 +182,10 @@ def spilled_in(folder: Path) -> Spilled:
 
 def _state(_engine: EngineName) -> Select[Any]:
     """What differs when the account's limits do."""
-    found: Select[Any] = sa.select(
+    found = sa.select(
         sa.func.count(), whole_sum(LIMITS.c.version), sa.func.max(LIMITS.c.created_ms)
     )
-    return found.where(LIMITS.c.account_id == sa.bindparam("of_account"))
+    return cast("Select[Any]", found.where(LIMITS.c.account_id == sa.bindparam("of_account")))
 
 
 _STATE = written(_state)
