@@ -182,9 +182,7 @@ def spilled_in(folder: Path) -> Spilled:
 
 def _state(_engine: EngineName) -> Select[Any]:
     """What differs when the account's limits do."""
-    found = sa.select(
-        sa.func.count(), whole_sum(LIMITS.c.version), sa.func.max(LIMITS.c.created_ms)
-    )
+    found = sa.select(sa.func.count(), whole_sum(LIMITS.c.version), sa.func.max(LIMITS.c.created_ms))
     return cast("Select[Any]", found.where(LIMITS.c.account_id == sa.bindparam("of_account")))
 
 
