@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Column, Connection, Table, Text
 
 from metering.eventtable import events
 from metering.rollup import metadata
-from metering.statement import insert_into, written
+from metering.statement import insert_given, run_given, written
 
 CHUNK = 500
 REPLY_MS = 86_400_000
@@ -107,8 +107,7 @@ def claim_keys(connection: Connection, claims: Sequence[Claim]) -> dict[str, Own
             fresh.append(claim)
     if not fresh:
         return late
-    added = connection.exec_driver_sql(_CLAIM.on(connection), [tuple(each) for each in fresh]).rowcount
-    if added == len(fresh):
+    if run_given(_CLAIM, connection, [tuple(each) for each in fresh]) == len(fresh):
         return late
     owners = _owners(connection, fresh)
     for claim in fresh:
@@ -215,8 +214,7 @@ _ID_LENGTH = 36
 """Ids of events are UUIDs of version 7 (metering.ids), so most keys need not be looked for among them."""
 _CLAIM = written(
     lambda engine: (
-        insert_into(engine, ingested)
-        .values({column.name: sa.bindparam(column.name) for column in ingested.columns})
+        insert_given(engine, ingested)
         .on_conflict_do_nothing(index_elements=list(ingested.primary_key.columns))
         .inline()
     )
