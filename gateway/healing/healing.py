@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import Engine, Select
+from sqlalchemy import Connection, Engine, Select
 
 from accounts.limitbook import LimitBook
 from accounts.publishing import ACCOUNT, plan_values
@@ -67,10 +68,11 @@ class RecordedTerms:
             self._accounts_until = now + max(ACCOUNTS_EVERY_S, ACCOUNTS_SHARE * (now - began))
         return self._accounts
 
-    def index(self, account_id: str) -> LimitIndex:
-        """All limits of the account as they are now, those of plans too."""
-        with self._engine.connect() as connection:
-            state = tuple(_STATE.run(connection, (account_id,)).one()) + plans_state(connection, account_id)
+    def index(self, account_id: str, connection: Connection | None = None) -> LimitIndex:
+        """All limits of the account as they are now, those of plans too. `connection`: one that is open on
+        the database, to look with whether any has changed."""
+        with self._engine.connect() if connection is None else nullcontext(connection) as open_one:
+            state = tuple(_STATE.run(open_one, (account_id,)).one()) + plans_state(open_one, account_id)
         known = self._indexes.get(account_id)
         if known is None or known[0] != state:
             limits = self._book.list(account_id)

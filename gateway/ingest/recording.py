@@ -32,7 +32,7 @@ from metering.ingested import (
     note_uncounted,
 )
 
-Counts = Callable[[str], bool]
+Counts = Callable[[str, Connection], bool]
 """Whether the account has any limit that counts, as the record has it."""
 
 
@@ -140,7 +140,7 @@ class Recording:
         self._store.add(connection, stored, documents, revenue=self._rates.inside(connection, stored))
         last = last_seq(connection)
         for account_id, events in by_account.items():
-            if self._counts(account_id):
+            if self._counts(account_id, connection):
                 for start in range(0, len(events), BATCH_MAX):
                     chunk = events[start : start + BATCH_MAX]
                     done.batches.append(batch_of(new_id(), account_id, last, chunk))
