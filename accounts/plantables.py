@@ -17,8 +17,8 @@ from accounts.subscription import Deal, Overrides, Subscription
 from metering.statement import EngineName, among, listed, written
 
 _metadata = MetaData()
-_NAMES_MAX = 1_000
-"""How many names one query has: statements have a limit of parameters."""
+_AT_ONCE = 1_000
+"""Rows that are fetched together where there may be many."""
 
 FEATURES = Table(
     "features",
@@ -164,17 +164,8 @@ def subscriptions_of(
 ) -> dict[str, list[Subscription]]:
     """All subscriptions of these customers, by customer, in order of time."""
     found: dict[str, list[Subscription]] = {}
-    for start in range(0, len(customers), _NAMES_MAX):
-        query = (
-            sa.select(SUBSCRIPTIONS)
-            .where(
-                SUBSCRIPTIONS.c.account_id == account_id,
-                SUBSCRIPTIONS.c.customer.in_(customers[start : start + _NAMES_MAX]),
-            )
-            .order_by(SUBSCRIPTIONS.c.customer, SUBSCRIPTIONS.c.starts_ms)
-        )
-        for row in connection.execute(query):
-            found.setdefault(row.customer, []).append(subscription_of(row))
+    for row in _SUBSCRIPTIONS.run(connection, (account_id, listed(connection, customers))):
+        found.setdefault(row.customer, []).append(subscription_of(row))
     return found
 
 
@@ -184,7 +175,7 @@ def overridden_values(connection: Connection, account_id: str) -> dict[str, int]
     query = sa.select(SUBSCRIPTIONS).where(
         SUBSCRIPTIONS.c.account_id == account_id, SUBSCRIPTIONS.c.overrides != NO_OVERRIDES
     )
-    for row in connection.execute(query.execution_options(yield_per=_NAMES_MAX)):
+    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         found |= subscription_of(row).values()
     return found
 
@@ -238,6 +229,13 @@ _POLICY = written(
 )
 _ANY_PLAN = written(
     lambda _engine: sa.select(sa.func.min(PLANS.c.plan)).where(PLANS.c.account_id == _OF_ACCOUNT)
+)
+_SUBSCRIPTIONS = written(
+    lambda engine: (
+        sa.select(SUBSCRIPTIONS)
+        .where(SUBSCRIPTIONS.c.account_id == _OF_ACCOUNT, among(engine, SUBSCRIPTIONS.c.customer))
+        .order_by(SUBSCRIPTIONS.c.customer, SUBSCRIPTIONS.c.starts_ms)
+    )
 )
 _REGISTERED = written(
     lambda engine: sa.select(CUSTOMERS.c.customer).where(
