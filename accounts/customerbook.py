@@ -38,6 +38,7 @@ from accounts.subscriptionrows import (
 )
 from accounts.tables import new_id, touch
 from metering.database import writing
+from metering.statement import engine_of
 
 
 class CustomerBook(Book):
@@ -198,7 +199,7 @@ class CustomerBook(Book):
             with writing(self._engine) as connection:
                 chosen = find_plan(connection, self._account, plan, version)
                 names = {rule.name for rule in chosen.rules}
-                place = subscription_order(connection)
+                place = subscription_order(engine_of(connection))
                 rows = connection.execute(
                     sa.select(SUBSCRIPTIONS, place.label("place"))
                     .where(

@@ -39,7 +39,7 @@ class KeyCache:
         self._entries_max = entries_max
         self._fresh_s = fresh_s
         self._clock = clock
-        self._found: OrderedDict[str, tuple[KeyRecord, float]] = OrderedDict()
+        self._found: OrderedDict[str, tuple[KeyRecord, float, bytes]] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
 
     async def find(self, secret: str) -> KeyRecord | None:
@@ -80,9 +80,12 @@ class KeyCache:
             self._absent[key_digest] = asked
             _trim(self._absent, self._entries_max)
             return None
-        record = KeyRecord.from_document(document)
+        known = self._found.get(key_digest)
+        # Nearly always it is the same document as before, which is not read once more.
+        same = known if known is not None and known[2] == document else None
+        record = KeyRecord.from_document(document) if same is None else same[0]
         # Dated when asked, not when answered: the answer is as old as the question.
-        self._found[key_digest] = (record, asked)
+        self._found[key_digest] = (record, asked, document)
         self._found.move_to_end(key_digest)
         _trim(self._found, self._entries_max)
         return record

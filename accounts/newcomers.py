@@ -15,11 +15,10 @@ from sqlalchemy import Connection, Table
 from accounts.feature import check_feature
 from accounts.plantables import CUSTOMERS, FEATURES, registered_of
 from accounts.tables import CUSTOMER_TERMS, touch
-from metering.statement import insert_into, written
+from metering.statement import among, insert_into, listed, written
 
 AUTO_CREATED = "event_auto_created"
 """The source of what an event has made. Of what somebody recorded it is `manual`."""
-_NAMES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +55,7 @@ def add_newcomers(
 def _add_features(connection: Connection, account_id: str, features: Collection[str]) -> tuple[str, ...]:
     """A new feature is switched on, as one that nobody recorded is, so no document changes."""
     names = [name for name in features if _can_be(name)]
-    known: set[str] = set()
-    for start in range(0, len(names), _NAMES_MAX):
-        query = sa.select(FEATURES.c.feature).where(
-            FEATURES.c.account_id == account_id, FEATURES.c.feature.in_(names[start : start + _NAMES_MAX])
-        )
-        known.update(connection.scalars(query))
+    known = set(_KNOWN_FEATURES.run(connection, (account_id, listed(connection, names))).scalars())
     new = tuple(sorted(set(names) - known))
     if new:
         rows = [(account_id, name, "", 1, AUTO_CREATED) for name in new]
@@ -82,6 +76,11 @@ def _row(table: Table) -> dict[str, sa.BindParameter[object]]:
     return {column.name: sa.bindparam(column.name) for column in table.columns}
 
 
+_KNOWN_FEATURES = written(
+    lambda engine: sa.select(FEATURES.c.feature).where(
+        FEATURES.c.account_id == sa.bindparam("of_account"), among(engine, FEATURES.c.feature)
+    )
+)
 _ADD_CUSTOMER = written(lambda engine: insert_into(engine, CUSTOMERS).values(_row(CUSTOMERS)).inline())
 _ADD_FEATURE = written(lambda engine: insert_into(engine, FEATURES).values(_row(FEATURES)).inline())
 _TOUCH = written(

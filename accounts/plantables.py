@@ -14,11 +14,11 @@ from accounts.featureprices import FeaturePrice, FeaturePrices
 from accounts.plan import PlanVersion
 from accounts.policy import Policy
 from accounts.subscription import Deal, Overrides, Paying, Subscription
-from metering.statement import is_postgresql
+from metering.statement import EngineName, among, listed, written
 
 _metadata = MetaData()
-_NAMES_MAX = 1_000
-"""How many names one query has: statements have a limit of parameters."""
+_AT_ONCE = 1_000
+"""Rows that are fetched together where there may be many."""
 
 FEATURES = Table(
     "features",
@@ -109,9 +109,9 @@ CUSTOMER_POLICIES = Table(
 )
 
 
-def subscription_order(connection: Connection) -> sa.ColumnClause[int]:
+def subscription_order(engine: EngineName) -> sa.ColumnClause[int]:
     """What grows from one recorded subscription to the next."""
-    return sa.literal_column("subscriptions.seq" if is_postgresql(connection) else "subscriptions.rowid")
+    return sa.literal_column("subscriptions.seq" if engine == "postgresql" else "subscriptions.rowid")
 
 
 class PlanNotFound(LookupError):
@@ -140,16 +140,10 @@ def find_plan(connection: Connection, account_id: str, plan: str, version: int |
 def policy_of(connection: Connection, account_id: str) -> Policy | None:
     """The account's policy, with the present version of its default plan; None where there is nothing that
     entitlements could depend on."""
-    disabled = connection.scalars(
-        sa.select(FEATURES.c.feature)
-        .where(FEATURES.c.account_id == account_id, FEATURES.c.enabled == 0)
-        .order_by(FEATURES.c.feature)
-    ).all()
-    row = connection.execute(
-        sa.select(CUSTOMER_POLICIES).where(CUSTOMER_POLICIES.c.account_id == account_id)
-    ).first()
+    disabled = _DISABLED.run(connection, (account_id,)).scalars().all()
+    row = _POLICY.run(connection, (account_id,)).first()
     if row is None:
-        planned = connection.scalar(sa.select(PLANS.c.plan).where(PLANS.c.account_id == account_id).limit(1))
+        planned = _ANY_PLAN.run(connection, (account_id,)).scalar()
         return Policy(disabled=tuple(disabled)) if disabled or planned is not None else None
     version = 0 if row.plan is None else find_plan(connection, account_id, row.plan).version
     return Policy(row.unknown, row.unnamed, row.plan, version, tuple(disabled))
@@ -164,14 +158,7 @@ def plan_versions_of(connection: Connection, account_id: str) -> list[PlanVersio
 
 def registered_of(connection: Connection, account_id: str, customers: Sequence[str]) -> set[str]:
     """Those of the customers that somebody has recorded."""
-    found: set[str] = set()
-    for start in range(0, len(customers), _NAMES_MAX):
-        query = sa.select(CUSTOMERS.c.customer).where(
-            CUSTOMERS.c.account_id == account_id,
-            CUSTOMERS.c.customer.in_(customers[start : start + _NAMES_MAX]),
-        )
-        found.update(connection.scalars(query))
-    return found
+    return set(_REGISTERED.run(connection, (account_id, listed(connection, customers))).scalars())
 
 
 def subscriptions_of(
@@ -179,17 +166,8 @@ def subscriptions_of(
 ) -> dict[str, list[Subscription]]:
     """All subscriptions of these customers, by customer, in order of time."""
     found: dict[str, list[Subscription]] = {}
-    for start in range(0, len(customers), _NAMES_MAX):
-        query = (
-            sa.select(SUBSCRIPTIONS)
-            .where(
-                SUBSCRIPTIONS.c.account_id == account_id,
-                SUBSCRIPTIONS.c.customer.in_(customers[start : start + _NAMES_MAX]),
-            )
-            .order_by(SUBSCRIPTIONS.c.customer, SUBSCRIPTIONS.c.starts_ms)
-        )
-        for row in connection.execute(query):
-            found.setdefault(row.customer, []).append(subscription_of(row))
+    for row in _SUBSCRIPTIONS.run(connection, (account_id, listed(connection, customers))):
+        found.setdefault(row.customer, []).append(subscription_of(row))
     return found
 
 
@@ -199,7 +177,7 @@ def overridden_values(connection: Connection, account_id: str) -> dict[str, int]
     query = sa.select(SUBSCRIPTIONS).where(
         SUBSCRIPTIONS.c.account_id == account_id, SUBSCRIPTIONS.c.overrides != NO_OVERRIDES
     )
-    for row in connection.execute(query.execution_options(yield_per=_NAMES_MAX)):
+    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         found |= subscription_of(row).values()
     return found
 
@@ -238,3 +216,32 @@ def overrides_text(overrides: Overrides) -> str:
 
 
 NO_OVERRIDES = overrides_text(Overrides())
+
+
+# Asked for every group of reported events: written out once.
+_OF_ACCOUNT: sa.BindParameter[str] = sa.bindparam("of_account")
+_DISABLED = written(
+    lambda _engine: (
+        sa.select(FEATURES.c.feature)
+        .where(FEATURES.c.account_id == _OF_ACCOUNT, FEATURES.c.enabled == sa.literal_column("0"))
+        .order_by(FEATURES.c.feature)
+    )
+)
+_POLICY = written(
+    lambda _engine: sa.select(CUSTOMER_POLICIES).where(CUSTOMER_POLICIES.c.account_id == _OF_ACCOUNT)
+)
+_ANY_PLAN = written(
+    lambda _engine: sa.select(sa.func.min(PLANS.c.plan)).where(PLANS.c.account_id == _OF_ACCOUNT)
+)
+_SUBSCRIPTIONS = written(
+    lambda engine: (
+        sa.select(SUBSCRIPTIONS)
+        .where(SUBSCRIPTIONS.c.account_id == _OF_ACCOUNT, among(engine, SUBSCRIPTIONS.c.customer))
+        .order_by(SUBSCRIPTIONS.c.customer, SUBSCRIPTIONS.c.starts_ms)
+    )
+)
+_REGISTERED = written(
+    lambda engine: sa.select(CUSTOMERS.c.customer).where(
+        CUSTOMERS.c.account_id == _OF_ACCOUNT, among(engine, CUSTOMERS.c.customer)
+    )
+)

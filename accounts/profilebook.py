@@ -10,11 +10,13 @@ from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Select, Table, Text
 
 from accounts.plantables import CUSTOMERS, PlanNotFound
 from accounts.profile import UNKNOWN, Profile, Workspace
 from metering.database import writing
+from metering.statement import EngineName, listed, written
+from metering.statement import among as is_among
 
 _metadata = MetaData()
 PROFILES = Table(
@@ -180,12 +182,11 @@ def internal_customers(
 ) -> frozenset[str]:
     """Customers of which it was said that they are the operator's own use, whatever their names; of all, or
     of these."""
-    query = sa.select(PROFILES.c.customer).where(
-        PROFILES.c.account_id == account_id, PROFILES.c.internal == 1
-    )
-    if among is not None:
-        query = query.where(PROFILES.c.customer.in_(among))
-    return frozenset(connection.scalars(query))
+    if among is None:
+        found = _INTERNAL.run(connection, (account_id,))
+    else:
+        found = _INTERNAL_AMONG.run(connection, (account_id, listed(connection, among)))
+    return frozenset(found.scalars())
 
 
 def _profile(row: Any) -> Profile:
@@ -203,3 +204,13 @@ def _profile(row: Any) -> Profile:
 
 def _workspace(row: Any) -> Workspace:
     return Workspace(row.customer, row.workspace, row.name, row.created_ms, row.archived_ms)
+
+
+def _internal(_engine: EngineName) -> Select[Any]:
+    return sa.select(PROFILES.c.customer).where(
+        PROFILES.c.account_id == sa.bindparam("of_account"), PROFILES.c.internal == sa.literal_column("1")
+    )
+
+
+_INTERNAL = written(_internal)
+_INTERNAL_AMONG = written(lambda engine: _internal(engine).where(is_among(engine, PROFILES.c.customer)))

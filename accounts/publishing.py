@@ -41,6 +41,7 @@ from accounts.tables import (
 )
 from accounts.terms import AccountTerms, CustomerTerms
 from metering.database import writing
+from metering.statement import among, listed, written
 
 ACCOUNT = "default"
 BATCH = 1_000
@@ -185,10 +186,8 @@ def _publish_customers(
     connection: Connection, copy: EnforcedCopy, account_id: str, names: Sequence[str]
 ) -> None:
     """These customers' lists. An empty one too: it tells that older copies are old."""
-    query = sa.select(CUSTOMER_TERMS.c.customer, CUSTOMER_TERMS.c.version).where(
-        CUSTOMER_TERMS.c.account_id == account_id, CUSTOMER_TERMS.c.customer.in_(names)
-    )
-    versions = connection.execute(query).all()
+    found = _TERMS_VERSIONS.run(connection, (account_id, listed(connection, names)))
+    versions = [(row.customer, row.version) for row in found]
     limits = limits_held(connection, held_by(account_id, "customer", names))
     copy.put_limits(account_id, [limit for each in limits.values() for limit in each])
     registered = registered_of(connection, account_id, names)
@@ -270,3 +269,10 @@ def has_customer_terms(connection: Connection, account_id: str) -> bool:
         sa.select(LIMITS.c.id).where(LIMITS.c.account_id == account_id, LIMITS.c.holder == "customer"),
     )
     return any(connection.execute(query.limit(1)).first() is not None for query in queries)
+
+
+_TERMS_VERSIONS = written(
+    lambda engine: sa.select(CUSTOMER_TERMS.c.customer, CUSTOMER_TERMS.c.version).where(
+        CUSTOMER_TERMS.c.account_id == sa.bindparam("of_account"), among(engine, CUSTOMER_TERMS.c.customer)
+    )
+)

@@ -10,7 +10,7 @@ subscriptions are kept until any of their account's changes, which `subscription
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 import sqlalchemy as sa
@@ -30,6 +30,7 @@ from accounts.profilebook import internal_customers
 from accounts.subscription import Subscription
 from billing.stamp import Revenue, is_internal, revenue_of
 from metering.event import CostEvent
+from metering.statement import among, listed, written
 
 Reading = Callable[[], AbstractContextManager[Connection]]
 """Opens a connection to the record, for reading."""
@@ -120,21 +121,18 @@ class RateBook:
 
     def _read_prices(self, connection: Connection) -> None:
         """Those that were recorded since the last time."""
-        query = sa.select(FEATURE_PRICES).where(FEATURE_PRICES.c.seq > self._last_seq)
         changed = set()
-        for row in connection.execute(query.order_by(FEATURE_PRICES.c.seq)):
+        for row in _LATER_PRICES.run(connection, (self._last_seq,)):
             self._entries.setdefault(row.account_id, []).append(feature_price_of(row))
             self._last_seq = row.seq
             changed.add(row.account_id)
         for account_id in changed:
             self._prices[account_id] = FeaturePrices(self._entries[account_id])
 
-    def _forget_changed(self, connection: Connection, account_ids: Iterable[str]) -> None:
+    def _forget_changed(self, connection: Connection, account_ids: Collection[str]) -> None:
         """Drop what is kept of accounts of whose subscriptions any changed."""
-        query = sa.select(SUBSCRIPTION_CHANGES).where(
-            SUBSCRIPTION_CHANGES.c.account_id.in_(list(account_ids))
-        )
-        for account_id, changes in connection.execute(query):
+        for row in _CHANGES.run(connection, (listed(connection, account_ids),)):
+            account_id, changes = row.account_id, row.changes
             if self._changes.get(account_id) != changes or len(self._spans[account_id]) > KEPT_MAX:
                 self._changes[account_id], self._spans[account_id] = changes, {}
 
@@ -157,3 +155,15 @@ class RateBook:
         if place not in self._versions:
             with suppress(PlanNotFound):  # a label of no plan that is here
                 self._versions[place] = find_plan(connection, *place)
+
+
+_LATER_PRICES = written(
+    lambda _engine: (
+        sa.select(FEATURE_PRICES)
+        .where(FEATURE_PRICES.c.seq > sa.bindparam("after"))
+        .order_by(FEATURE_PRICES.c.seq)
+    )
+)
+_CHANGES = written(
+    lambda engine: sa.select(SUBSCRIPTION_CHANGES).where(among(engine, SUBSCRIPTION_CHANGES.c.account_id))
+)

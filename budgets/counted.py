@@ -6,7 +6,7 @@ it carries; its route is the alias that served it. The record sums by the same r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
@@ -14,7 +14,7 @@ from typing import Protocol
 from budgets.limit import COUNT_KINDS, EACH, PART_SEPARATOR, SCOPES, Attribution, LimitTerms, scope_key
 from budgets.meter import Meter
 from budgets.names import RETENTION_MS
-from budgets.rowset import Row, rows_of
+from budgets.rowset import Row, concern_of, rows_of
 from metering.adjustment import Adjustment
 from metering.event import CostEvent
 from metering.ids import key_and_above
@@ -141,10 +141,15 @@ class LimitIndex:
         for limit in ordinary:
             self._by_scope.setdefault((limit.scope, limit.scope_id), []).append(limit)
         self._scopes = [scope for scope in SCOPES if any(limit.scope == scope for limit in ordinary)]
+        self._concern = concern_of(limit.scope for limit in self.limits)
         self._by_label: dict[str, list[Meter]] = {}
         for meter in meters:
             for label in meter.labels:
                 self._by_label.setdefault(label, []).append(meter)
+
+    def concern(self, counted: Counted) -> Hashable:
+        """Alike for events that count on the same rows."""
+        return self._concern(counted.of), counted.of.label, counted.started_ms
 
     def rows(self, counted: Counted) -> list[Row]:
         """The rows on which this counts."""

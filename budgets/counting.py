@@ -6,7 +6,7 @@ spent. A shard that is not whole gets the entry alone: what makes it whole count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -57,10 +57,16 @@ def count_batch(
     names = names_of(batch.account_id)
     lines: dict[Place, _Line] = {}
     touched: list[tuple[str, list[Place]]] = []
+    known: dict[Hashable, list[Row]] = {}
     for counted in batch.counted:
-        own = {(row.hash, row.field): row for row in _rows(own_limits(counted), counted)}
+        limits = own_limits(counted)
+        own = {(row.hash, row.field): row for row in _rows(limits, counted)} if limits else {}
+        concern = index.concern(counted)
+        rows = known.get(concern)
+        if rows is None:
+            rows = known[concern] = index.rows(counted)
         places = []
-        for row in index.rows(counted):
+        for row in rows:
             place = (row.hash, row.field)
             line = lines.get(place)
             if line is None:

@@ -243,7 +243,7 @@ _PARTS = {
 }
 
 
-def _concern_of(scopes: Iterable[str]) -> Callable[[Attribution], Hashable]:
+def concern_of(scopes: Iterable[str]) -> Callable[[Attribution], Hashable]:
     """What of an attribution decides which rows limits of these scopes have."""
     parts = sorted({part for scope in scopes for part in _PARTS.get(scope, (scope,))})
     return attrgetter(*parts) if parts else lambda of: None
@@ -269,7 +269,7 @@ class RowSets:
         """
         concern = self._concerns.get(origin)
         if concern is None:
-            concern = self._concerns[origin] = _concern_of(limit.scope for each in lists for limit in each)
+            concern = self._concerns[origin] = concern_of(limit.scope for each in lists for limit in each)
             if len(self._concerns) > self._sets_max:
                 self._concerns.popitem(last=False)
         name = (origin, concern(of))

@@ -11,13 +11,13 @@ from accounts.plan import OWN_DAY, PlanVersion
 from accounts.plantables import PLAN_VERSIONS, SUBSCRIPTIONS, plan_versions_of, subscription_order
 from budgets.limit import COUNT_KINDS
 from budgets.meter import Meter
+from metering.statement import written
 
 
 def plans_state(connection: Connection, account_id: str) -> tuple[object, ...]:
     """Differs when `recorded_meters` or the values of plans do: versions and subscriptions are only added."""
-    versions = sa.select(sa.func.count()).where(PLAN_VERSIONS.c.account_id == account_id)
-    latest = sa.select(SUBSCRIPTIONS.c.id).order_by(subscription_order(connection).desc()).limit(1)
-    return connection.scalar(versions), connection.scalar(latest)
+    versions = _VERSIONS.run(connection, (account_id,)).scalar()
+    return versions, _LATEST_SUBSCRIPTION.run(connection).scalar()
 
 
 def recorded_meters(connection: Connection, account_id: str) -> list[Meter]:
@@ -52,3 +52,20 @@ def meters_of(versions: Iterable[PlanVersion], days: Mapping[tuple[str, int], se
                     labels=frozenset(labels[limit.id]),
                 )
     return list(found.values())
+
+
+_VERSIONS = written(
+    lambda _engine: (
+        sa.select(sa.func.count())
+        .select_from(PLAN_VERSIONS)
+        .where(PLAN_VERSIONS.c.account_id == sa.bindparam("of_account"))
+    )
+)
+_LATEST_SUBSCRIPTION = written(
+    lambda engine: (
+        sa.select(SUBSCRIPTIONS.c.id)
+        .order_by(subscription_order(engine).desc())
+        .limit(sa.literal_column("1"))
+        .offset(sa.literal_column("0"))
+    )
+)

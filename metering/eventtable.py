@@ -72,7 +72,7 @@ def insert_events(
     """
     fresh, again = _told_apart(connection, chunk)
     if fresh:
-        latest = connection.scalar(_LATEST) or 0
+        latest = last_seq(connection)
         told = [(seq, *_row(event, revenue_of)) for seq, (event, _) in enumerate(fresh, latest + 1)]
         check_texts(told, _TEXTS)
         documents = [(seq, text.decode()) for seq, (_, text) in enumerate(fresh, latest + 1)]
@@ -85,6 +85,11 @@ def insert_events(
             settle_adjustments(connection, [event.id for event, _ in fresh])
     differing = _differences(connection, again) if again else ()
     return Appended(len(fresh), len(again) - len(differing), differing)
+
+
+def last_seq(connection: Connection) -> int:
+    """The place of the event that arrived last; 0 where none is."""
+    return _LATEST.run(connection).scalar() or 0
 
 
 def _told_apart(
@@ -165,7 +170,7 @@ def _row(event: CostEvent, revenue_of: RevenueOf) -> tuple[str | int, ...]:
     )
 
 
-_LATEST = sa.select(sa.func.max(events.c.seq))
+_LATEST = written(lambda _engine: sa.select(sa.func.max(events.c.seq)))
 _TEXTS = [PLACES[column.name] for column in events.columns if isinstance(column.type, Text)]
 _KNOWN = written(lambda engine: sa.select(events.c.id).where(among(engine, events.c.id)))
 _STORED = written(

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from metering.eventcolumns import PLACES, EventRow
 from metering.rollup import HOUR_MS, MEASURES, ROLLUPS, Rollup, source_of
-from metering.statement import EngineName, Statement, insert_into, is_postgresql, listed, written
+from metering.statement import EngineName, Statement, insert_given, run_given, written
 
 Key = tuple[Any, ...]
 """A row's place in a rollup: the account, the bucket and the names, in the order of its columns."""
@@ -98,18 +98,9 @@ class _Add:
 
     def __init__(self, rollup: Rollup) -> None:
         table = rollup.table
-        names = [column.name for column in table.columns]
 
         def build(engine: EngineName) -> sa.Insert:
-            statement = insert_into(engine, table)
-            if engine == "sqlite":
-                statement = statement.values({name: sa.bindparam(name) for name in names})
-            else:  # a column at a time: one round trip for all rows
-                arrays = [
-                    sa.cast(sa.bindparam(column.name), sa.ARRAY(column.type)) for column in table.columns
-                ]
-                given = sa.func.unnest(*arrays).table_valued(*names).render_derived("given")
-                statement = statement.from_select(names, sa.select(given))
+            statement = insert_given(engine, table)
             more = {name: table.c[name] + statement.excluded[name] for name in MEASURES}
             made: sa.Insert = statement.on_conflict_do_update(
                 index_elements=list(table.primary_key.columns), set_=more
@@ -120,11 +111,7 @@ class _Add:
 
     def add(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Rows: a value for every column, no two with one key."""
-        if is_postgresql(connection):
-            columns = zip(*rows, strict=True)
-            self._statement.run(connection, [listed(connection, column) for column in columns])
-        else:
-            connection.exec_driver_sql(self._statement.sqlite, list(rows))
+        run_given(self._statement, connection, rows)
 
 
 _ADD = {rollup.table.name: _Add(rollup) for rollup in ROLLUPS}

@@ -12,9 +12,38 @@ from threading import Lock
 
 _COUNTER_BITS = 42
 _TAIL_BITS = 32
+_NOISE_AT_ONCE = 4_096
 _lock = Lock()
 _last_ms = 0
 _counter = 0
+
+
+class _Noise:
+    """Bytes of the system's generator, fetched many at a time: each call of it gives up the interpreter,
+    and who asks for ten bytes may wait for it behind a thread that computes. Each byte is given once."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._used = 0
+        os.register_at_fork(after_in_child=self._forget)
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+        if count > _NOISE_AT_ONCE:
+            return os.urandom(count)
+        with _lock:
+            start = self._used
+            if start + count > len(self._bytes):
+                self._bytes, start = os.urandom(_NOISE_AT_ONCE), 0
+            self._used = start + count
+            return self._bytes[start : start + count]
+
+    def _forget(self) -> None:
+        """A copy of this process must not give the same bytes again."""
+        self._bytes = b""
+
+
+_noise = _Noise()
 
 
 def new_id() -> str:
@@ -24,14 +53,14 @@ def new_id() -> str:
     in each new millisecond with its top bit clear, 32 random bits. A clock that steps back keeps counting
     in the last millisecond seen.
     """
-    noise = int.from_bytes(os.urandom(9))
+    noise = int.from_bytes(_noise.take(9))
     moment_ms, counter = _reserved(1, noise >> _TAIL_BITS)
     return _text(moment_ms, counter, noise & 0xFFFFFFFF)
 
 
 def new_ids(count: int) -> list[str]:
     """So many ids, in order, as from as many calls of `new_id`, and a clock and a lock for all of them."""
-    noise = os.urandom(8 + _TAIL_BITS // 8 * count)
+    noise = _noise.take(8 + _TAIL_BITS // 8 * count)
     start, *tails = struct.unpack(f">Q{count}I", noise)
     moment_ms, first = _reserved(count, start)
     return [_text(moment_ms, first + number, tail) for number, tail in enumerate(tails)]

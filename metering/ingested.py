@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Column, Connection, Table, Text
 
 from metering.eventtable import events
 from metering.rollup import metadata
-from metering.statement import insert_into, written
+from metering.statement import insert_given, run_given, written
 
 CHUNK = 500
 REPLY_MS = 86_400_000
@@ -107,8 +107,7 @@ def claim_keys(connection: Connection, claims: Sequence[Claim]) -> dict[str, Own
             fresh.append(claim)
     if not fresh:
         return late
-    added = connection.exec_driver_sql(_CLAIM.on(connection), [tuple(each) for each in fresh]).rowcount
-    if added == len(fresh):
+    if run_given(_CLAIM, connection, [tuple(each) for each in fresh]) == len(fresh):
         return late
     owners = _owners(connection, fresh)
     for claim in fresh:
@@ -162,10 +161,8 @@ def drop_keys_of(connection: Connection, event_ids: Sequence[str]) -> int:
 def note_uncounted(connection: Connection, entries: Sequence[Uncounted]) -> None:
     """Remember what the ledger has to count."""
     if entries:
-        connection.execute(
-            sa.insert(uncounted),
-            [{"id": each.id, "account_id": each.account_id, "document": each.document} for each in entries],
-        )
+        rows = [(each.id, each.account_id, each.document) for each in entries]
+        connection.exec_driver_sql(_NOTE.on(connection), rows)
 
 
 def settle_uncounted(connection: Connection, ids: Sequence[str]) -> int:
@@ -181,11 +178,6 @@ def find_uncounted(connection: Connection, limit: int | None = None) -> list[Unc
     query = sa.select(uncounted).order_by(uncounted.c.seq)
     rows = connection.execute(query if limit is None else query.limit(limit)).all()
     return [Uncounted(row.id, row.account_id, row.document) for row in rows]
-
-
-def last_event_seq(connection: Connection) -> int:
-    """The place of the event that arrived last."""
-    return connection.scalar(sa.select(sa.func.max(events.c.seq))) or 0
 
 
 def _recorded_ids(connection: Connection, claims: Sequence[Claim]) -> set[tuple[str, str]]:
@@ -222,9 +214,15 @@ _ID_LENGTH = 36
 """Ids of events are UUIDs of version 7 (metering.ids), so most keys need not be looked for among them."""
 _CLAIM = written(
     lambda engine: (
-        insert_into(engine, ingested)
-        .values({column.name: sa.bindparam(column.name) for column in ingested.columns})
+        insert_given(engine, ingested)
         .on_conflict_do_nothing(index_elements=list(ingested.primary_key.columns))
+        .inline()
+    )
+)
+_NOTE = written(
+    lambda _engine: (
+        sa.insert(uncounted)
+        .values({name: sa.bindparam(name) for name in ("id", "account_id", "document")})
         .inline()
     )
 )

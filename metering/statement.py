@@ -59,6 +59,11 @@ def is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
+def engine_of(connection: Connection) -> EngineName:
+    """Whose words this connection's driver speaks."""
+    return "postgresql" if is_postgresql(connection) else "sqlite"
+
+
 def written(build: Callable[[EngineName], Insert | Update | Delete | Select[Any]]) -> Statement:
     """The statement that `build` makes for each engine, in the driver's words."""
     return Statement(
@@ -70,6 +75,26 @@ def written(build: Callable[[EngineName], Insert | Update | Delete | Select[Any]
 def insert_into(engine: EngineName, table: Table) -> Any:
     """The engine's INSERT, which knows ON CONFLICT; both have the same methods."""
     return postgresql.insert(table) if engine == "postgresql" else sqlite.insert(table)
+
+
+def insert_given(engine: EngineName, table: Table) -> Any:
+    """An INSERT of many rows that `run_given` gives it: on a server one statement for all of them, to which
+    they come as an array for each column."""
+    names = [column.name for column in table.columns]
+    if engine == "sqlite":
+        return insert_into(engine, table).values({name: sa.bindparam(name) for name in names})
+    arrays = [sa.cast(sa.bindparam(column.name), sa.ARRAY(column.type)) for column in table.columns]
+    given = sa.func.unnest(*arrays).table_valued(*names).render_derived("given")
+    return insert_into(engine, table).from_select(names, sa.select(given))
+
+
+def run_given(statement: Statement, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Run an `insert_given` for these rows, of which each has a value for every column; gives the number of
+    rows that were inserted or changed."""
+    if is_postgresql(connection):
+        columns = zip(*rows, strict=True)
+        return statement.run(connection, [listed(connection, column) for column in columns]).rowcount
+    return connection.exec_driver_sql(statement.sqlite, list(rows)).rowcount
 
 
 def whole_sum(column: ColumnElement[Any]) -> ColumnElement[int]:

@@ -33,6 +33,9 @@ from metering.database import Where
 
 DRAIN_S = 20.0
 """How long what is being answered may take after the process was asked to end."""
+GC_THRESHOLD = 50_000
+"""New objects between two collections: a batch of a thousand events makes as many, none of them in cycles,
+and the default, 700, looks through them sixty times."""
 RELAYS_MAX = 65_536
 """Connections; all come from our own workers, which bound theirs."""
 
@@ -81,6 +84,7 @@ async def serve_api(
         await asyncio.sleep(0.005)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     if ready is not None and server.started:
         ready()
     stopping = loop.create_task(_stopped(stop, server))

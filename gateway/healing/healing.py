@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, cast
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Select
 
 from accounts.limitbook import LimitBook
 from accounts.publishing import ACCOUNT, plan_values
@@ -28,7 +30,7 @@ from gateway.recorder.spill import FOLDER
 from gateway.recorder.spilled import SpilledDocuments
 from metering.database import DatabaseError, Where, identity, is_busy, open_database, shown
 from metering.eventstore import EventStore, StoreUnavailable
-from metering.statement import whole_sum
+from metering.statement import EngineName, whole_sum, written
 
 RECONCILE_EVERY_S = 60.0
 NIGHTLY_HOUR = 3
@@ -66,18 +68,11 @@ class RecordedTerms:
             self._accounts_until = now + max(ACCOUNTS_EVERY_S, ACCOUNTS_SHARE * (now - began))
         return self._accounts
 
-    def index(self, account_id: str) -> LimitIndex:
-        """All limits of the account as they are now, those of plans too."""
-        with self._engine.connect() as connection:
-            state = tuple(
-                connection.execute(
-                    sa.select(
-                        sa.func.count(),
-                        sa.func.coalesce(whole_sum(LIMITS.c.version), 0),
-                        sa.func.coalesce(sa.func.max(LIMITS.c.created_ms), 0),
-                    ).where(LIMITS.c.account_id == account_id)
-                ).one()
-            ) + plans_state(connection, account_id)
+    def index(self, account_id: str, connection: Connection | None = None) -> LimitIndex:
+        """All limits of the account as they are now, those of plans too. `connection`: one that is open on
+        the database, to look with whether any has changed."""
+        with self._engine.connect() if connection is None else nullcontext(connection) as open_one:
+            state = tuple(_STATE.run(open_one, (account_id,)).one()) + plans_state(open_one, account_id)
         known = self._indexes.get(account_id)
         if known is None or known[0] != state:
             limits = self._book.list(account_id)
@@ -185,3 +180,12 @@ def spilled_in(folder: Path) -> Spilled:
     """What waits in the folder's segments."""
     found = SpilledDocuments(folder)
     return Spilled(found.events, found.adjustments, found.state, found.batches)
+
+
+def _state(_engine: EngineName) -> Select[Any]:
+    """What differs when the account's limits do."""
+    found = sa.select(sa.func.count(), whole_sum(LIMITS.c.version), sa.func.max(LIMITS.c.created_ms))
+    return cast("Select[Any]", found.where(LIMITS.c.account_id == sa.bindparam("of_account")))
+
+
+_STATE = written(_state)

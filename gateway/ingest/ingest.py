@@ -53,7 +53,7 @@ class Ingest:
         self._headers = HeaderTable(settings.attribution)
         self._counting = Counting(store, redis, terms.index, Publisher(engine, rows), now_ms=wall_ms)
         self._recording = Recording(
-            store, lambda account_id: bool(terms.index(account_id).limits), Calls(redis), wall_ms
+            store, lambda *asked: bool(terms.index(*asked).limits), Calls(redis), wall_ms
         )
         self._writer = IngestWriter(thread, self._recording, self._counting)
         self._forget_at = 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counted
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge
 
 from gateway.ingest.work import Became, Work
@@ -27,13 +30,21 @@ _OF = {became: EVENTS.labels(became.value) for became in Became}
 _REJECTED = EVENTS.labels(REJECTED)
 
 
-def counted_outcomes(work: Work) -> None:
-    """A work is in the record."""
-    for report, outcome in zip(work.reports, work.outcomes, strict=True):
-        _OF[outcome.became].inc()
-        if outcome.became is Became.STORED and report.event.cost_nano is None:
-            provider = report.event.provider
-            UNPRICED.labels(provider if provider in _LISTED else OTHER).inc()
+def counted_outcomes(works: Iterable[Work]) -> None:
+    """Works are in the record. Summed first: each change of a value is a write to a file that all processes
+    share."""
+    became: Counted[Became] = Counted()
+    unpriced: Counted[str] = Counted()
+    for work in works:
+        became.update([outcome.became for outcome in work.outcomes])
+        for report, outcome in zip(work.reports, work.outcomes, strict=True):
+            if report.event.cost_nano is None and outcome.became is Became.STORED:
+                provider = report.event.provider
+                unpriced[provider if provider in _LISTED else OTHER] += 1
+    for kind, count in became.items():
+        _OF[kind].inc(count)
+    for provider, count in unpriced.items():
+        UNPRICED.labels(provider).inc(count)
 
 
 def counted_exceeding(count: int) -> None:

@@ -18,6 +18,7 @@ from gateway.ingest.placing import Placing
 from gateway.ingest.work import Became, Outcome, Rendered, Work
 from metering.event import CostEvent, encode
 from metering.eventstore import EventStore
+from metering.eventtable import last_seq
 from metering.ids import new_id
 from metering.ingested import (
     Claim,
@@ -28,11 +29,10 @@ from metering.ingested import (
     drop_old_replies,
     find_reply,
     keep_reply,
-    last_event_seq,
     note_uncounted,
 )
 
-Counts = Callable[[str], bool]
+Counts = Callable[[str, Connection], bool]
 """Whether the account has any limit that counts, as the record has it."""
 
 
@@ -138,9 +138,9 @@ class Recording:
         # Reports are encoded before anybody waits for the lock; what has got a plan since says so.
         documents = [encode(each.event) if each.event.plan is not None else each.document for each in fresh]
         self._store.add(connection, stored, documents, revenue=self._rates.inside(connection, stored))
-        last = last_event_seq(connection)
+        last = last_seq(connection)
         for account_id, events in by_account.items():
-            if self._counts(account_id):
+            if self._counts(account_id, connection):
                 for start in range(0, len(events), BATCH_MAX):
                     chunk = events[start : start + BATCH_MAX]
                     done.batches.append(batch_of(new_id(), account_id, last, chunk))

@@ -145,6 +145,7 @@ class IngestWriter:
             )
             return
         exceeding = self._counting.count(recorded)
+        counted_outcomes(work for work in group if work.replay is None and not work.mismatched)
         for work in group:
             self._answer(work, exceeding)
 
@@ -156,7 +157,6 @@ class IngestWriter:
             work.answer.set_result(work.replay)
             return
         before = None if work.once is None else work.render(work.outcomes)
-        counted_outcomes(work)
         for outcome in work.outcomes:
             if outcome.became is Became.STORED:
                 outcome.exceeded = None if exceeding is None else outcome.event_id in exceeding

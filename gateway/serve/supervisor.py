@@ -2,8 +2,9 @@
 api process; and the same backwards at its end, but that the api process outlives the workers.
 
 Recorder and workers are spawned before anything is ready, so that their imports overlap; they get their
-settings when it is their turn. The installation is ready when its workers are. SIGTERM or SIGINT drains and ends everything (a second one does not wait for running
-requests); SIGHUP reads the configuration again and replaces the workers, or refuses all of it.
+settings when it is their turn, and the installation is ready when its workers are. SIGTERM or SIGINT drains
+and ends everything (a second one does not wait for running requests); SIGHUP reads the configuration again
+and replaces the workers, or refuses all of it.
 """
 
 from __future__ import annotations

@@ -65,6 +65,16 @@ async def test_calls_without_the_ledger_see_a_change_within_five_seconds(publish
     assert found.status == "revoked"  # the ledger refuses it, and says why
 
 
+async def test_a_document_that_has_not_changed_is_asked_for_and_not_read_again(published: Published) -> None:
+    cache = KeyCache(published.fetch, fresh_s=0)
+    secret = published.put(IN_FORCE)
+    first = await cache.find_fresh(secret)
+    assert await cache.find_fresh(secret) is first
+    published.put(replace(IN_FORCE, scopes=("events.write",)), secret)
+    assert await cache.find_fresh(secret) == replace(IN_FORCE, scopes=("events.write",))
+    assert published.asked == [document_name(digest(secret))] * 3
+
+
 async def test_calls_without_the_ledger_refuse_an_expired_key(published: Published) -> None:
     now_ms = time.time_ns() // 1_000_000
     old, new = (

@@ -17,8 +17,9 @@ from budgets.movements import Movements, Spilled, entry_of
 from budgets.reconcile import Reconciler
 from metering.event import CostEvent
 from metering.eventstore import EventStore
+from metering.eventtable import last_seq
 from metering.ids import new_id
-from metering.ingested import Uncounted, last_event_seq, note_uncounted
+from metering.ingested import Uncounted, note_uncounted
 from tests.budgets.bookkeeping import Books, event_for
 from tests.budgets.conftest import EVERY_ENGINE
 from tests.budgets.world import ACCOUNT, KEY, World
@@ -38,7 +39,7 @@ class Reports(Books):
     def store_batch(self, *events: CostEvent) -> Batch:
         with self.store.transaction() as connection:
             self.store.add(connection, events)
-            batch = batch_of(new_id(), ACCOUNT, last_event_seq(connection), events)
+            batch = batch_of(new_id(), ACCOUNT, last_seq(connection), events)
             note_uncounted(connection, [Uncounted(batch.id, ACCOUNT, encode_batch(batch).decode())])
         return batch
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -66,6 +67,21 @@ def test_threads_never_make_one_id_twice() -> None:
         thread.join()
     assert all(each == sorted(each) for each in made)
     assert len({one for each in made for one in each}) == 8_000
+
+
+def test_what_is_random_in_an_id_is_never_given_twice_nor_to_a_copy_of_the_process() -> None:
+    tails = [uuid.UUID(each).int & 0xFFFFFFFF for each in [*new_ids(500), *(new_id() for _ in range(2_000))]]
+    assert len(set(tails)) > 2_490  # of 2^32, by chance none is there twice
+    new_id()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, ids._noise.take(16))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 16) != ids._noise.take(16)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_floor_of_a_moment_divides_earlier_ids_from_later_ones() -> None:

@@ -139,9 +139,7 @@ def recording(world: World) -> tuple[Recording, Counting]:
         now_ms=wall_ms,
     )
     calls = Calls(world.stack.redis)
-    return Recording(
-        world.events, lambda account: bool(terms.index(account).limits), calls, wall_ms
-    ), counting
+    return Recording(world.events, lambda *asked: bool(terms.index(*asked).limits), calls, wall_ms), counting
 
 
 def work_of(world: World, *events: dict[str, Any]) -> Work:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from metering.event import CostEvent
 from metering.ids import new_id
@@ -216,3 +217,20 @@ def test_keys_that_are_none_are_refused(world: World, key: Any) -> None:
     answer = world.batch(observed(world, idempotencyKey=key)).json()
     assert (answer["accepted"], answer["errors"][0]["code"]) == (0, "validation_failed")
     assert world.batch(observed(world, idempotencyKey="k" * 255)).status_code == 200
+
+
+def test_what_became_of_reports_is_counted(world: World) -> None:
+    def counts() -> list[float]:
+        return [
+            REGISTRY.get_sample_value("tollkeeper_ingested_events_total", {"outcome": became}) or 0
+            for became in ("stored", "duplicate", "conflict", "rejected")
+        ]
+
+    before = counts()
+    first = observed(world, idempotencyKey=world.fresh("key"))
+    world.batch(first, observed(world), first, first | {"inputTokens": 7}, {"eventName": "nobody's"})
+    assert [after - was for was, after in zip(before, counts(), strict=True)] == [2, 1, 1, 1]
+    repeated = {"Idempotency-Key": world.fresh("once")}
+    for _ in range(3):
+        world.batch(observed(world, customerReferenceId="acme"), **repeated)
+    assert [after - was for was, after in zip(before, counts(), strict=True)] == [3, 1, 1, 1]
