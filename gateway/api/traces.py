@@ -95,7 +95,7 @@ def show_trace(call: Call) -> TraceTold:
     if not page.events and asked.cursor is None:
         raise NotFound("No such trace.")
     with reading(call.parts.engine) as connection:
-        rows = with_figures(connection, page.events[::-1])
+        rows = with_figures(connection, page.events, page.numbers)[::-1]
     following = None if page.newer is None else encode_cursor(listed, (page.newer,))
     return TraceTold(trace_id=trace_id, spans=[shown(each) for each in rows], next_cursor=following)
 
