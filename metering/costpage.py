@@ -7,6 +7,7 @@ told apart: then a group of the large piece is in no other one, and the ragged e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,7 +58,7 @@ def cost_page(
     large = _large(asked, dimensions)
     if large is None:
         return None
-    ends = summed(each.ask(connection) for each in asked if each is not large)
+    ends = summed(connection, [each for each in asked if each is not large])
     keys = [tuple(row) for row in connection.execute(_page(large, dimensions, wanted))]
     rows = large.ask(connection, only=keys) if keys else []
     groups = large.grouped(sa.literal_column("1").label("one")).subquery()
@@ -66,14 +67,33 @@ def cost_page(
 
 
 def _large(asked: Sequence[Question], dimensions: Sequence[str]) -> Question | None:
-    """The piece in which each of its groups lies wholly."""
+    """The longest piece in which each of its groups lies wholly."""
     if len(asked) == 1:
         return asked[0]
     size_ms = min((BUCKETS[name] for name in dimensions if name in BUCKETS), default=None)
+    found = None
     for each in asked:
-        if each.piece.rollup is not None and each.piece.rollup.bucket_ms == size_ms:
-            return each
-    return None
+        if each.piece.rollup is None or each.piece.rollup.bucket_ms != size_ms or each.piece.sign < 0:
+            continue
+        if any(_overlap(each, other) for other in asked if other.piece.sign < 0):
+            continue
+        if found is None or _length(each) > _length(found):
+            found = each
+    return found
+
+
+def _overlap(one: Question, other: Question) -> bool:
+    return _ends(one)[0] < _ends(other)[1] and _ends(other)[0] < _ends(one)[1]
+
+
+def _length(question: Question) -> float:
+    first_ms, until_ms = _ends(question)
+    return until_ms - first_ms
+
+
+def _ends(question: Question) -> tuple[int, float]:
+    piece = question.piece
+    return piece.since_ms, math.inf if piece.until_ms is None else piece.until_ms
 
 
 def _page(large: Question, dimensions: Sequence[str], wanted: Wanted) -> Select[Any]:

@@ -19,6 +19,7 @@ LEADS = ("customer", "model", "feature")
 """In the order in which one of them is chosen to be counted along."""
 
 
+@pytest.mark.wide
 def test_a_total_is_told_where_at_most_so_many_have_the_leading_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
