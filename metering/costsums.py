@@ -230,8 +230,8 @@ class Question:
         return self._rows(connection, query)
 
     def _counting(self) -> Select[Any]:
-        """How many events each group has, which the index of starts alone can tell. To read one that is in the
-        order of a name, all of the record, must not look like the better way."""
+        """How many events each group has, which the index of starts alone can tell. To read one that is in
+        the order of a name, all of the record, must not look like the better way."""
         keys = [
             key if name in BUCKETS else sa.func.coalesce(key, sa.literal_column("''")).label(f"k{place}")
             for place, (name, key) in enumerate(self.keys.items())

@@ -96,6 +96,7 @@ _CUSTOMER = ("customer", "workspace", "plan")
 _USE = ("customer", "feature", "model", "provider", "plan")
 
 ROLLUPS = (
+    _rollup("costs_by_account_day", DAY_MS),
     _rollup("costs_by_feature_day", DAY_MS, "feature", "plan"),
     _rollup("costs_by_route_day", DAY_MS, *_ROUTE),
     _rollup("costs_by_model_day", DAY_MS, *_MODEL),
@@ -167,7 +168,7 @@ def buckets(piece: Piece, fixed: Collection[str], last_ms: int) -> Sequence[int]
     """The buckets of the piece one by one, where a value of the first column is wanted and lies in each of
     them: a few look-ups instead of all values of all buckets. `last_ms`: no event is later."""
     rollup = piece.rollup
-    if rollup is None or rollup.together or rollup.columns[0] not in fixed:
+    if rollup is None or rollup.together or not rollup.columns or rollup.columns[0] not in fixed:
         return None
     until_ms = last_ms + 1 if piece.until_ms is None else min(piece.until_ms, last_ms + 1)
     found = range(piece.since_ms, until_ms, rollup.bucket_ms)
