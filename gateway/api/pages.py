@@ -124,14 +124,12 @@ def _found(
     limit: int,
     after: Place | None,
 ) -> _Page | None:
-    """The page as the database finds it, beside charges that belong to no group; None where it cannot."""
+    """The page as the database finds it, beside charges that belong to no group; None where it cannot sort."""
     rank = _RANKS.get(order.by)
     if rank is None:
         return None
     wanted = Wanted(rank, order.direction == "desc", _after(order, after), limit + 1)
     found = cost_page(connection, asked, names, wanted)
-    if found is None:
-        return None
     own = len(margin_view(names, (), charges).rows)
     rows, following = order.page(joined(names, found.rows, charges, internal).rows, limit, after)
     return rows, found.count + own, following
