@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from metering.costsums import BUCKETS, CostRow, Question, RawKey, raw_key, summed, told
@@ -67,10 +67,18 @@ def cost_page(
     ends = {} if large is None else summed(connection, [each for each in asked if each is not large])
     groups = _groups(parts, dimensions, _MEASURES_OF[wanted.rank])
     found = connection.execute(_page(groups, dimensions, wanted)).all()
-    count = found[0][-1] if found else connection.scalar(sa.select(sa.func.count()).select_from(groups))
-    keys: list[RawKey] = [tuple(row[:-1]) for row in found]
+    width = len(dimensions)
+    keys: list[RawKey] = [tuple(row[:width]) for row in found]
     rows = summed(connection, parts, only=keys) if keys else {}
-    return GroupPage(told(dimensions, [*ends.items(), *rows.items()]), len(ends) + int(count or 0))
+    count = found[0][width] if found and len(parts) > 1 else _counted(connection, parts, groups)
+    return GroupPage(told(dimensions, [*ends.items(), *rows.items()]), len(ends) + count)
+
+
+def _counted(connection: Connection, parts: Sequence[Question], groups: FromClause) -> int:
+    """How many groups there are; of one piece without its sums."""
+    if len(parts) == 1:
+        groups = parts[0].grouped(sa.literal_column("1").label("one")).subquery()
+    return int(connection.scalar(sa.select(sa.func.count()).select_from(groups)) or 0)
 
 
 def _large(asked: Sequence[Question], dimensions: Sequence[str]) -> Question | None:
@@ -103,11 +111,11 @@ def _ends(question: Question) -> tuple[int, float]:
     return piece.since_ms, math.inf if piece.until_ms is None else piece.until_ms
 
 
-def _groups(asked: Sequence[Question], dimensions: Sequence[str], measures: Sequence[str]) -> sa.CTE:
+def _groups(asked: Sequence[Question], dimensions: Sequence[str], measures: Sequence[str]) -> FromClause:
     """All groups of the pieces together, with these measures, `events` among them. Keys are k0, k1 ..."""
     parts = [_of_piece(each, dimensions, measures) for each in asked]
     if len(parts) == 1:
-        return parts[0].cte("groups")
+        return parts[0].subquery("groups")
     source = sa.union_all(*parts).subquery("parts")
     keys = [source.c[f"k{place}"] for place in range(len(dimensions))]
     sums = {name: whole_sum(source.c[name]) for name in measures}
@@ -123,11 +131,16 @@ def _of_piece(asked: Question, dimensions: Sequence[str], measures: Sequence[str
     return asked.grouped(*keys, *(each.label(name) for each, name in zip(sums, measures, strict=True)))
 
 
-def _page(groups: sa.CTE, dimensions: Sequence[str], wanted: Wanted) -> Select[Any]:
-    """The keys of the page, first to last, beside how many groups there are."""
-    keys = [groups.c[f"k{place}"] for place in range(len(dimensions))]
-    count = sa.select(sa.func.count()).select_from(groups.alias("counted")).scalar_subquery()
-    query = sa.select(*keys, count).limit(wanted.limit)
+def _page(groups: FromClause, dimensions: Sequence[str], wanted: Wanted) -> Select[Any]:
+    """The keys of the page, first to last; of pieces that were added up, beside how many groups there are.
+
+    One piece is grouped in its own order faster than all of its groups are kept to be counted, too.
+    """
+    keys: list[ColumnElement[Any]] = [groups.c[f"k{place}"] for place in range(len(dimensions))]
+    query = sa.select(*keys).limit(wanted.limit)
+    if isinstance(groups, sa.CTE):
+        counted = sa.select(sa.func.count()).select_from(groups.alias("counted"))
+        query = query.add_columns(counted.scalar_subquery())
     after = wanted.after
     names = None if after is None or after.key is None else raw_key(dimensions, after.key)
     if wanted.rank == "name":

@@ -20,7 +20,7 @@ from metering.eventcolumns import events
 from metering.removal import check_complete
 from metering.rollup import DAY_MS, DIMENSIONS, HOUR_MS, MEASURES, WEEK_MS, Piece, buckets, signed_pieces
 from metering.span import recorded_span
-from metering.statement import is_postgresql, whole_sum
+from metering.statement import column_sum, is_postgresql
 
 BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
 """Dimensions that are spans of time, and how long these are."""
@@ -208,7 +208,7 @@ class Question:
 
     def sum_of(self, measure: str) -> ColumnElement[int]:
         """The measure of a group."""
-        return whole_sum(self._table.c[measure])
+        return column_sum(self._table.c[measure])
 
     def grouped(self, *columns: ColumnElement[Any]) -> Select[Any]:
         """These columns of each group."""

@@ -124,7 +124,7 @@ def _found(
     limit: int,
     after: Place | None,
 ) -> _Page | None:
-    """The page as the database finds it, beside charges that belong to no group; None where it cannot sort."""
+    """The page as the database finds it, beside charges that belong to no group; None where it cannot."""
     rank = _RANKS.get(order.by)
     if rank is None:
         return None
