@@ -1,7 +1,7 @@
 """Cost by dimensions: the sums that reports are made of, from rollups where one knows the dimensions.
 
-A span is answered piece by piece (metering.rollup.pieces), and each piece is grouped in the order in which
-its table lies; what the pieces have in common is added up here.
+A span is answered piece by piece (metering.rollup.signed_pieces), and each piece is grouped in the order in
+which its table lies; what the pieces have in common is added up and taken off here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from operator import add
+from operator import add, sub
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,9 +18,9 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table
 
 from metering.eventcolumns import events
 from metering.removal import check_complete
-from metering.rollup import DAY_MS, DIMENSIONS, HOUR_MS, MEASURES, WEEK_MS, Piece, buckets, pieces
+from metering.rollup import DAY_MS, DIMENSIONS, HOUR_MS, MEASURES, WEEK_MS, Piece, buckets, signed_pieces
 from metering.span import recorded_span
-from metering.statement import is_postgresql, whole_sum
+from metering.statement import column_sum, is_postgresql
 
 BUCKETS = {"day": DAY_MS, "hour": HOUR_MS}
 """Dimensions that are spans of time, and how long these are."""
@@ -28,6 +28,8 @@ RawKey = tuple[Any, ...]
 """A group's names as they lie in the tables: "" for none, of day and hour their first moment."""
 RawRow = tuple[RawKey, tuple[int, ...]]
 """A group and its measures."""
+_FEW = 20
+"""So many values of a name are looked up among single events one by one."""
 _COST, _EVENTS = MEASURES.index("cost_nano"), MEASURES.index("events")
 _FORMATS = {"day": "%Y-%m-%d", "hour": "%Y-%m-%dT%H:00Z"}
 _COLUMNS = {name: "key_id" if name == "key" else name for name in DIMENSIONS if name not in BUCKETS}
@@ -77,9 +79,9 @@ def cost_by(
     """EventStore.cost_by, inside a transaction."""
     asked = questions(connection, dimensions, since_ms, until_ms, account_id, where, from_events=from_events)
     if top is None or len(asked) > 1:
-        found = summed(question.ask(connection) for question in asked)
+        found = summed(connection, asked)
     else:
-        found = summed(question.dearest(connection, top) for question in asked)
+        found = dict(row for question in asked for row in question.dearest(connection, top))
     rows = sorted(found.items(), key=lambda row: (-row[1][_COST], -row[1][_EVENTS], row[0]))
     return told(dimensions, rows if top is None else rows[:top])
 
@@ -95,14 +97,17 @@ def questions(
     of: Sequence[str] | None = None,
     from_events: bool = False,
 ) -> list[Question]:
-    """What has to be asked for the span, piece by piece. `of`: the values of the first dimension that are
-    wanted, "" for none; by default all. Raises ValueError, EventsRemoved."""
+    """What has to be asked for the span, piece by piece, for `summed`: of some pieces what they say is taken
+    off. `of`: the values of the first dimension that are wanted, "" for none; by default all. Raises
+    ValueError, EventsRemoved."""
     _check(dimensions, where)
     columns = [_COLUMNS[name] for name in dimensions if name not in BUCKETS]
     fixed = {_COLUMNS[name]: value for name, value in where.items()}
     since_ms = since_ms or 0
     size_ms = min((BUCKETS[name] for name in dimensions if name in BUCKETS), default=WEEK_MS)
-    parts = pieces(since_ms, until_ms, {*columns, *fixed}, size_ms)
+    # Of buckets that are told apart, those from which something is taken off must not be among the others.
+    apart = any(name in BUCKETS for name in dimensions)
+    parts = signed_pieces(since_ms, until_ms, {*columns, *fixed}, size_ms, apart=apart)
     if from_events:
         parts = [Piece(None, since_ms, until_ms)] if parts else []
     for part in parts:
@@ -114,16 +119,35 @@ def questions(
     return [Question(part, dimensions, account_id, fixed, known_span[1], of) for part in parts]
 
 
-def summed(answers: Iterable[list[RawRow]]) -> dict[RawKey, tuple[int, ...]]:
-    """What the answers say of each key, added up."""
+def summed(
+    connection: Connection,
+    asked: Iterable[Question],
+    measures: Sequence[str] = MEASURES,
+    only: Sequence[RawKey] | None = None,
+) -> dict[RawKey, tuple[int, ...]]:
+    """What the pieces say of each key (`only` of these), added up and taken off.
+
+    Keys of which nothing is left have no event in the span; `events` are among the measures.
+    """
     found: dict[RawKey, tuple[int, ...]] = {}
-    for answer in answers:
-        if not found:
+    emptied: list[RawKey] = []
+    for question in asked:
+        answer = question.ask(connection, measures, only)
+        if not found and question.piece.sign > 0:
             found = dict(answer)
             continue
+        combine = add if question.piece.sign > 0 else sub
         for key, sums in answer:
             known = found.get(key)
-            found[key] = sums if known is None else tuple(map(add, known, sums))
+            if known is None and combine is add:
+                found[key] = sums
+                continue
+            found[key] = left = tuple(map(combine, known or (0,) * len(sums), sums))
+            if not any(left):
+                emptied.append(key)
+    for key in emptied:
+        if not any(found.get(key, (1,))):
+            del found[key]
     return found
 
 
@@ -184,7 +208,7 @@ class Question:
 
     def sum_of(self, measure: str) -> ColumnElement[int]:
         """The measure of a group."""
-        return whole_sum(self._table.c[measure])
+        return column_sum(self._table.c[measure])
 
     def grouped(self, *columns: ColumnElement[Any]) -> Select[Any]:
         """These columns of each group."""
@@ -198,10 +222,22 @@ class Question:
         only: Sequence[RawKey] | None = None,
     ) -> list[RawRow]:
         """The groups with these measures; `only` those of these keys."""
+        if self._table is events and self.keys and tuple(measures) == ("events",):
+            return self._rows(connection, self._counting())
         query = self.grouped(*self.keys.values(), *(self.sum_of(name) for name in measures))
         if only is not None:
             query = query.where(sa.tuple_(*self.keys.values()).in_(self._listed(connection, only)))
         return self._rows(connection, query)
+
+    def _counting(self) -> Select[Any]:
+        """How many events each group has, which the index of starts alone can tell. To read one that is in
+        the order of a name, all of the record, must not look like the better way."""
+        keys = [
+            key if name in BUCKETS else sa.func.coalesce(key, sa.literal_column("''")).label(f"k{place}")
+            for place, (name, key) in enumerate(self.keys.items())
+        ]
+        count = sa.cast(sa.func.count(), BigInteger)
+        return self._inside(sa.select(*keys, count)).group_by(*keys)
 
     def _listed(self, connection: Connection, only: Sequence[RawKey]) -> Any:
         """The keys for IN. PostgreSQL tests a plain list key by key for each row, and joins a table."""
@@ -256,9 +292,13 @@ class Question:
             query = query.where(table.c[name] == value)
         named = set(self._fixed)
         if self._of is not None:
-            column = _COLUMNS[self._dimensions[0]]
-            query = query.where(table.c[column].in_(self._of))
-            named.add(column)
+            name = _COLUMNS[self._dimensions[0]]
+            column: ColumnElement[Any] = table.c[name]
+            if table is events and len(self._of) > _FEW:
+                # Looked up one by one they lie apart from each other; the span's events lie together.
+                column = sa.func.coalesce(column, sa.literal_column("''"))
+            query = query.where(column.in_(self._of))
+            named.add(name)
         found = buckets(piece, named, self._last_ms)
         if found is not None:
             return query.where(self._moment.in_(found))

@@ -30,6 +30,9 @@ _NOT_INDEXED = {"task_id": "", "trace_id": "", "status": "succeeded", "source": 
 _PLACE = sa.select(events.c.started_ms, events.c.id)
 _PROBED = 200
 """How many entries of each index are skipped to see how far back they reach."""
+_PORTION, _GROWTH = 500, 4
+"""So many entries are looked at first for names that an index does not lead along, and so many times more
+each time that they had too few."""
 
 
 class UnknownCursor(ValueError):
@@ -40,12 +43,14 @@ class UnknownCursor(ValueError):
 class Page:
     """Events, newest first, and the cursors of the neighbouring pages; None where there are none.
 
-    A page that is not full may have an older neighbour, if it was told not to look at every event.
+    A page that is not full may have an older neighbour, if it was told not to look at every event. `numbers`:
+    under which the events are stored (metering.eventcolumns.events.c.seq), in their order.
     """
 
     events: tuple[CostEvent, ...]
     older: str | None
     newer: str | None
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,16 @@ def event_page(
     most = None if most is None else max(most, limit + 1)
     forward = after is not None
     walk = _Walk(connection, account_id, filters, span, after if forward else before, forward=forward)
-    rows = walk.take(limit + 1, most)
+    rows, ended = walk.take(limit + 1, most)
     more, rows = len(rows) > limit, rows[:limit]
-    ended = None if more or most is None else walk.end(most)
-    found = _documents(connection, [row.seq for row in (rows[::-1] if forward else rows)])
+    numbers = tuple(row.seq for row in (rows[::-1] if forward else rows))
+    found = _documents(connection, numbers)
     if not found:
         return Page((), older=None if forward else ended, newer=ended if forward else None)
     newest, oldest = cursor_of(found[0]), cursor_of(found[-1])
     if forward:
-        return Page(found, older=oldest, newer=newest if more else ended)
-    return Page(found, older=oldest if more else ended, newer=newest)
+        return Page(found, older=oldest, newer=newest if more else ended, numbers=numbers)
+    return Page(found, older=oldest if more else ended, newer=newest, numbers=numbers)
 
 
 class _Walk:
@@ -111,33 +116,55 @@ class _Walk:
             raise ValueError(f"events are not found by {unknown}; known: {', '.join(FILTERS)}")
         self._alone = self._task_of_one_event()
         since_ms = max(span.since_ms, complete_since(connection))
-        self._bounds = self._bounds_of(since_ms, span.until_ms, cursor)
+        # A cursor lies inside of the span, so its end of the span is left out: SQLite looks for one of two
+        # ends alone, and it might be the other one.
+        start = events.c.started_ms
+        self._lower: ColumnElement[bool] = start >= since_ms
+        self._upper = None if span.until_ms is None else start < span.until_ms
+        if cursor is not None:
+            self._go_behind(*self._place_of(cursor))
         self._lead = self._sparsest()
 
-    def take(self, count: int, most: int | None) -> list[Row[Any]]:
-        """The next events that have all of the names."""
+    def take(self, count: int, most: int | None) -> tuple[list[Row[Any]], str | None]:
+        """The next events that have all of the names; and where the walk ended, if that was because it had
+        looked at `most` of them."""
         if self._alone is not None:
             query = sa.select(events.c.seq, events.c.started_ms).where(
                 events.c.id == self._alone, sa.func.coalesce(events.c.account_id, "") == self._account_id
             )
             tests = [sa.func.coalesce(events.c[name], "") == value for name, value in self._filters.items()]
-            return list(self._connection.execute(query.where(*tests, *self._bounds)))
+            return list(self._connection.execute(query.where(*tests, *self._bounds))), None
         others = [name for name in self._filters if name != self._lead]
+        if not others:
+            query = self._along(events.c.seq, events.c.started_ms).limit(count)
+            return list(self._connection.execute(query)), None
+        if most is None:
+            return self._fitting(others, count, None), None
+        found: list[Row[Any]] = []
+        portion = _PORTION
+        while True:
+            portion = min(portion, most)
+            found += self._fitting(others, count - len(found), portion)
+            if len(found) == count:
+                return found, None
+            query = self._along(events.c.started_ms, events.c.seq).offset(portion - 1).limit(1)
+            last = self._connection.execute(query).first()
+            if last is None:
+                return found, None
+            most -= portion
+            if not most:
+                row = self._connection.execute(_PLACE.where(events.c.seq == last.seq)).one()
+                return found, f"{row.started_ms}.{row.id}"
+            self._go_behind(last.started_ms, last.seq)
+            portion *= _GROWTH
+
+    def _fitting(self, others: list[str], count: int, portion: int | None) -> list[Row[Any]]:
+        """Those of the next entries that have the other names, too."""
         inner = self._along(events.c.seq, events.c.started_ms, *(events.c[name] for name in others))
-        inner_rows = (inner if most is None else inner.limit(most)).subquery("walked")
+        inner_rows = (inner if portion is None else inner.limit(portion)).subquery("walked")
         query = sa.select(inner_rows.c.seq, inner_rows.c.started_ms).limit(count)
         query = query.where(*(inner_rows.c[name] == self._filters[name] for name in others))
         return list(self._connection.execute(query.order_by(*self._order(inner_rows.c))))
-
-    def end(self, most: int) -> str | None:
-        """Where the walk ended after so many events; None where there were no more."""
-        if self._alone is not None or all(name == self._lead for name in self._filters):
-            return None
-        last = self._connection.scalar(self._along(events.c.seq).offset(most - 1).limit(1))
-        if last is None:
-            return None
-        row = self._connection.execute(_PLACE.where(events.c.seq == last)).one()
-        return f"{row.started_ms}.{row.id}"
 
     def _along(self, *columns: ColumnElement[Any]) -> Select[Any]:
         """The account's events in order, of the leading name alone."""
@@ -172,26 +199,23 @@ class _Walk:
         del self._filters["task_id"]
         return task_id
 
-    def _bounds_of(
-        self, since_ms: int, until_ms: int | None, cursor: str | None
-    ) -> list[ColumnElement[bool]]:
-        """A lower and an upper end. A cursor lies inside of the span, so its end of the span is left out:
-        SQLite looks for one of two ends alone, and it might be the other one."""
+    @property
+    def _bounds(self) -> list[ColumnElement[bool]]:
+        """A lower and an upper end."""
+        return [self._lower] if self._upper is None else [self._lower, self._upper]
+
+    def _go_behind(self, started_ms: int, seq: int | None) -> None:
+        """The walk goes on behind this place; without a number, behind all events of the moment."""
         start = events.c.started_ms
-        lower: ColumnElement[bool] = start >= since_ms
-        upper = None if until_ms is None else start < until_ms
-        if cursor is not None:
-            started_ms, seq = self._place_of(cursor)
-            if seq is None:
-                place = start > started_ms if self._forward else start < started_ms
-            else:
-                mine, its = sa.tuple_(start, events.c.seq), (started_ms, seq)
-                place = mine > its if self._forward else mine < its
-            if self._forward:
-                lower = place
-            else:
-                upper = place
-        return [lower] if upper is None else [lower, upper]
+        if seq is None:
+            place = start > started_ms if self._forward else start < started_ms
+        else:
+            mine, its = sa.tuple_(start, events.c.seq), (started_ms, seq)
+            place = mine > its if self._forward else mine < its
+        if self._forward:
+            self._lower = place
+        else:
+            self._upper = place
 
     def _place_of(self, cursor: str) -> tuple[int, int | None]:
         moment, point, event_id = cursor.partition(".")
@@ -226,7 +250,7 @@ class _Walk:
         return max(reach, key=lambda name: reach[name])
 
 
-def _documents(connection: Connection, seqs: list[int]) -> tuple[CostEvent, ...]:
+def _documents(connection: Connection, seqs: tuple[int, ...]) -> tuple[CostEvent, ...]:
     query = sa.select(event_documents.c.seq, event_documents.c.document)
     found = dict(connection.execute(query.where(event_documents.c.seq.in_(seqs))).all())
     return tuple(decode(found[seq]) for seq in seqs)

@@ -77,11 +77,10 @@ def _by_bucket(finer: Iterable[tuple[Key, Sums]], source: Rollup, rollup: Rollup
 
 
 def _picker(places: Sequence[int]) -> Callable[[Key], Key]:
-    """As itemgetter, which gives no tuple for a single place."""
+    """As itemgetter, which gives no tuple for a single place or none."""
     if len(places) > 1:
         return itemgetter(*places)
-    (place,) = places
-    return lambda row: (row[place],)
+    return lambda row: tuple(row[place] for place in places)
 
 
 def _summed(groups: Groups) -> dict[Key, Sums]:

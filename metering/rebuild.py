@@ -111,5 +111,5 @@ def _remake(connection: Connection, rollup: Rollup, account_id: str, bucket_ms: 
     )
     sums = sums.where(
         source.c.account_id == account_id, moment >= bucket_ms, moment < bucket_ms + rollup.bucket_ms
-    ).group_by(*names)
+    ).group_by(source.c.account_id, *names)  # also without names: an empty bucket has no row
     connection.execute(sa.insert(table).from_select([column.name for column in table.columns], sums))

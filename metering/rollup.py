@@ -96,6 +96,7 @@ _CUSTOMER = ("customer", "workspace", "plan")
 _USE = ("customer", "feature", "model", "provider", "plan")
 
 ROLLUPS = (
+    _rollup("costs_by_account_day", DAY_MS),
     _rollup("costs_by_feature_day", DAY_MS, "feature", "plan"),
     _rollup("costs_by_route_day", DAY_MS, *_ROUTE),
     _rollup("costs_by_model_day", DAY_MS, *_MODEL),
@@ -154,18 +155,20 @@ def measured_with(event: CostEvent, revenue_nano: int | None) -> tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A half-open part of a span, and the rollup that answers it; None means single events."""
+    """A half-open part of a span, and the rollup that answers it; None means single events. `sign`: -1 where
+    what lies inside is taken off again."""
 
     rollup: Rollup | None
     since_ms: int
     until_ms: int | None
+    sign: int = 1
 
 
 def buckets(piece: Piece, fixed: Collection[str], last_ms: int) -> Sequence[int] | None:
     """The buckets of the piece one by one, where a value of the first column is wanted and lies in each of
     them: a few look-ups instead of all values of all buckets. `last_ms`: no event is later."""
     rollup = piece.rollup
-    if rollup is None or rollup.together or rollup.columns[0] not in fixed:
+    if rollup is None or rollup.together or not rollup.columns or rollup.columns[0] not in fixed:
         return None
     until_ms = last_ms + 1 if piece.until_ms is None else min(piece.until_ms, last_ms + 1)
     found = range(piece.since_ms, until_ms, rollup.bucket_ms)
@@ -177,9 +180,75 @@ def pieces(
 ) -> list[Piece]:
     """Cover [since_ms, until_ms) without overlap, from the coarsest rollups that know the columns and have
     buckets of at most `coarsest_ms`."""
+    return _cover(since_ms, until_ms, _knowing(columns, coarsest_ms))
+
+
+def signed_pieces(
+    since_ms: int,
+    until_ms: int | None,
+    columns: Iterable[str],
+    coarsest_ms: int = WEEK_MS,
+    *,
+    apart: bool = False,
+) -> list[Piece]:
+    """The same span as sums and differences of buckets, those that are added first: where most of a bucket is
+    wanted it is taken whole, and what lies outside of the span is taken off.
+
+    So no end needs more than about half of a bucket in finer ones, and half an hour of single events. What is
+    taken off lies in what was added: a group of it is a group there. `apart`: buckets of the coarsest size
+    from which something is taken off are no part of the piece of those from which nothing is.
+    """
+    known = _knowing(columns, coarsest_ms)
+    found = _signed_cover(since_ms, until_ms, known, 1, apart=apart)
+    return sorted(found, key=lambda piece: -piece.sign)
+
+
+def _knowing(columns: Iterable[str], coarsest_ms: int) -> list[Rollup]:
     wanted = frozenset(columns)
-    known = [each for each in ROLLUPS if each.bucket_ms <= coarsest_ms and each.knows(wanted)]
-    return _cover(since_ms, until_ms, known)
+    return [each for each in ROLLUPS if each.bucket_ms <= coarsest_ms and each.knows(wanted)]
+
+
+def _signed_cover(
+    since_ms: int, until_ms: int | None, rollups: list[Rollup], sign: int, *, apart: bool = False
+) -> list[Piece]:
+    if until_ms is not None and since_ms >= until_ms:
+        return []
+    if not rollups:
+        return [Piece(None, since_ms, until_ms, sign)]
+    chosen, finer = rollups[0], [other for other in rollups[1:] if other.bucket_ms < rollups[0].bucket_ms]
+    size = chosen.bucket_ms
+    first, last = -(-since_ms // size) * size, None if until_ms is None else until_ms // size * size
+    if last is not None and until_ms is not None and first > last:  # all of it lies inside one bucket
+        if not _is_most(until_ms - since_ms, size):
+            return _signed_cover(since_ms, until_ms, finer, sign)
+        rest = [(last, since_ms), (until_ms, first)]
+        whole = [Piece(chosen, last, first, sign)]
+        return whole + [each for ends in rest for each in _signed_cover(*ends, finer, -sign)]
+    whole, ends = [], []
+    if _is_most(first - since_ms, size):
+        whole.append(Piece(chosen, first - size, first, sign))
+        ends += _signed_cover(first - size, since_ms, finer, -sign)
+    elif first == last and until_ms is not None and not _is_most(until_ms - first, size):
+        return _signed_cover(since_ms, until_ms, finer, sign)
+    else:
+        ends += _signed_cover(since_ms, first, finer, sign)
+    if first != last:
+        whole.append(Piece(chosen, first, last, sign))
+    if until_ms is not None and last is not None:
+        if _is_most(until_ms - last, size):
+            whole.append(Piece(chosen, last, last + size, sign))
+            ends += _signed_cover(until_ms, last + size, finer, -sign)
+        else:
+            ends += _signed_cover(last, until_ms, finer, sign)
+    if whole and not apart:
+        whole = [Piece(chosen, whole[0].since_ms, whole[-1].until_ms, sign)]
+    return whole + ends
+
+
+def _is_most(part_ms: int, size_ms: int) -> bool:
+    """Whether a bucket and the rest of it have fewer rows than the part: a bucket has about as many as two or
+    three of the finer ones, of which there are seven, 24, or a few thousand events."""
+    return part_ms - (size_ms - part_ms) > size_ms // 8
 
 
 def _cover(since_ms: int, until_ms: int | None, rollups: list[Rollup]) -> list[Piece]:

@@ -14,16 +14,22 @@ from metering.event import CostEvent
 from metering.eventcolumns import events
 from metering.eventstore import StoreUnavailable
 from metering.removal import complete_since
-from metering.rollup import DAY_MS, ROLLUPS
+from metering.rollup import DAY_MS, ROLLUPS, Rollup
 from metering.span import recorded_span
 
 COUNTED_MAX = 10_000
 """So many events are looked at for a total, and for an offset."""
 DAYS_SUMMED = 7
-"""So many days' sums are looked at to see that a total is beyond that."""
+BEFORE_SUMMED = 14
+"""So many days' sums, and those of so many days or weeks before, are looked at to see that a total is beyond
+that."""
 _LEADS = ("task_id", "trace_id", "status", "customer", "key_id", "model", "feature", "source")
 _COMMON = {"status": "succeeded", "source": "gateway"}
 """Nearly all events have these, and no index leads along them."""
+_FIGURES = sa.select(
+    *(events.c[name] for name in ("id", "cost_nano", "unpriced", "unknown_nano", "doubted_nano")),
+    *(events.c[name] for name in ("revenue_nano", "revenue_known", "revenue_source")),
+)
 
 
 @contextmanager
@@ -38,13 +44,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
         raise StoreUnavailable(str(error.orig)) from error
 
 
-def with_figures(connection: Connection, found: Sequence[CostEvent]) -> list[Stored]:
-    """The events with their figures; one that was removed meanwhile is left out."""
-    names = ("id", "cost_nano", "unpriced", "unknown_nano", "doubted_nano", "revenue_nano", "revenue_known")
-    query = sa.select(*(events.c[name] for name in names), events.c.revenue_source)
-    rows = {
-        row.id: row for row in connection.execute(query.where(events.c.id.in_([event.id for event in found])))
-    }
+def with_figures(
+    connection: Connection, found: Sequence[CostEvent], numbers: Sequence[int] | None = None
+) -> list[Stored]:
+    """The events with their figures; one that was removed meanwhile is left out. `numbers`: under which they
+    are stored, where that is known (metering.eventpage.Page), which saves the way through their ids."""
+    by_id = numbers is None
+    these = events.c.id.in_([event.id for event in found]) if by_id else events.c.seq.in_(numbers or ())
+    rows = {row.id: row for row in connection.execute(_FIGURES.where(these))}
     return [
         Stored(
             event=event,
@@ -65,9 +72,10 @@ def count(
 ) -> int | None:
     """How many events have these names and began in the span; None where more than COUNTED_MAX had to be
     looked at to say it."""
-    if _surely_more(connection, account_id, names, since_ms, until_ms):
-        return None
     lead = _lead(names)
+    leading = {} if lead is None else {lead: names[lead]}
+    if _surely_more(connection, account_id, leading, since_ms, until_ms):
+        return None
     others = [name for name in names if name != lead]
     along = sa.select(*(events.c[name] for name in others), sa.literal_column("1").label("one"))
     walked = _along(along, account_id, names, lead, since_ms, until_ms).limit(COUNTED_MAX + 1).subquery()
@@ -80,25 +88,43 @@ def count(
 def _surely_more(
     connection: Connection, account_id: str, names: Mapping[str, str], since_ms: int, until_ms: int | None
 ) -> bool:
-    """Whether the sums of the span's last days alone say that more would have to be looked at: a few rows
+    """Whether the sums of whole days and weeks alone say that more would have to be looked at: a few rows
     instead of COUNTED_MAX entries of an index."""
-    rollup = next((each for each in ROLLUPS if each.bucket_ms == DAY_MS and each.knows(names)), None)
-    span = recorded_span(connection, account_id)
-    if rollup is None or span is None:
+    known = [each for each in ROLLUPS if each.bucket_ms >= DAY_MS and each.knows(names)]
+    span = recorded_span(connection, account_id) if known else None
+    if span is None:
         return False
     ends_ms = span[1] + 1 if until_ms is None else min(until_ms, span[1] + 1)
     begins_ms = max(since_ms, span[0], complete_since(connection))
-    last_ms = ends_ms // DAY_MS * DAY_MS
-    first_ms = max(last_ms - DAYS_SUMMED * DAY_MS, -(-begins_ms // DAY_MS) * DAY_MS)
+    summed = 0
+    # The last days, which tell it of most names, then before them what has the fewest rows.
+    by_day = next(each for each in known if each.bucket_ms == DAY_MS)
+    for rollup, count in ((by_day, DAYS_SUMMED), (known[0], BEFORE_SUMMED)):
+        size = rollup.bucket_ms
+        last_ms = ends_ms // size * size
+        first_ms = max(last_ms - count * size, -(-begins_ms // size) * size)
+        summed += _events_of(connection, rollup, account_id, names, range(first_ms, last_ms, size))
+        if summed > COUNTED_MAX:
+            return True
+        ends_ms = min(ends_ms, first_ms)
+    return False
+
+
+def _events_of(
+    connection: Connection, rollup: Rollup, account_id: str, names: Mapping[str, str], buckets: Sequence[int]
+) -> int:
+    """How many events of these names are in the buckets."""
+    if not buckets:
+        return 0
     columns = rollup.table.c
     found = connection.scalar(
         sa.select(sa.func.sum(columns.events)).where(
             columns.account_id == account_id,
-            columns.bucket_ms.in_(range(first_ms, last_ms, DAY_MS)),
+            columns.bucket_ms.in_(buckets),
             *(columns[name] == value for name, value in names.items()),
         )
     )
-    return int(found or 0) > COUNTED_MAX
+    return int(found or 0)
 
 
 def place_after(

@@ -18,6 +18,7 @@ from gateway.api.eventview import OPEN, EventDetail, EventShown, detailed, shown
 from gateway.api.fields import Moment, MomentText, Name, Paged, Told, moment_text
 from gateway.api.openrequests import OpenRequest, open_requests
 from gateway.errors import NotFound
+from metering.eventpage import Span, event_page
 from metering.removal import complete_since
 
 SCOPE = "events.read"
@@ -109,17 +110,19 @@ def list_events(call: Call) -> EventsTold:
         total = count(connection, call.account_id, names, since_ms, until_ms)
         if asked.offset and place is None:
             return _told(asked, [], total=total, cursor=None, missing=missing)
-        found = call.parts.events.page(
+        found = event_page(
+            connection,
+            call.account_id,
+            names,
+            Span(since_ms, until_ms),
             before=None if ascending else place,
             after=place if ascending else None,
             limit=asked.limit,
-            account_id=call.account_id,
-            since_ms=since_ms,
-            until_ms=until_ms,
             most=LOOKED_AT_MAX,
-            **names,
         )
-        rows = with_figures(connection, found.events[::-1] if ascending else found.events)
+        rows = with_figures(connection, found.events, found.numbers)
+        if ascending:
+            rows.reverse()
     following = found.newer if ascending else found.older
     cursor = None if following is None else encode_cursor(listed, (following,))
     return _told(asked, [shown(each) for each in rows], total=total, cursor=cursor, missing=missing)

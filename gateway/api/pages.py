@@ -130,8 +130,6 @@ def _found(
         return None
     wanted = Wanted(rank, order.direction == "desc", _after(order, after), limit + 1)
     found = cost_page(connection, asked, names, wanted)
-    if found is None:
-        return None
     own = len(margin_view(names, (), charges).rows)
     rows, following = order.page(joined(names, found.rows, charges, internal).rows, limit, after)
     return rows, found.count + own, following
@@ -163,7 +161,7 @@ def _chosen(
     tell = telling(names)
     raw: dict[Key, RawKey] = {}
     light: dict[Key, _Light] = {}
-    for key, sums in summed(each.ask(connection, _OF_MARGINS) for each in asked).items():
+    for key, sums in summed(connection, asked, _OF_MARGINS).items():
         shown = tell(key)
         raw[shown] = key
         light[shown] = _Light(shown, *sums)
@@ -176,7 +174,7 @@ def _chosen(
     wanted = [raw[row.key] for row in page if row.margin.kind == EVENTS and row.key in raw]
     sums_of: dict[Key, CostRow] = {}
     if wanted and names:
-        whole = summed(each.ask(connection, only=wanted) for each in asked)
+        whole = summed(connection, asked, only=wanted)
         sums_of = {row.key: row for row in told(names, whole.items())}
     rows = [
         Row(

@@ -191,7 +191,7 @@ def _dearest_features(
     wanted = [each or "" for each in customers]
     with call.parts.events.reading() as connection:
         asked = questions(connection, names, span.since_ms, span.until_ms, call.account_id, {}, of=wanted)
-        sums = summed(each.ask(connection, measures) for each in asked)
+        sums = summed(connection, asked, measures)
     ranked = sorted(sums, key=lambda key: (-sums[key][0], -sums[key][1], key), reverse=True)
     return {customer or None: feature or None for customer, feature in ranked}
 

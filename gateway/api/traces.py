@@ -100,7 +100,7 @@ def show_trace(call: Call) -> TraceTold:
     if not page.events and asked.cursor is None:
         raise NotFound("No such trace.")
     with reading(call.parts.engine) as connection:
-        rows = with_figures(connection, page.events[::-1])
+        rows = with_figures(connection, page.events, page.numbers)[::-1]
         missing = missing_before(complete_since(connection))
     following = None if page.newer is None else encode_cursor(listed, (page.newer,))
     spans = [shown(each) for each in rows]

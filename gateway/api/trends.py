@@ -24,7 +24,7 @@ from gateway.api.spans import Span, SpanTold, told_span
 from gateway.api.views import ZONE_DAYS_MAX, Row, check_hours, cost_rows, joined, zone_days
 from gateway.errors import BadRequest
 from metering.activity import active_customers
-from metering.costsums import CostRow, cost_by, questions, telling
+from metering.costsums import CostRow, cost_by, questions, summed, telling
 from metering.money import half_even
 from metering.rollup import DAY_MS
 from reports.calendar import Bucket, months_back_ms, months_between
@@ -166,9 +166,7 @@ def _one(connection: Connection, account_id: str, since_ms: int, until_ms: int) 
 
     def named(name: str) -> int:
         asked = questions(connection, (name,), *ends, {})
-        return len(
-            {key for each in asked for (key,), (count,) in each.ask(connection, _EVENTS) if count and key}
-        )
+        return sum(bool(key) for (key,) in summed(connection, asked, _EVENTS))
 
     return _Sums(
         everything=cost_by(connection, (), *ends, {}, top=None, from_events=False),
@@ -187,11 +185,10 @@ def _days(connection: Connection, account_id: str, buckets: Sequence[Bucket]) ->
         return {row.key[0]: [row._replace(key=())] for row in rows}
 
     def named(name: str) -> dict[str | None, int]:
-        names, found = ("day", name), set()
-        for each in questions(connection, names, *ends, {}):
-            found |= {key for key, (count,) in each.ask(connection, _EVENTS) if count and key[1]}
+        asked = questions(connection, ("day", name), *ends, {})
+        found = [day for day, value in summed(connection, asked, _EVENTS) if value]
         tell = telling(("day",))
-        return {tell((day,))[0]: count for day, count in Counter(day for day, _ in found).items()}
+        return {tell((day,))[0]: count for day, count in Counter(found).items()}
 
     everything, of_nobody = sums({}), sums({"customer": ""})
     customers, features, models = (named(name) for name in ("customer", "feature", "model"))

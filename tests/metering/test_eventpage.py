@@ -126,6 +126,27 @@ def test_a_page_looks_at_no_more_events_than_it_may_and_says_where_to_go_on(stor
     assert ids(pages) == [each.id for each in store.page(provider="rare").events]
 
 
+@pytest.mark.wide
+def test_rare_names_are_looked_for_in_growing_portions_and_each_event_is_met_once(store: EventStore) -> None:
+    made = [
+        event(started_ms=NOVEMBER_MS + n // 4, provider="rare" if n % 61 == 7 else "usual")
+        for n in range(700)
+    ]
+    store.append(made)
+    rare = newest_first([each for each in made if each.provider == "rare"])
+    assert len(rare) == 12
+    for most in (None, 550, 700, 10_000):
+        for limit in (3, 9, 12):
+            pages = walked(store, limit, most=most, provider="rare")
+            assert ids(pages) == rare, (most, limit)
+            back = store.page(limit=50, after=f"{NOVEMBER_MS - 1}.-", most=most, provider="rare")
+            known = len(back.events)
+            assert ids([back]) == rare[len(rare) - known :], (most, limit)
+            assert known == len(rare) or (most == 550 and back.newer is not None)
+    assert [len(page.events) for page in walked(store, 12, most=550, provider="rare")] == [9, 3]
+    assert store.page(limit=5, most=10_000, provider="nobody").older is None
+
+
 def test_a_task_of_one_event_is_found_by_its_id(store: EventStore) -> None:
     alone, first = event(), event()
     store.append([alone, first, event(task_id=first.id)])

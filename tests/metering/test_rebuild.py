@@ -65,14 +65,15 @@ def test_what_was_lost_or_wrong_in_sums_and_tasks_is_as_the_events_say_again(
                 connection.execute(
                     sa.update(rollup.table).values(cost_nano=-1, bucket_ms=rollup.table.c.bucket_ms)
                 )
-        stale = dict.fromkeys((column.name for column in ROLLUPS[0].table.columns), 1)
+        days = next(each.table for each in ROLLUPS if each.columns == ("feature", "plan"))
+        stale = dict.fromkeys((column.name for column in days.columns), 1)
         names = {
             "account_id": "default",
             "bucket_ms": NOVEMBER_MS + 400 * DAY_MS,
             "feature": "x",
             "plan": "y",
         }
-        connection.execute(sa.insert(ROLLUPS[0].table).values(stale | names))
+        connection.execute(sa.insert(days).values(stale | names))
         connection.execute(sa.delete(tasks).where(tasks.c.task_id.in_(["t1", "t2", "unseen"])))
         connection.execute(sa.update(tasks).where(tasks.c.task_id == "t4").values(cost_nano=-1, outcome="x"))
         connection.execute(sa.update(events).where(events.c.task_id != "").values(tasks=5, task_successes=3))

@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.event import Attempt, CostEvent
-from metering.rollup import DAY_MS, HOUR_MS, MEASURES, ROLLUPS, WEEK_MS, Piece, buckets, measured, pieces
+from metering.rollup import (
+    DAY_MS,
+    HOUR_MS,
+    MEASURES,
+    ROLLUPS,
+    WEEK_MS,
+    Piece,
+    buckets,
+    measured,
+    pieces,
+    signed_pieces,
+)
 from tests.metering.events import NOVEMBER_MS, event
 
 MOMENTS = st.integers(0, 5 * DAY_MS)
+LONG = MOMENTS | st.integers(0, 40 * DAY_MS) | st.integers(0, 960).map(lambda hours: hours * HOUR_MS)
 COLUMNS = st.sampled_from(
     [
         (),
@@ -116,12 +130,47 @@ def test_pieces_cover_the_span_without_gap_or_overlap(
             assert part.until_ms - part.since_ms < 2 * finest
 
 
+@given(LONG, st.none() | LONG, COLUMNS, st.sampled_from([HOUR_MS, DAY_MS, WEEK_MS]), st.booleans())
+def test_what_is_added_and_taken_off_again_is_the_span(
+    since: int, until: int | None, columns: tuple[str, ...], coarsest: int, apart: bool
+) -> None:
+    parts = signed_pieces(since, until, columns, coarsest, apart=apart)
+    edges = {since, until or 2**60, 0}
+    for part in parts:
+        edges |= {part.since_ms, 2**60 if part.until_ms is None else part.until_ms}
+        if part.rollup is not None:
+            assert part.rollup.knows(columns)
+            assert part.rollup.bucket_ms <= coarsest
+            assert part.since_ms % part.rollup.bucket_ms == 0
+            assert part.until_ms is None or part.until_ms % part.rollup.bucket_ms == 0
+    for moment in edges:
+        signs = [
+            part.sign
+            for part in parts
+            if part.since_ms <= moment and (part.until_ms is None or moment < part.until_ms)
+        ]
+        assert sum(signs) == (since <= moment and (until is None or moment < until))
+        assert signs == sorted(signs, reverse=True)
+
+
+@given(LONG, LONG)
+def test_no_end_needs_much_more_than_half_a_bucket_in_finer_ones(since: int, until: int) -> None:
+    for part in signed_pieces(since, until, ("customer",)):
+        coarser = {None: HOUR_MS, HOUR_MS: DAY_MS, DAY_MS: WEEK_MS}
+        size = coarser.get(part.rollup and part.rollup.bucket_ms)
+        if size is not None and part.until_ms is not None:
+            assert part.until_ms - part.since_ms <= size * 9 // 8 + (
+                part.rollup.bucket_ms if part.rollup else 0
+            )
+
+
 def test_each_question_is_answered_from_the_rollup_with_the_fewest_rows() -> None:
     def names(*columns: str, since: int = 0, until: int | None = None) -> list[str]:
         found = [part.rollup.table.name for part in pieces(since, until, columns) if part.rollup is not None]
         return [name.removeprefix("costs_by_") for name in found]
 
-    assert names() == names("plan") == names("feature") == ["feature_day"]
+    assert names() == ["account_day"]
+    assert names("plan") == names("feature") == ["feature_day"]
     assert names("provider") == names("route", "model") == ["route_day"]
     assert names("feature", "model") == ["model_day"]
     assert names("customer") == names("customer", "plan") == ["customer_week"]
@@ -143,6 +192,32 @@ def test_one_name_is_looked_up_bucket_by_bucket_and_only_where_events_can_be() -
     assert buckets(part, {"feature"}, 3 * DAY_MS) is None
     assert buckets(part, {"customer"}, 5_000 * DAY_MS) is None
     assert buckets(Piece(None, 0, None), {"customer"}, 5) is None
+
+
+def test_most_of_a_bucket_is_the_bucket_less_the_rest() -> None:
+    def told(since: int, until: int, **more: Any) -> list[tuple[int, int, int | None, int]]:
+        parts = signed_pieces(since, until, ("customer",), **more)
+        return [
+            (part.rollup.bucket_ms if part.rollup else 0, part.since_ms, part.until_ms, part.sign)
+            for part in parts
+        ]
+
+    six_to_three = 6 * HOUR_MS, 3 * DAY_MS - 9 * HOUR_MS
+    assert told(*six_to_three, coarsest_ms=DAY_MS) == [
+        (DAY_MS, 0, 3 * DAY_MS, 1),
+        (HOUR_MS, 0, 6 * HOUR_MS, -1),
+        (HOUR_MS, 3 * DAY_MS - 9 * HOUR_MS, 3 * DAY_MS, -1),
+    ]
+    assert told(*six_to_three, coarsest_ms=DAY_MS, apart=True)[:3] == [
+        (DAY_MS, 0, DAY_MS, 1),
+        (DAY_MS, DAY_MS, 2 * DAY_MS, 1),
+        (DAY_MS, 2 * DAY_MS, 3 * DAY_MS, 1),
+    ]
+    assert told(HOUR_MS + 60_000, 2 * HOUR_MS) == [
+        (HOUR_MS, HOUR_MS, 2 * HOUR_MS, 1),
+        (0, HOUR_MS, HOUR_MS + 60_000, -1),
+    ]
+    assert told(HOUR_MS + 60_000, HOUR_MS + 90_000) == [(0, HOUR_MS + 60_000, HOUR_MS + 90_000, 1)]
 
 
 def test_a_week_of_customers_is_read_from_whole_days_hours_and_two_ragged_ends() -> None:
