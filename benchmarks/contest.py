@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,14 +50,16 @@ class Contest:
         self._tell = tell
         self.left_out: dict[str, dict[str, str]] = {}
 
-    def run(self, lane: Lane, rounds: int, *, first_round: int = 0) -> list[Sample]:
+    def run(
+        self, lane: Lane, rounds: int, *, first_round: int = 0, without: Collection[str] = ()
+    ) -> list[Sample]:
         """`rounds` interleaved rounds of one lane. LoadFailed when answers were not what the lane needs; a
         guest's are left out of the lane then, also those that were good."""
         body, warm_body = self._scratch / "body.json", self._scratch / "warm.json"
         body.write_bytes(lane.body())
         warm_body.write_bytes(lane.warm_body())
-        taking_part = list(self._subjects)
-        for subject in self._subjects:
+        taking_part = [subject for subject in self._subjects if subject.name not in without]
+        for subject in taking_part[:]:
             try:
                 warm = self._tried(subject, partial(self._warm, lane, subject, warm_body))
             except (LoadFailed, ProcessGone) as error:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,12 @@ class Reading:
 def readings(*, brief: bool, tell: Callable[[str], None]) -> list[Reading]:
     """All of them, each on a stage of its own."""
     found: list[Reading] = []
-    for some in (
-        start_to_ready(3 if brief else 5),
-        resident(),
-        outbox_drained(20_000 if brief else 40_000, 3),
+    for measure in (
+        partial(start_to_ready, 3 if brief else 5),
+        resident,
+        partial(outbox_drained, 20_000 if brief else 40_000, 3),
     ):
-        for reading in some:
+        for reading in measure():
             tell(reading.text())
             found.append(reading)
     return found

@@ -11,23 +11,25 @@ from benchmarks.setup import Setup
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Lanes over the same subjects: these gateways, with others' or not, with the direct way or not."""
+    """Lanes over the same subjects: these gateways, with others' or not."""
 
     gateways: tuple[Setup, ...]
     peers: bool
-    direct: bool
     lanes: tuple[Lane, ...]
 
+    @property
+    def direct(self) -> bool:
+        """Whether some lane asks for the direct way."""
+        return any(lane.direct for lane in self.lanes)
 
-def acts(
-    lanes: Sequence[Lane], *, gateway: bool = True, peers: bool = False, direct: bool = False
-) -> list[Act]:
+
+def acts(lanes: Sequence[Lane], *, gateway: bool = True, peers: bool = False) -> list[Act]:
     """The acts of these lanes, in the order in which their first lanes were asked for.
 
-    `peers`: there are some, for the lanes that admit them. `direct`: also where a lane does not ask for it.
+    `peers`: there are some, for the lanes that admit them.
     """
-    found: dict[tuple[tuple[Setup, ...], bool, bool], list[Lane]] = {}
+    found: dict[tuple[tuple[Setup, ...], bool], list[Lane]] = {}
     for lane in lanes:
-        needs = (lane.gateways if gateway else (), peers and lane.peers, direct or lane.direct)
+        needs = (lane.gateways if gateway else (), peers and lane.peers)
         found.setdefault(needs, []).append(lane)
     return [Act(*needs, tuple(mine)) for needs, mine in found.items()]

@@ -146,19 +146,19 @@ def perform(chosen: argparse.Namespace, findings: Findings) -> None:
         chosen_lanes(chosen),
         gateway=not chosen.no_gateway,
         peers=bool(findings.peers),
-        direct=chosen.direct,
     )
     for act in gathered:
         with staged(
             gateways=act.gateways,
             installed=findings.peers if act.peers else (),
             peers=running,
-            direct=act.direct,
+            direct=act.direct or chosen.direct,
             upstream_port=chosen.upstream_port,
             tell=tell,
         ) as (contest, _, _):
             for lane in act.lanes:
-                findings.samples += contest.run(lane, chosen.rounds)
+                without = () if lane.direct or chosen.direct else ("direct",)
+                findings.samples += contest.run(lane, chosen.rounds, without=without)
             findings.left_out |= contest.left_out
     if chosen.once:
         findings.readings = readings(brief=chosen.brief, tell=tell)

@@ -55,6 +55,8 @@ def test_a_guest_that_does_not_answer_is_left_out_and_a_subject_of_ours_is_a_fau
         crew = stage.start_upstream()
         wrong = replace(stage.direct(), name="other", path="/v1/elsewhere", guest=True)
         contest = Contest([stage.direct(), wrong], crew, scratch=stage.scratch, tell=told.append)
+        assert [sample.subject for sample in contest.run(lane, 1, without=("other",))] == ["direct"]
+        assert not contest.left_out
         samples = contest.run(lane, 2)
         assert [sample.subject for sample in samples] == ["direct", "direct"]
         assert "404" in contest.left_out["nonstream-1"]["other"]

@@ -27,10 +27,10 @@ def test_without_peers_and_gateway_nothing_of_them_is_started() -> None:
     assert (act.gateways, act.peers, act.direct) == ((), False, False)
 
 
-def test_the_direct_way_goes_where_a_lane_or_the_caller_asks_for_it() -> None:
-    assert acts([LANES["latency-50rps"]])[0].direct
+def test_the_direct_way_is_there_when_some_lane_of_the_act_asks_for_it() -> None:
+    (act,) = acts([LANES["nonstream-64"], LANES["latency-50rps"]], peers=True)
+    assert act.direct
     assert not acts([LANES["nonstream-1"]])[0].direct
-    assert acts([LANES["nonstream-1"]], direct=True)[0].direct
 
 
 def test_the_name_of_a_set_up_says_what_is_not_usual() -> None:

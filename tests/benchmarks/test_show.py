@@ -109,6 +109,15 @@ def test_what_a_longer_body_costs_is_judged_as_where_nginx_takes_its_usual_time(
     assert judged(row, *samples[1:]).held is None  # without nginx nobody knows what it would be there
 
 
+def test_a_reading_that_follows_the_machine_is_told_for_the_usual_one_too(make_sample: MakeSample) -> None:
+    nginx = make_sample("nginx", 0, nginx=27.0)
+    rate = Reading("rate", "outbox drained", "events/s", (6_000.0,))
+    verdict = judged(Row("x", "reading", reading="rate", at_least=10_000), nginx, readings=(rate,))
+    assert (verdict.held, verdict.note) == (False, "events/s; about 12,000 where nginx takes 13.5 us")
+    size = Reading("rss", "resident", "MB", (70.0,))
+    assert judged(Row("x", "reading", reading="rss", at_most=90), nginx, readings=(size,)).note == "MB"
+
+
 def test_a_reading_is_judged_by_its_median() -> None:
     row = Row("x", "reading", reading="start", at_most=1.5)
     slow = Reading("start", "start to ready", "s", (1.4, 1.6, 9.0))
