@@ -20,8 +20,8 @@ from benchmarks.staging import FAULTS, Peer, staged
 ROUNDS, WHOLE_ROUNDS, BRIEF_ROUNDS = 7, 5, 3
 
 
-def arguments() -> argparse.Namespace:
-    """The command line of `benchmarks/run`."""
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of `benchmarks/run`, or these words of it."""
     parser = argparse.ArgumentParser(
         prog="benchmarks/run",
         description="CPU per request of the gateway beside nginx, in paired interleaved rounds.",
@@ -60,7 +60,7 @@ def arguments() -> argparse.Namespace:
         help="a header for that peer, such as its key",
     )  # fmt: skip
     parser.add_argument("--upstream-port", type=int, default=0, help="fixed port of the upstream, for peers")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
     if chosen.show or chosen.all:
         chosen.once, chosen.peers = True, chosen.peers or default_folder()
     if chosen.rounds is None:

@@ -113,6 +113,7 @@ class Stage:
             path=path if path.endswith("/chat/completions") else f"{path}/chat/completions",
             groups=lambda: {name: _with_children(owners)},
             pinned=(name,),
+            guest=True,
         )
 
     def start(

@@ -7,10 +7,36 @@ import pytest
 from benchmarks.gateway_subject import settings
 from benchmarks.lane import LANES
 from benchmarks.programme import acts
+from benchmarks.runner import arguments, chosen_lanes
 from benchmarks.setup import ALLOWANCES, USUAL, Setup
+from benchmarks.show import load_rows
 from benchmarks.stage import CannotStart
 
 USUAL_FOLDER = Path("data")
+
+
+def names_of(*words: str) -> list[str]:
+    return [lane.name for lane in chosen_lanes(arguments(words))]
+
+
+def test_the_bars_are_measured_with_the_lanes_and_everything_else_that_they_need() -> None:
+    shown = arguments(["--show"])
+    assert {name for row in load_rows() for name in row.lanes} == set(names_of("--show"))
+    assert shown.once
+    assert shown.peers is not None
+    assert names_of("--all") == list(LANES)
+    assert set(names_of("--show", "--lane", "burst-32")) - set(names_of("--show")) == {"burst-32"}
+    plain = arguments([])
+    assert (plain.once, plain.peers) == (False, None)
+
+
+def test_short_rounds_are_fewer_and_shorter() -> None:
+    long, short = arguments(["--show"]), arguments(["--show", "--brief"])
+    assert short.rounds < long.rounds
+    assert sum(lane.window_s for lane in chosen_lanes(short)) < sum(
+        lane.window_s for lane in chosen_lanes(long)
+    )
+    assert arguments(["--show", "--rounds", "9"]).rounds == 9
 
 
 def test_lanes_over_the_same_subjects_are_one_act_in_the_order_of_asking() -> None:
