@@ -62,18 +62,13 @@ class Reading:
         return {"what": self.what, "unit": self.unit, "values": list(self.values)}
 
 
-def readings(*, brief: bool, tell: Callable[[str], None]) -> list[Reading]:
+def measures(*, brief: bool) -> list[Callable[[], list[Reading]]]:
     """All of them, each on a stage of its own."""
-    found: list[Reading] = []
-    for measure in (
+    return [
         partial(start_to_ready, 3 if brief else 5),
         resident,
         partial(outbox_drained, 20_000 if brief else 40_000, 3),
-    ):
-        for reading in measure():
-            tell(reading.text())
-            found.append(reading)
-    return found
+    ]
 
 
 # ---- start ---------------------------------------------------------------------------------------
@@ -138,7 +133,7 @@ def resident() -> list[Reading]:
         (worker,) = subject.groups()["gateway"]
         idle = rss_bytes(worker)
         contest = Contest([subject], crew, scratch=stage.scratch, tell=lambda _: None)
-        (sample,) = contest.run(LANES[STREAMS_LANE], 1)
+        (sample,) = contest.run(LANES[STREAMS_LANE].briefly(), 1)
         open_streams = sample.rss_bytes["gateway"]
     return [
         Reading("rss.idle", "resident memory of an idle worker", "MB", (idle / 1e6,)),

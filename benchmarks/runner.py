@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmarks.lane import DEFAULT_LANES, LANES, Lane
 from benchmarks.machine import machine
-from benchmarks.once import readings
+from benchmarks.once import measures
 from benchmarks.peers.installed import default_folder, find_peers
-from benchmarks.programme import acts
+from benchmarks.programme import Act, acts
+from benchmarks.programs import CannotBuild
 from benchmarks.report import Findings, write_json, write_markdown
 from benchmarks.show import judge_rows, load_rows
 from benchmarks.staging import FAULTS, Peer, staged
@@ -115,7 +116,7 @@ def main() -> int:
     findings = Findings(machine(), chosen.rounds, chosen.brief)
     began = time.monotonic()
     try:
-        perform(chosen, findings)
+        whole = perform(chosen, findings)
     except (*FAULTS, ValueError) as error:
         findings.told.append(f"not everything was measured: {error}")
         tell(f"benchmarks/run: {error}")
@@ -128,40 +129,71 @@ def main() -> int:
         findings.took_s = time.monotonic() - began
         if findings.samples or findings.readings:
             report(chosen, findings)
+    if not whole:
+        return 1
     return 0 if all(each.held for each in findings.judged) else 3
 
 
-def perform(chosen: argparse.Namespace, findings: Findings) -> None:
-    """Measure everything asked for; what was found until a fault stays in `findings`."""
+def perform(chosen: argparse.Namespace, findings: Findings) -> bool:
+    """Measure everything asked for. False where something could not be: it is told, and the rest goes on."""
     running = read_peers(chosen.peer, chosen.peer_header)
 
     def tell_both(text: str) -> None:
         tell(text)
-        if text not in findings.told:
-            findings.told.append(text)
+        findings.told.append(text)
 
     if chosen.peers is not None:
         findings.peers = find_peers(chosen.peers, tell_both)
+    whole = True
     gathered = acts(
         chosen_lanes(chosen),
         gateway=not chosen.no_gateway,
         peers=bool(findings.peers),
     )
     for act in gathered:
-        with staged(
-            gateways=act.gateways,
-            installed=findings.peers if act.peers else (),
-            peers=running,
-            direct=act.direct or chosen.direct,
-            upstream_port=chosen.upstream_port,
-            tell=tell,
-        ) as (contest, _, _):
-            for lane in act.lanes:
-                without = () if lane.direct or chosen.direct else ("direct",)
-                findings.samples += contest.run(lane, chosen.rounds, without=without)
+        waiting = list(act.lanes)
+        while waiting:
+            left = len(waiting)
+            try:
+                _run_act(chosen, act, waiting, running, findings)
+            except CannotBuild:
+                raise  # no lane can do without
+            except FAULTS as error:
+                if len(waiting) < left:
+                    tell(f"{waiting[0].name} is measured again on a fresh stage: {error}")
+                    continue
+                whole = False
+                tell_both(f"not measured: {waiting.pop(0).name}: {error}")
+    for measure in measures(brief=chosen.brief) if chosen.once else ():
+        try:
+            for reading in measure():
+                tell(reading.text())
+                findings.readings.append(reading)
+        except FAULTS as error:
+            whole = False
+            tell_both(f"not measured: {error}")
+    return whole
+
+
+def _run_act(
+    chosen: argparse.Namespace, act: Act, waiting: list[Lane], running: Sequence[Peer], findings: Findings
+) -> None:
+    """Measure the lanes that wait, on one stage; those that were measured are taken off."""
+    with staged(
+        gateways=act.gateways,
+        installed=findings.peers if act.peers else (),
+        peers=running,
+        direct=act.direct or chosen.direct,
+        upstream_port=chosen.upstream_port,
+        tell=tell,
+    ) as (contest, _, _):
+        while waiting:
+            lane = waiting[0]
+            without = () if lane.direct or chosen.direct else ("direct",)
+            samples = contest.run(lane, chosen.rounds, without=without)
+            findings.samples += samples
             findings.left_out |= contest.left_out
-    if chosen.once:
-        findings.readings = readings(brief=chosen.brief, tell=tell)
+            waiting.pop(0)
 
 
 def report(chosen: argparse.Namespace, findings: Findings) -> None:
