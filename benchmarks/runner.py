@@ -16,7 +16,7 @@ from benchmarks.programme import Act, acts
 from benchmarks.programs import CannotBuild
 from benchmarks.report import Findings, write_json, write_markdown
 from benchmarks.show import judge_rows, load_rows
-from benchmarks.staging import FAULTS, Peer, staged
+from benchmarks.staging import FAULTS, Peer, Tell, staged
 
 ROUNDS, WHOLE_ROUNDS, BRIEF_ROUNDS = 7, 5, 3
 
@@ -140,7 +140,8 @@ def perform(chosen: argparse.Namespace, findings: Findings) -> bool:
 
     def tell_both(text: str) -> None:
         tell(text)
-        findings.told.append(text)
+        if text not in findings.told:
+            findings.told.append(text)
 
     if chosen.peers is not None:
         findings.peers = find_peers(chosen.peers, tell_both)
@@ -155,7 +156,7 @@ def perform(chosen: argparse.Namespace, findings: Findings) -> bool:
         while waiting:
             left = len(waiting)
             try:
-                _run_act(chosen, act, waiting, running, findings)
+                _run_act(chosen, act, waiting, running, findings, tell_both)
             except CannotBuild:
                 raise  # no lane can do without
             except FAULTS as error:
@@ -176,7 +177,12 @@ def perform(chosen: argparse.Namespace, findings: Findings) -> bool:
 
 
 def _run_act(
-    chosen: argparse.Namespace, act: Act, waiting: list[Lane], running: Sequence[Peer], findings: Findings
+    chosen: argparse.Namespace,
+    act: Act,
+    waiting: list[Lane],
+    running: Sequence[Peer],
+    findings: Findings,
+    miss: Tell,
 ) -> None:
     """Measure the lanes that wait, on one stage; those that were measured are taken off."""
     with staged(
@@ -186,6 +192,7 @@ def _run_act(
         direct=act.direct or chosen.direct,
         upstream_port=chosen.upstream_port,
         tell=tell,
+        miss=miss,
     ) as (contest, _, _):
         while waiting:
             lane = waiting[0]

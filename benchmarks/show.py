@@ -30,7 +30,7 @@ class Row:
     Kinds: `ratio`, CPU per unit of `subject` (its `group`) over that of `than` (its `than_group`); `inverse`,
     the same upside down; `later`, milliseconds of a quantile more than of `than`, told `beside` another
     subject's; `dearer`, microseconds more than in `than_lane`, on a machine where nginx takes NGINX_US;
-    `reading`, one of once.py.
+    `reading`, one of once.py, in its `unit`.
     """
 
     row: str
@@ -45,6 +45,7 @@ class Row:
     quantile: str = ""
     beside: str = ""
     reading: str = ""
+    unit: str = ""
     at_most: float | None = None
     at_least: float | None = None
 
@@ -62,7 +63,12 @@ class Row:
     @property
     def bar(self) -> str:
         sign, value = ("<=", self.at_most) if self.at_most is not None else (">=", self.at_least)
-        return f"{sign} {value:,g}{UNITS[self.kind]}"
+        return f"{sign} {value:,g}{self.suffix}"
+
+    @property
+    def suffix(self) -> str:
+        """The unit, as it stands behind a figure."""
+        return f" {self.unit}" if self.unit else UNITS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ class Judged:
         if self.measured is None:
             return "-"
         digits = 0 if self.measured.median >= 1000 else 2 if self.measured.median < 100 else 1
-        return f"{self.measured.text(digits)}{UNITS[self.row.kind]}"
+        return f"{self.measured.text(digits)}{self.row.suffix}"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -178,11 +184,11 @@ def _reading(row: Row, samples: Sequence[Sample], readings: Mapping[str, Reading
     found = readings.get(row.reading)
     if found is None:
         return Judged(row, None)
-    measured, note = Spread.of(found.values), found.unit
+    measured, note = Spread.of(found.values), ""
     nginx = [sample.total_us for sample in chosen(samples, USUAL_LANE, YARDSTICK)]
     if nginx and found.unit in TIMED:
         there = measured.median * (NGINX_US / Spread.of(nginx).median) ** TIMED[found.unit]
-        note += f"; about {there:,.{1 if there < 100 else 0}f} where nginx takes {NGINX_US} us"
+        note = f"about {there:,.{1 if there < 100 else 0}f} {found.unit} where nginx takes {NGINX_US} us"
     return Judged(row, measured, note)
 
 

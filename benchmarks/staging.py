@@ -43,10 +43,11 @@ def staged(
     direct: bool = False,
     upstream_port: int = 0,
     tell: Tell,
+    miss: Tell | None = None,
 ) -> Iterator[tuple[Contest, list[Subject], Stage]]:
     """Everything started: a contest of nginx (where installed), gateways, peers and the direct way.
 
-    An installed peer that does not start, or does not forward, is told and goes without.
+    An installed peer that does not start, or does not forward, is left out; `miss` hears of it, or `tell`.
     """
     allow_many_files()
     signal.signal(signal.SIGTERM, _leave)  # so that the stage is cleared then, too
@@ -65,7 +66,7 @@ def staged(
                 check_forwarding(subject, stage.upstream_port)
                 subjects.append(subject)
             except (CannotStart, NotForwarded, ProcessGone) as error:
-                tell(f"{peer.name} is left out: {error}")
+                (miss or tell)(f"{peer.name} is left out: {error}")
         subjects += [stage.peer(peer.name, peer.url, peer.headers) for peer in peers]
         if direct:
             subjects.append(stage.direct())

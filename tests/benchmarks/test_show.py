@@ -28,6 +28,7 @@ def test_every_row_of_the_file_names_what_there_is() -> None:
     assert {name for row in rows for name in row.lanes} <= set(LANES)
     own = {setup.name for lane in LANES.values() for setup in lane.gateways}
     for row in rows:
+        assert (row.kind == "reading") == bool(row.unit)
         lane = LANES.get(row.lane)
         assert row.subject in own | {"litellm", "portkey"}
         if lane is not None and row.subject in own:
@@ -113,9 +114,10 @@ def test_a_reading_that_follows_the_machine_is_told_for_the_usual_one_too(make_s
     nginx = make_sample("nginx", 0, nginx=27.0)
     rate = Reading("rate", "outbox drained", "events/s", (6_000.0,))
     verdict = judged(Row("x", "reading", reading="rate", at_least=10_000), nginx, readings=(rate,))
-    assert (verdict.held, verdict.note) == (False, "events/s; about 12,000 where nginx takes 13.5 us")
+    assert (verdict.held, verdict.note) == (False, "about 12,000 events/s where nginx takes 13.5 us")
     size = Reading("rss", "resident", "MB", (70.0,))
-    assert judged(Row("x", "reading", reading="rss", at_most=90), nginx, readings=(size,)).note == "MB"
+    resident = judged(Row("x", "reading", reading="rss", unit="MB", at_most=90), nginx, readings=(size,))
+    assert (resident.note, resident.row.bar, resident.figure) == ("", "<= 90 MB", "70.00 [70.00-70.00] MB")
 
 
 def test_a_reading_is_judged_by_its_median() -> None:
