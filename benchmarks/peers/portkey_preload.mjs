@@ -1,9 +1,10 @@
-// Loaded before Portkey's gateway (node --import). Two things, and neither is on the way of a request's work:
+// Loaded before Portkey's gateway (node --import). Two things:
 //
 // - It listens on 127.0.0.1 alone; by itself it listens on every address of the machine.
 // - Newer Node versions do not let anybody change the headers of a Response that fetch gave back, and this
-//   version of the gateway does, in its streams: each would end in HTTP 500 ("immutable"). The Response is made
-//   again around the same body, with headers that may be changed.
+//   version of the gateway does, in its streams: each would end in HTTP 500 ("immutable"). A stream's Response is
+//   made again around the same body, with headers that may be changed; whole answers, which the gateway copies by
+//   itself, are left as they are, since for them this would cost a tenth more.
 import net from "node:net";
 
 const listen = net.Server.prototype.listen;
@@ -15,6 +16,7 @@ net.Server.prototype.listen = function (port, ...rest) {
 const fetched = globalThis.fetch;
 globalThis.fetch = async (...request) => {
   const answer = await fetched(...request);
+  if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) return answer;
   return new Response(answer.body, {
     status: answer.status,
     statusText: answer.statusText,

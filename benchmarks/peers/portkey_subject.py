@@ -32,7 +32,7 @@ def find_portkey(folder: Path) -> Installed:
         "writes each chunk of a stream; waits 25 ms before a stream's first event, by design",
         less="checks no key and no limit, keeps no ledger, knows no price, records nothing",
         setting="provider and address in headers, one process; a preload keeps it on 127.0.0.1 and makes the "
-        "headers of fetched answers changeable, without which this version's streams are HTTP 500",
+        "headers of fetched streams changeable, without which this version's streams are HTTP 500",
         start=lambda stage: _start(stage, node, package),
     )
 
