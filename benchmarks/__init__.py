@@ -8,5 +8,10 @@ turn (`contest.py`) and reads the operating system's CPU clocks of their process
 and paired ratios of rounds, `bar.py` judges them for CI, and `instructions.py` counts instructions of the
 pure hot functions where no nginx is at hand.
 
+A **set-up** (`setup.py`) is what a gateway is given: limits, Redis, TLS, workers; a lane names those that it
+compares. Lanes that need the same subjects are an **act** (`programme.py`). **Peers** (`peers/`) are other
+gateways, started where they are installed. What is not a lane is read once (`once.py`), and `show.json` holds
+the bars of the whole, judged by `show.py`. `report.py` writes it all down.
+
 Nothing here is imported by the product, and the product is driven only through its command and its sockets.
 """

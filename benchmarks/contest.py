@@ -10,15 +10,24 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.figures import Sample
 from benchmarks.lane import Lane
-from benchmarks.process import cpu_ns, machine_busy_ns, pin, rss_bytes
+from benchmarks.process import (
+    ProcessGone,
+    cpu_ns,
+    machine_busy_ns,
+    peak_rss_bytes,
+    pin,
+    reset_peak,
+)
 from benchmarks.subject import Crew, Subject
 
+T = TypeVar("T")
 QUANTILES = ("mean", "p50", "p90", "p99", "p999", "max")
 
 
@@ -27,7 +36,10 @@ class LoadFailed(Exception):
 
 
 class Contest:
-    """Runs lanes over subjects. `crew` is what the benchmark itself needs running, `tell` hears progress."""
+    """Runs lanes over subjects. `crew` is what the benchmark itself needs running, `tell` hears progress.
+
+    `left_out` says of each lane which guests did not take part, and why.
+    """
 
     def __init__(
         self, subjects: Sequence[Subject], crew: Crew, *, scratch: Path, tell: Callable[[str], None]
@@ -36,39 +48,76 @@ class Contest:
         self._crew = crew
         self._scratch = scratch
         self._tell = tell
+        self.left_out: dict[str, dict[str, str]] = {}
 
-    def run(self, lane: Lane, rounds: int, *, first_round: int = 0) -> list[Sample]:
-        """`rounds` interleaved rounds of one lane. LoadFailed when answers were not what the lane needs."""
+    def run(
+        self, lane: Lane, rounds: int, *, first_round: int = 0, without: Collection[str] = ()
+    ) -> list[Sample]:
+        """`rounds` interleaved rounds of one lane. LoadFailed when answers were not what the lane needs; a
+        guest's are left out of the lane then, also those that were good."""
         body, warm_body = self._scratch / "body.json", self._scratch / "warm.json"
         body.write_bytes(lane.body())
         warm_body.write_bytes(lane.warm_body())
-        for subject in self._subjects:
-            warm = self._load(lane, subject, warm_body, warm=True)
-            self._check(lane, subject, warm)
-            subject.wait_drained(warm["requests"])
+        taking_part = [subject for subject in self._subjects if subject.name not in without]
+        for subject in taking_part[:]:
+            try:
+                warm = self._tried(subject, partial(self._warm, lane, subject, warm_body))
+            except (LoadFailed, ProcessGone) as error:
+                self._leave_out(lane, subject, error, taking_part)
+            else:
+                subject.wait_drained(warm["requests"])
         samples: list[Sample] = []
         for number in range(first_round, first_round + rounds):
-            order = self._subjects if number % 2 == 0 else self._subjects[::-1]
-            for subject in order:
-                sample = self._measure(lane, subject, body, number)
+            for subject in taking_part[:] if number % 2 == 0 else taking_part[::-1]:
+                try:
+                    sample = self._tried(subject, partial(self._measure, lane, subject, body, number))
+                except (LoadFailed, ProcessGone) as error:
+                    self._leave_out(lane, subject, error, taking_part)
+                    samples = [each for each in samples if each.subject != subject.name]
+                    continue
                 samples.append(sample)
                 spent = ", ".join(f"{name} {us:.1f}" for name, us in sample.cpu_us.items()) or "no CPU read"
                 self._tell(f"{lane.name} round {number + 1}: {subject.name}: {spent} us/{lane.unit}")
         return samples
 
+    def _tried(self, subject: Subject, measure: Callable[[], T]) -> T:
+        """What it measures; a guest whose answers were not all good may show them once more."""
+        try:
+            return measure()
+        except LoadFailed as error:
+            if not subject.guest:
+                raise
+            self._tell(f"{subject.name} is measured again: {error}")
+            return measure()
+
+    def _warm(self, lane: Lane, subject: Subject, body: Path) -> dict[str, Any]:
+        result = self._load(lane, subject, body, warm=True)
+        self._check(lane, subject, result)
+        return result
+
+    def _leave_out(self, lane: Lane, subject: Subject, error: Exception, taking_part: list[Subject]) -> None:
+        if not subject.guest:
+            raise error
+        taking_part.remove(subject)
+        self.left_out.setdefault(lane.name, {})[subject.name] = str(error)
+        self._tell(f"{lane.name}: {subject.name} is left out: {error}")
+
     def _measure(self, lane: Lane, subject: Subject, body: Path, number: int) -> Sample:
         groups = subject.groups()
         for group in subject.pinned:
-            pin(groups.get(group, ()), self._crew.measured_cores)
+            self._pin_measured(subject, groups.get(group, ()))
         others = [pid for group, pids in groups.items() if group not in subject.pinned for pid in pids]
         pin([*others, self._crew.upstream_pid], self._crew.other_cores)
+        for pids in groups.values():
+            for pid in pids:
+                reset_peak(pid)
         before = {name: _clock(pids) for name, pids in groups.items()}
         upstream_before = cpu_ns(self._crew.upstream_pid)
         machine_before = machine_busy_ns()
         result = self._load(lane, subject, body)
         loaded = {name: _clock(pids) - before[name] for name, pids in groups.items()}
         machine_ns = machine_busy_ns() - machine_before
-        rss = {name: sum(rss_bytes(pid) for pid in pids) for name, pids in groups.items()}
+        rss = {name: sum(peak_rss_bytes(pid) for pid in pids) for name, pids in groups.items()}
         upstream_ns = cpu_ns(self._crew.upstream_pid) - upstream_before
         self._check(lane, subject, result)
         drain_started = time.monotonic()
@@ -97,6 +146,14 @@ class Contest:
             gap_us=_quantiles(result["gap"]),
             events_per_response=(result["events_min"], result["events_max"]),
         )
+
+    def _pin_measured(self, subject: Subject, pids: Sequence[int]) -> None:
+        if not subject.spread:
+            pin(pids, self._crew.measured_cores)
+            return
+        cores = list(dict.fromkeys([*self._crew.measured_cores, *self._crew.other_cores]))
+        for position, pid in enumerate(pids):
+            pin([pid], [cores[position % len(cores)]])
 
     def _load(self, lane: Lane, subject: Subject, body: Path, *, warm: bool = False) -> dict[str, Any]:
         headers = self._scratch / f"headers-{subject.name}"

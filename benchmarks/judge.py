@@ -25,7 +25,9 @@ from benchmarks.instructions import (
 )
 from benchmarks.lane import LANES
 from benchmarks.programs import CannotBuild
-from benchmarks.runner import FAULTS, print_tables, staged, tell
+from benchmarks.report import print_tables
+from benchmarks.runner import tell
+from benchmarks.staging import FAULTS, staged
 
 ROUNDS = 7
 REGRESSION = 3.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+from benchmarks.setup import USUAL, Setup
+
 FILLER = (
     "You are asked to summarise the following notes for a customer of a small company in plain words, "
     "keeping every number, and to say what is missing. "
@@ -18,6 +20,8 @@ class Lane:
     Closed loop: `connections` keep one request each in flight, for `window_s`, or until `requests` were
     sent. With `rate`, an open loop of so many requests per second over at most `connections`.
     `ramp_s` spreads the first requests, so that paced streams do not all tick at one moment.
+    `gateways` are measured side by side. `peers`: other gateways take part; many open streams are too much
+    for some. `direct`: measured without any proxy, too, because what a proxy adds is asked.
     """
 
     name: str
@@ -30,6 +34,9 @@ class Lane:
     ramp_s: float = 0.0
     include_usage: bool = False
     body_bytes: int = 1024
+    gateways: tuple[Setup, ...] = (USUAL,)
+    peers: bool = False
+    direct: bool = False
 
     @property
     def unit(self) -> str:
@@ -63,14 +70,20 @@ class Lane:
         """The lane as CI runs it: the same load for a shorter time, streams of half the length."""
         if self.requests is not None:
             return replace(self, model="bench-paced-100")
-        return replace(self, window_s=min(self.window_s, 1.0))
+        # At a low rate a second holds too few requests for a quantile.
+        return replace(self, window_s=min(self.window_s, 3.0 if self.rate else 1.0))
 
 
-def _nonstream(connections: int) -> Lane:
-    return Lane(f"nonstream-{connections}", "bench-1kb", connections)
+def _nonstream(connections: int, *, peers: bool = False) -> Lane:
+    return Lane(f"nonstream-{connections}", "bench-1kb", connections, peers=peers)
 
 
-def _paced(streams: int, *, include_usage: bool = False) -> Lane:
+def _beside(name: str, *others: Setup) -> Lane:
+    """The usual gateway and others, side by side."""
+    return Lane(name, "bench-1kb", 64, gateways=(USUAL, *others))
+
+
+def _paced(streams: int, *, include_usage: bool = False, peers: bool = False) -> Lane:
     name = f"paced-{streams}" + ("-usage" if include_usage else "")
     return Lane(
         name,
@@ -80,13 +93,19 @@ def _paced(streams: int, *, include_usage: bool = False) -> Lane:
         requests=streams,
         ramp_s=0.4,
         include_usage=include_usage,
+        peers=peers,
     )
 
 
-def _unpaced(connections: int, *, include_usage: bool = False) -> Lane:
-    name = f"unpaced-{connections}" + ("-usage" if include_usage else "")
+def _unpaced(connections: int, *, include_usage: bool = False, peers: bool = False) -> Lane:
     return Lane(
-        name, "bench-unpaced-200", connections, stream=True, window_s=2.0, include_usage=include_usage
+        f"unpaced-{connections}" + ("-usage" if include_usage else ""),
+        "bench-unpaced-200",
+        connections,
+        stream=True,
+        window_s=2.0,
+        include_usage=include_usage,
+        peers=peers,
     )
 
 
@@ -94,20 +113,25 @@ LANES: dict[str, Lane] = {
     lane.name: lane
     for lane in (
         _nonstream(1),
-        _nonstream(16),
-        _nonstream(64),
+        _nonstream(16, peers=True),
+        _nonstream(64, peers=True),
         _nonstream(256),
-        _paced(20),
+        _paced(20, peers=True),
         _paced(60),
         _paced(60, include_usage=True),
         _paced(200),
         _paced(1000),
-        _unpaced(32),
+        _unpaced(32, peers=True),
         _unpaced(32, include_usage=True),
         Lane("burst-32", "bench-burst-200", 32, stream=True, window_s=2.0),
+        Lane("body-1kb", "bench-1kb", 16),
         Lane("body-20kb", "bench-1kb", 16, body_bytes=20 * 1024),
         Lane("body-200kb", "bench-1kb", 16, body_bytes=200 * 1024),
-        Lane("latency-50rps", "bench-1kb", 32, rate=50.0, window_s=5.0),
+        Lane("latency-50rps", "bench-1kb", 32, rate=50.0, window_s=5.0, peers=True, direct=True),
+        _beside("limits", Setup(limits=0), Setup(limits=16)),
+        _beside("tcp-redis", Setup(redis="tcp")),
+        _beside("tls-upstream", Setup(tls=True)),
+        _beside("workers", Setup(workers=2)),
     )
 }
 DEFAULT_LANES = ("nonstream-16", "nonstream-64", "paced-60", "unpaced-32")

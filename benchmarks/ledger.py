@@ -33,7 +33,7 @@ from benchmarks.figures import Spread
 from benchmarks.lane import LANES
 from benchmarks.process import cpu_ns
 from benchmarks.programs import CannotBuild
-from benchmarks.runner import staged
+from benchmarks.staging import staged
 from budgets.connection import RedisConnection
 from budgets.hold import Hold, Settled
 from budgets.ledger import Closed, Ledger, Opened, Versions
@@ -193,7 +193,7 @@ def run(
     def without(_number: int) -> None: ...
 
     try:
-        with staged(gateway=False, tell=lambda text: None) as (contest, subjects, _):
+        with staged(gateways=(), tell=lambda text: None) as (contest, subjects, _):
             os.sched_setaffinity(0, cores)  # the stage keeps its own programs apart; we are the measured one
 
             def yardstick(number: int) -> None:

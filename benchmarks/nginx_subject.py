@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
+from dataclasses import replace
 
 from benchmarks.process import descendants
 from benchmarks.stage import CLIENT_HEADERS, Stage, free_port
 from benchmarks.subject import Subject
+from benchmarks.tls_front import TlsFront, find_nginx
 
 # Two entrances: streams must not be buffered, and whole answers are buffered as by default.
 NGINX_CONFIGURATION = """\
@@ -43,16 +44,39 @@ http {{
         listen 127.0.0.1:{stream_port} backlog=4096;
         location / {{ proxy_pass http://provider; proxy_buffering off; }}
     }}
-}}
+{tls}}}
 """
 
 
-def start_nginx(stage: Stage) -> Subject | None:
-    """nginx with one worker and a keep-alive pool; None when it is not installed."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+TLS_ENTRANCE = """\
+    upstream provider_tls {{
+        server 127.0.0.1:{front_port};
+        keepalive 2048;
+        keepalive_requests 100000000;
+        keepalive_timeout 3600s;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass https://provider_tls;
+            proxy_ssl_trusted_certificate {certificate};
+            proxy_ssl_verify on;
+            proxy_ssl_name 127.0.0.1;
+        }}
+    }}
+"""
+
+
+def start_nginx(stage: Stage, front: TlsFront | None = None) -> list[Subject]:
+    """nginx with one worker and a keep-alive pool; with a TLS front also, as "nginx-tls", the same process'
+    way through that. None of both when it is not installed."""
+    program = find_nginx()
     if program is None:
-        return None
-    port, stream_port = free_port(), free_port()
+        return []
+    port, stream_port, tls_port = free_port(), free_port(), free_port()
+    tls = ""
+    if front is not None:
+        tls = TLS_ENTRANCE.format(front_port=front.port, port=tls_port, certificate=front.certificate)
     configuration = stage.scratch / "nginx.conf"
     configuration.write_text(
         NGINX_CONFIGURATION.format(
@@ -64,6 +88,7 @@ def start_nginx(stage: Stage) -> Subject | None:
             upstream_port=stage.upstream_port,
             connections=8192,
             files=20_000,
+            tls=tls,
         ),
         encoding="utf-8",
     )
@@ -77,5 +102,9 @@ def start_nginx(stage: Stage) -> Subject | None:
         groups=lambda: {"nginx": [process.pid, *descendants(process.pid)]},
         pinned=("nginx",),
     )
-    stage.wait_for_answer(subject, process, b'{"model":"bench-1kb","messages":[]}')
-    return subject
+    ways = [subject]
+    if front is not None:
+        ways.append(replace(subject, name="nginx-tls", port=tls_port, stream_port=None))
+    for way in ways:
+        stage.wait_for_answer(way, process, b'{"model":"bench-1kb","messages":[]}')
+    return ways

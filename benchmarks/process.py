@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -38,6 +39,22 @@ def machine_busy_ns() -> int:
     first = (PROC / "stat").read_text().partition("\n")[0].split()
     user, nice, system, _idle, _iowait, irq, softirq = (int(word) for word in first[1:8])
     return (user + nice + system + irq + softirq) * 1_000_000_000 // TICKS_PER_S
+
+
+def reset_peak(pid: int) -> None:
+    """From now on `peak_rss_bytes` tells the most since now; where the kernel refuses, since the start."""
+    with suppress(OSError):
+        (PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most resident memory of the process since `reset_peak`; 0 when it is gone."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return 0
+    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(peaks[0]) * 1024 if peaks else 0
 
 
 def rss_bytes(pid: int) -> int:

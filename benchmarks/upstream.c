@@ -128,11 +128,11 @@ static const char LOREM[] =
     "the price of every answer is known before the invoice arrives and so nobody is surprised at the end of "
     "the month because each request carries its customer and its feature and each attempt its cost ";
 
-/* Exactly `length` characters of prose, safe inside a JSON string. */
-static void prose(struct bytes *bytes, size_t length) {
-    while (length) {
-        size_t part = length < sizeof LOREM - 1 ? length : sizeof LOREM - 1;
-        append(bytes, LOREM, part);
+/* Exactly `length` characters of prose from its character `from` on, safe inside a JSON string. */
+static void prose(struct bytes *bytes, size_t from, size_t length) {
+    for (from %= sizeof LOREM - 1; length; from = 0) {
+        size_t rest = sizeof LOREM - 1 - from, part = length < rest ? length : rest;
+        append(bytes, LOREM + from, part);
         length -= part;
     }
 }
@@ -160,7 +160,7 @@ static void build_completion(struct script *script, size_t size) {
     print_usage(&tail, 150);
     print(&tail, ",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_bench\"}");
     size_t fixed = head.length + tail.length;
-    prose(&head, size > fixed ? size - fixed : 1);
+    prose(&head, 0, size > fixed ? size - fixed : 1);
     append(&head, tail.at, tail.length);
     print(&script->bytes,
           "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
@@ -191,7 +191,9 @@ static void build_chunk(struct script *script, int index, int chunks) {
     print(&event, CHUNK_HEAD, script->model);
     print(&event, "{\"index\":0,\"delta\":{%s\"content\":\"", index == 0 ? "\"role\":\"assistant\"," : "");
     size_t fixed = event.length + strlen("\"},\"finish_reason\":}]") + strlen(finish) + strlen(usage);
-    prose(&event, EVENT_BYTES > fixed ? EVENT_BYTES - fixed : 1);
+    /* Like a model's, no chunk repeats the one before: some gateways take that for a fault of the model. */
+    size_t length = EVENT_BYTES > fixed ? EVENT_BYTES - fixed : 1;
+    prose(&event, (size_t)index * length, length);
     print(&event, "\"},\"finish_reason\":%s}]%s", finish, usage);
     wrap_event(script, &event);
     free(event.at);
