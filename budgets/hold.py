@@ -13,7 +13,7 @@ _ONE = (1, 1, 1)
 _NO_TOKENS = (0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hold:
     """How much to hold: three ceilings that differ only when nobody named a maximum output.
 
@@ -78,7 +78,7 @@ class Hold:
         return free if free >= self.least else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """What a request came to. Nano-USD and counts; `doubted` amounts stay held until they are known."""
 
@@ -93,6 +93,9 @@ class Settled:
     def __post_init__(self) -> None:
         check_amount(self.spent_nano, "the spent amount")
         check_amount(self.doubted_nano, "the doubted amount")
+        doubted = self.doubted_input_tokens or self.doubted_output_tokens
+        if not (self.input_tokens or self.output_tokens or doubted):
+            return  # of limits that count no tokens, as most do
         check_amount(self.input_tokens, "the input tokens")
         check_amount(self.output_tokens, "the output tokens")
         check_amount(self.doubted_input_tokens, "the doubted input tokens")

@@ -63,6 +63,10 @@ class Ledger:
         origin = (of.account_id, of.key_id, own, versions.key, versions.account, versions.customer, of.label)
         return self._sets.of(lists, origin, of, now_ms + self._clock_lead_ms)
 
+    def covers(self, rows: RowSet, now_ms: int) -> bool:
+        """Whether these rows are still those of a request that begins now."""
+        return rows.covers(now_ms + self._clock_lead_ms)
+
     async def open(
         self,
         *,

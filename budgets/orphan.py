@@ -54,7 +54,7 @@ class Orphan:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OrphanSettled(Settled):
     """What an orphan comes to: what was known of its cost, and on hard limits the rest of its hold in doubt.
 

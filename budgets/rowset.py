@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from operator import attrgetter
-from struct import pack
+from struct import Struct
 
 from budgets.limit import (
     LIMITS_MAX,
@@ -49,7 +50,12 @@ class TooManyLimits(Exception):
 
 def pack_numbers(numbers: Sequence[int]) -> bytes:
     """int64, little-endian, as the scripts unpack them."""
-    return pack(f"<{len(numbers)}q", *numbers)
+    return _numbers(len(numbers)).pack(*numbers)
+
+
+@lru_cache(maxsize=256)
+def _numbers(count: int) -> Struct:
+    return Struct(f"<{count}q")
 
 
 @dataclass(frozen=True, slots=True)

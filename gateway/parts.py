@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.forwarding.upstream import Upstream
     from gateway.repeats import Repeats
     from gateway.request import Request
+    from gateway.standing import Standings
     from gateway.stored import StoredAnswers
     from gateway.uncovered import Uncovered
 
@@ -34,6 +35,7 @@ class Parts:
     money that others hold. `count_tokens`: (text, model) -> tokens, off the event loop, exact where the
     model's tokenizer is published; `estimates` where it is not. `ping`: asks whether the ledger's server
     answers; raises LedgerUnavailable. `scrape`: all metrics in Prometheus' text format.
+    `standings`: the limits worked out for callers, which find_standing keeps.
     """
 
     routes: RouteTable
@@ -58,3 +60,4 @@ class Parts:
     draining: bool = False
     running: dict[str, Request] = field(default_factory=dict)
     room: WaitingRoom = field(default_factory=WaitingRoom)
+    standings: Standings = field(default_factory=dict)

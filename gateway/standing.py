@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accounts.entitlement import FREE
+from accounts.entitlement import FREE, Entitlement
 from accounts.key import KeyRecord
-from accounts.terms import AccountTerms
+from accounts.terms import AccountTerms, CustomerTerms
 from budgets.ledger import LedgerUnavailable, Versions
 from budgets.limit import Attribution, LimitTerms
 from budgets.rowset import RowSet, TooManyLimits
@@ -51,11 +51,20 @@ class Standing:
 _COUNTING = frozenset("tiok")
 
 
+STANDINGS_MAX = 10_000
+MadeOf = tuple[KeyRecord, AccountTerms, CustomerTerms | None, Entitlement]
+"""The copies that a standing was worked out from: it holds while these are the worker's."""
+Name = tuple[str, str | None, str | None, str | None, str | None, str]
+"""Key, customer, feature, workspace, trace where limits are on traces, route."""
+Standings = dict[Name, tuple[MadeOf, Standing]]
+
+
 async def find_standing(
     parts: Parts, caller: Caller, headers: Headers, route: Route, now_ms: int
 ) -> Standing:
-    """What this worker knows of the caller's limits. Unavailable when it has no copy and cannot get one,
-    NotEntitled where its copies say that the customer may not use the feature: they may be old."""
+    """What this worker knows of the caller's limits, worked out once for requests that are alike.
+    Unavailable when it has no copy and cannot get one, NotEntitled where its copies say that the customer may
+    not use the feature: they may be old."""
     key = caller.key
     customer, feature = caller.customer, caller.feature
     try:
@@ -69,16 +78,34 @@ async def find_standing(
         raise Unavailable(LEDGER_AWAY) from None
     if not granted.granted:
         raise refusal_of(granted, customer, feature)
+    trace = headers.trace_id if _counts_traces(account) else None
+    name = (key.id, customer, feature, headers.workspace, trace, route.alias)
+    known = parts.standings.get(name)
+    if known is not None:
+        made_of, standing = known
+        same = made_of[0] is key and made_of[1] is account and made_of[2] is own and made_of[3] == granted
+        if same and parts.ledger.covers(standing.rows, now_ms):
+            return standing
+    standing = _worked_out(parts, (key, account, own, granted), asked, name, now_ms)
+    parts.standings[name] = ((key, account, own, granted), standing)
+    if len(parts.standings) > STANDINGS_MAX:
+        del parts.standings[next(iter(parts.standings))]
+    return standing
+
+
+def _worked_out(parts: Parts, made_of: MadeOf, asked: bool, name: Name, now_ms: int) -> Standing:
+    key, account, own, granted = made_of
+    _, customer, feature, workspace, trace, route = name
     versions = Versions(key.version, account.version, (own.version if own else 0) if asked else None)
     of = Attribution(
         account_id=key.account_id,
         key_id=key.id,
         customer=customer,
-        workspace=headers.workspace,
+        workspace=workspace,
         feature=feature,
         plan=granted.plan,
-        trace_id=headers.trace_id if _counts_traces(account) else None,
-        route=route.alias,
+        trace_id=trace,
+        route=route,
         label=granted.label,
     )
     lists = (key.limits, account.limits, own.limits if own else (), granted.limits)

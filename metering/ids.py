@@ -13,6 +13,7 @@ from threading import Lock
 _COUNTER_BITS = 42
 _TAIL_BITS = 32
 _NOISE_AT_ONCE = 4_096
+_HALVES = struct.Struct(">2Q")
 _lock = Lock()
 _last_ms = 0
 _counter = 0
@@ -86,15 +87,9 @@ def _reserved(count: int, start: int) -> tuple[int, int]:
 
 
 def _text(moment_ms: int, counter: int, tail: int) -> str:
-    number = (
-        moment_ms << 80
-        | 0x7 << 76
-        | (counter >> 30) << 64
-        | 0b10 << 62
-        | (counter & 0x3FFFFFFF) << _TAIL_BITS
-        | tail
-    )
-    digits = f"{number:032x}"
+    high = moment_ms << 16 | 0x7000 | counter >> 30
+    low = 0b10 << 62 | (counter & 0x3FFFFFFF) << _TAIL_BITS | tail
+    digits = _HALVES.pack(high, low).hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 

@@ -83,6 +83,8 @@ def candidates(
 def speaking(call: Exchange, route: Route, upstreams: Mapping[str, Upstream]) -> Route:
     """The route with those of its targets whose providers speak the caller's dialect; BadRequest without."""
     targets = route.targets
+    if len(targets) == 1 and call.fitted(upstreams[targets[0].provider].operations) is not None:
+        return route
     found = spoken(call, route, upstreams)
     if found == targets:
         return route
