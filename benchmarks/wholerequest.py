@@ -114,7 +114,8 @@ class LedgerServer:
 
 
 class Provider:
-    """Dials nowhere; a request written to it is answered at once, with the pieces given."""
+    """Dials nowhere; a request written to it is answered with the pieces given, each in a turn of the event
+    loop after the one in which the last was passed on, as when they come one by one."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self._pieces = pieces
@@ -124,9 +125,13 @@ class Provider:
         protocol = build()
         loop = asyncio.get_running_loop()
 
+        def come(number: int) -> None:
+            if number < len(self._pieces):
+                protocol.data_received(self._pieces[number])
+                loop.call_soon(loop.call_soon, come, number + 1)
+
         def answer(_: bytes) -> None:
-            for piece in self._pieces:
-                loop.call_soon(protocol.data_received, piece)
+            loop.call_soon(come, 0)
 
         protocol.connection_made(Socket(answer))
         return protocol

@@ -107,9 +107,9 @@ def end_deal(call: Call) -> DealTold:
         raise Conflict("This deal has ended.", code="not_active")
     with refusals():
         ends_ms = book_of(call).end_deal(mine.id, ends_ms=asked.ends_at)
-    taken_back = ends_ms <= mine.starts_ms
+    over = asked.ends_at is None or ends_ms <= mine.starts_ms  # taken back before it began
     told = _told(replace(found, subscription=replace(mine, ends_ms=max(ends_ms, mine.starts_ms))), now_ms)
-    return told.model_copy(update={"status": ENDED}) if taken_back else told
+    return told.model_copy(update={"status": ENDED}) if over else told
 
 
 def _find(call: Call) -> SubscriptionRow:
