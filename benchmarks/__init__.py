@@ -6,7 +6,8 @@ starts and pins all of them and ends them again. A **round** sends one lane's lo
 turn (`contest.py`) and reads the operating system's CPU clocks of their processes before and after
 (`process.py`), so that a ratio always compares two measurements a second apart. `figures.py` makes medians
 and paired ratios of rounds, `bar.py` judges them for CI, and `instructions.py` counts instructions of the
-pure hot functions where no nginx is at hand.
+pure hot functions, and of a whole request between far ends that are not there (`wholerequest.py`,
+`farend.py`), where no nginx is at hand.
 
 A **set-up** (`setup.py`) is what a gateway is given: limits, Redis, TLS, workers; a lane names those that it
 compares. Lanes that need the same subjects are an **act** (`programme.py`). **Peers** (`peers/`) are other
