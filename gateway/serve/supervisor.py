@@ -160,12 +160,10 @@ class Supervisor:
                 _tell(f"The start failed, but the first key was made; keep it: {facts.first_key}")
 
     async def _start_api(self, crew: Crew, settings: Settings) -> None:
-        """The API's process, the last of all: traffic need not wait for what it loads. Whoever asks the API
-        before it is there waits in its socket."""
-        api = self._unkeep(await crew.api_start(settings, self._api_slot)())
-        await api.until_ready()
+        """The API's process, the last of all: traffic neither waits for what it loads nor ends with it.
+        Whoever asks the API before it is there waits in its socket."""
         self._api = Keeper("api", crew.api_start(settings, self._api_slot), self._left)
-        await self._keep(self._api, api)
+        await self._api.begin()
 
     async def _spawn_simulator(self, crew: Crew, settings: Settings) -> Child:
         crew.open_simulator_port(settings.simulator.port)
@@ -303,8 +301,10 @@ class Supervisor:
         close_all(self._listeners)  # the workers hold theirs until they stop accepting
         grace_s = self._settings.server.drain_s + DRAIN_MARGIN_S
         await asyncio.gather(*(keeper.stop(grace_s) for keeper in self._workers))
-        if self._api is not None and not await self._api.stop(API_GRACE_S):
-            log.warning("the api process did not end cleanly")
+        if self._api is not None:
+            began = self._api.child.ready.done()
+            if not await self._api.stop(API_GRACE_S) and began:
+                log.warning("the api process did not end cleanly")
         await self._end_unkept()
         if self._recorder is not None and not await self._recorder.stop(RECORDER_GRACE_S):
             log.warning("the recorder did not end cleanly; what it left is recorded at the next start")

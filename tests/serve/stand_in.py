@@ -73,7 +73,11 @@ def run_recorder(document: Document, report: Report) -> None:
 
 
 def run_api(document: Document, report: Report) -> None:
-    """Answers every connection to its socket with its pid."""
+    """Answers every connection to its socket with its pid; fails to begin once, where a file asks for it."""
+    failing = Path(document["settings"]["server"]["data_dir"], "api_fails")
+    if failing.exists():
+        failing.unlink()
+        sys.exit(1)
     asyncio.run(_say_pid(document, report))
 
 

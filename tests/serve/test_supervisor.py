@@ -143,6 +143,20 @@ async def test_killed_api_process_is_replaced_and_who_connects_meanwhile_is_answ
     assert not place.exists()
 
 
+async def test_api_process_that_cannot_begin_is_tried_again_and_takes_nothing_with_it(make: Make) -> None:
+    one = make()
+    one.data_dir.mkdir(parents=True, exist_ok=True)
+    (one.data_dir / "api_fails").touch()
+    await one.start()
+    assert await one.ask()
+    reading, writing = await asyncio.open_unix_connection(str(one.data_dir / "run" / "api.sock"))
+    assert int(await asyncio.wait_for(reading.readline(), 60))
+    writing.close()
+    await one.logged("exited with code 1 and is started again")
+    assert await one.ask()
+    assert await one.end() == 0
+
+
 @pytest.mark.wide
 async def test_hang_up_signal_puts_new_workers_in_place_without_refusing_anybody(make: Make) -> None:
     one = await make(workers=2).start()
