@@ -18,12 +18,15 @@ from typing import Any
 
 import structlog
 import uvicorn
+from redis.exceptions import RedisError
 
 from accounts.keycache import KeyCache
+from budgets.cluster import ClusterConnection
 from budgets.connecting import connect_ledger
+from budgets.connection import LedgerUnavailable, RedisConnection
 from gateway.api.application import Api
 from gateway.api.endpoint import Endpoint
-from gateway.api.parts import build_parts
+from gateway.api.parts import ApiParts, build_parts
 from gateway.api.table import ENDPOINTS
 from gateway.frontdoor.doorkeeper import Doorkeeper
 from gateway.frontdoor.limits import DoorLimits
@@ -36,6 +39,8 @@ DRAIN_S = 20.0
 GC_THRESHOLD = 50_000
 """New objects between two collections: a batch of a thousand events makes as many, none of them in cycles,
 and the default, 700, looks through them sixty times."""
+CONNECT_AGAIN_S = 0.5
+"""Between two looks whether Redis answers, at the start."""
 RELAYS_MAX = 65_536
 """Connections; all come from our own workers, which bound theirs."""
 
@@ -66,8 +71,7 @@ async def serve_api(
     stop: asyncio.Event | None = None,
 ) -> None:
     """The same in a running loop; `stop` ends it where signals are another's."""
-    parts = await asyncio.to_thread(build_parts, settings, redis_url, database)
-    connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
+    parts, connection = await _connected(settings, redis_url, database)
     parts.ingest.start()
     # A revoked key is refused at once here, too: no ledger is asked that would tell.
     keys = KeyCache(lambda name: connection.command("GET", name), fresh_s=0)
@@ -95,6 +99,25 @@ async def serve_api(
         await asyncio.to_thread(api.close)
         await asyncio.to_thread(parts.close)
         await connection.close()
+
+
+async def _connected(
+    settings: Settings, redis_url: str, database: Where
+) -> tuple[ApiParts, RedisConnection | ClusterConnection]:
+    """The parts and the ledger's connection, once Redis answers: until then nobody could be told apart."""
+    told = False
+    while True:
+        connection = None
+        try:
+            connection = await connect_ledger(redis_url, timeout_ms=settings.ledger.timeout_ms)
+            return await asyncio.to_thread(build_parts, settings, redis_url, database), connection
+        except (RedisError, LedgerUnavailable) as error:
+            if connection is not None:
+                await connection.close()
+            if not told:
+                log.warning("waiting_for_redis", reason=str(error))
+            told = True
+        await asyncio.sleep(CONNECT_AGAIN_S)
 
 
 async def _stopped(stop: asyncio.Event | None, server: Server) -> None:
