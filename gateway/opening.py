@@ -273,13 +273,12 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
             again=again,
         )
 
-    again = partial(ask, again=True)
     try:
         answer, lost = await ask(), False
     except LedgerUnavailable as error:
         answer, lost = None, error.sent
     if lost:
-        answer, _ = await _told(again)
+        answer, _ = await _told(partial(ask, again=True))
     elif _is_cold(answer) and await _accrue(parts, event, standing):
         answer, lost = await _told(ask)
     if answer is not None and not _is_cold(answer):
@@ -291,7 +290,7 @@ async def _ask_ledger(parts: Parts, event: CostEvent, standing: Standing, hold: 
     if lost:
         event.status, event.outcome, event.cost_nano, event.cost_status = "failed", "failure", 0, "free"
         event.http_status, event.error_code, event.ended_ms = fault.status, fault.code, int(time() * 1_000)
-        parts.closer.abandon(event, again)
+        parts.closer.abandon(event, partial(ask, again=True))
     raise fault
 
 

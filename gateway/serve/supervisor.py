@@ -162,8 +162,12 @@ class Supervisor:
     async def _start_api(self, crew: Crew, settings: Settings) -> None:
         """The API's process, the last of all: traffic neither waits for what it loads nor ends with it.
         Whoever asks the API before it is there waits in its socket."""
-        self._api = Keeper("api", crew.api_start(settings, self._api_slot), self._left)
-        await self._api.begin()
+        start = crew.api_start(settings, self._api_slot)
+        child = self._unkeep(
+            await start()
+        )  # until it is there, a stop must not meet a keeper without a child
+        self._api = Keeper("api", start, self._left)
+        await self._keep(self._api, child)
 
     async def _spawn_simulator(self, crew: Crew, settings: Settings) -> Child:
         crew.open_simulator_port(settings.simulator.port)
