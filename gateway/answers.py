@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
 from accounts.key import PREFIX
+from gateway.client import Send
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.exchange import RawHeaders
 from gateway.dialects.openai import OPENAI
 from gateway.errors import GatewayError
 from metering.money import nano_to_usd
-
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json")
 _PASSED = frozenset(

@@ -24,11 +24,11 @@ from budgets.connection import RedisConnection
 from budgets.journal import Journal
 from budgets.ledger import Ledger
 from budgets.names import names_of
-from gateway.answers import Send
 from gateway.api.pathnames import apart
 from gateway.api.relay import Relay
 from gateway.attribution import HeaderTable
 from gateway.call import serve
+from gateway.client import Receive, Send, client_of
 from gateway.closer import Closer
 from gateway.dialects.openai_moderations import DEFAULT_MODEL as MODERATION_MODEL
 from gateway.dialects.surfaces import find_surface
@@ -39,7 +39,6 @@ from gateway.estimates import Estimates
 from gateway.forwarding.healthboard import FILE as BOARD
 from gateway.forwarding.healthboard import HealthBoard
 from gateway.forwarding.metrics import CIRCUIT, STATES
-from gateway.forwarding.relay import Receive
 from gateway.forwarding.upstream import build_upstream
 from gateway.healing.recent_closes import RecentCloses
 from gateway.leases import Leases, epochs_by
@@ -96,7 +95,7 @@ class Gateway:
             return
         surface, place = found
         try:
-            await serve(self.parts, surface, place, scope, receive, send)
+            await serve(self.parts, surface, place, scope, client_of(scope, receive, send))
         except Exception:
             # A fault of ours. What was held is settled by the reaper; the server below answers 500 or,
             # where an answer had begun, cuts the connection.

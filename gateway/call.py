@@ -16,15 +16,14 @@ from typing import Any
 from budgets.ledger import Opened
 from gateway import answers
 from gateway.admission import Caller
-from gateway.answers import Send
 from gateway.attribution import Headers, note_query_key
+from gateway.client import Client, Receive
 from gateway.dialects import Exchange, Surface
 from gateway.dialects.exchange import RawHeaders, parse_object
 from gateway.endings import end_refused, end_streamed, end_whole, end_without_answer
 from gateway.errors import BadRequest, GatewayError, NotFound, TooLarge, Unavailable
 from gateway.forwarding.attempts import Reached, Walk
 from gateway.forwarding.candidates import candidates
-from gateway.forwarding.relay import Receive
 from gateway.opening import admit, find_key, open_request, where_it_is_kept
 from gateway.parts import Parts
 from gateway.request import Request
@@ -39,8 +38,7 @@ async def serve(
     surface: Surface,
     place: Mapping[str, Any],
     scope: MutableMapping[str, Any],
-    receive: Receive,
-    send: Send,
+    client: Client,
 ) -> None:
     """Serve one proxied request; every way out sends one complete answer.
 
@@ -48,16 +46,16 @@ async def serve(
     """
     event = CostEvent(id=new_id(), surface=surface.name, started_ms=int(time() * 1_000))
     try:
-        request, opened = await _accept(parts, surface, place, event, scope, receive)
+        request, opened = await _accept(parts, surface, place, event, scope, client.receive)
     except GatewayError as error:
         parts.repeats.refused(event.id)
         parts.metrics.denied(surface.name, error.code)
-        await answers.send_whole(send, *answers.refusal(error, event.id, surface.dialect))
+        await answers.send_whole(client.send, *answers.refusal(error, event.id, surface.dialect))
         return
     parts.running[request.id] = request
     request.when_left = parts.repeats.left
     try:
-        await _carry_out(parts, request, opened, receive, send)
+        await _carry_out(parts, request, opened, client)
     finally:
         del parts.running[request.id]
         parts.room.freed()
@@ -163,7 +161,7 @@ def _describe(event: CostEvent, caller: Caller, headers: Headers, call: Exchange
 # From the open record to the cost event.
 
 
-async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Receive, send: Send) -> None:
+async def _carry_out(parts: Parts, request: Request, opened: Opened, client: Client) -> None:
     """Reach a candidate, pass its answer on, and settle; the request has exactly one end below."""
     own = _own_headers(request, opened)
     event, walk = request.event, Walk(request)
@@ -174,17 +172,17 @@ async def _carry_out(parts: Parts, request: Request, opened: Opened, receive: Re
             event.http_status = reached.answer.status
             head = own + _route_headers(request, reached)
             if reached.refusal is not None:
-                await end_refused(parts, request, reached, head, send)
+                await end_refused(parts, request, reached, head, client.send)
                 return
             if request.call.stream and _is_stream(request, reached):
-                broken = await end_streamed(parts, request, reached, walk, head, receive, send)
+                broken = await end_streamed(parts, request, reached, walk, head, client)
             else:
-                broken = await end_whole(parts, request, reached, head, send)
+                broken = await end_whole(parts, request, reached, head, client.send)
             if broken is None:
                 return
             reached = await walk.reach_on(reached, broken)
     except GatewayError as error:
-        await end_without_answer(parts, request, error, send)
+        await end_without_answer(parts, request, error, client.send)
 
 
 def _is_stream(request: Request, reached: Reached) -> bool:

@@ -8,15 +8,15 @@ from time import time
 from typing import Any
 
 from gateway import answers
-from gateway.answers import Send
 from gateway.appraisal import appraise_whole, estimate_unknown, judge, price
+from gateway.client import Client, Send
 from gateway.dialects import Surface
 from gateway.dialects.exchange import RawHeaders
 from gateway.errors import BadKey, GatewayError, Unavailable, UpstreamError
 from gateway.forwarding.attempts import Broken, Reached, Walk
 from gateway.forwarding.candidates import Candidate
 from gateway.forwarding.following import follow
-from gateway.forwarding.relay import NotBegun, Receive, relay_stream
+from gateway.forwarding.relay import NotBegun, relay_stream
 from gateway.forwarding.tap import StreamTap
 from gateway.parts import Parts
 from gateway.request import Request
@@ -165,8 +165,7 @@ async def end_streamed(
     reached: Reached,
     walk: Walk,
     head: RawHeaders,
-    receive: Receive,
-    send: Send,
+    client: Client,
 ) -> Broken | None:
     """A streamed answer: it passes as it comes, and its close is acknowledged before its last byte.
 
@@ -185,8 +184,7 @@ async def end_streamed(
             reached.answer,
             tap,
             (reached.answer.status, head),
-            receive,
-            send,
+            client,
             cancel_stops_billing=reached.candidate.upstream.cancel_stops_billing,
             began=partial(_began, parts, request, reached, tap),
             may_go_on=walk.may_go_on,
@@ -201,7 +199,7 @@ async def end_streamed(
     ended = ending.started
     if request.call.background and not ending.complete:
         if ending.started:
-            await send({"type": "http.response.body", "body": b""})
+            await client.send({"type": "http.response.body", "body": b""})
             ended = False
         await _appraise_followed(parts, request, reached, tap)
     else:
@@ -212,7 +210,8 @@ async def end_streamed(
         # The last word of a stream: the cost as a comment, where the client asked for it.
         takes_it = surface.dialect.in_lines and surface.dialect.takes_comments
         tells = ending.complete and request.tells_cost and takes_it
-        await send({"type": "http.response.body", "body": _cost_comment(request) if tells else b""})
+        last = _cost_comment(request) if tells else b""
+        await client.send({"type": "http.response.body", "body": last})
     return None
 
 

@@ -26,7 +26,6 @@ from accounts.key import KeyRecord
 from accounts.keycache import KeyCache
 from budgets.ledger import LedgerUnavailable
 from gateway.admission import credential, require_scope
-from gateway.answers import Send
 from gateway.api import hop, metrics
 from gateway.api.answers import Removed, body_of, error_of, raw
 from gateway.api.endpoint import ANY, Answer, Call, Endpoint
@@ -34,6 +33,7 @@ from gateway.api.parts import ApiParts
 from gateway.api.pathnames import apart, plain, route_path
 from gateway.api.reading import read_body, read_query
 from gateway.attribution import HeaderTable
+from gateway.client import Receive, Send
 from gateway.errors import (
     BadKey,
     BadRequest,
@@ -44,7 +44,6 @@ from gateway.errors import (
     Unavailable,
     WrongMethod,
 )
-from gateway.forwarding.relay import Receive
 from metering.eventstore import EventsRemoved, StoreUnavailable
 from metering.ids import new_id
 

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 import structlog
 
-from gateway.answers import Send, send_whole
+from gateway.answers import send_whole
 from gateway.api import hop
 from gateway.api.answers import error_of, raw
+from gateway.client import Receive, Send
 from gateway.errors import BadRequest, GatewayError, TooLarge, Unavailable, UpstreamTimeout
 from gateway.transport.answer import PooledAnswer
 from gateway.transport.errors import (
@@ -58,7 +59,6 @@ _NOT_PASSED_BACK = frozenset((b"connection", b"keep-alive", b"transfer-encoding"
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 
 P = TypeVar("P", bound=asyncio.Protocol)
-Receive = Callable[[], Any]
 
 log = structlog.get_logger(component="api relay")
 

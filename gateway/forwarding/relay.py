@@ -8,12 +8,11 @@ by `receive()`: the server lets sends to it succeed in silence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
-from typing import Any
 
-from gateway.answers import Send
+from gateway.client import Client, Receive, Send, Write
 from gateway.dialects.exchange import RawHeaders
 from gateway.errors import BadKey, UpstreamError
 from gateway.forwarding.tap import StreamTap
@@ -23,8 +22,6 @@ from gateway.transport.errors import UpstreamTimeout as TransportTimeout
 from gateway.transport.port import Answer
 from routing.outcome import Outcome
 from routing.refusal import first_words
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _DONE = b"[DONE]"
 DRAIN_S = 60.0
@@ -68,8 +65,7 @@ async def relay_stream(
     answer: Answer,
     tap: StreamTap,
     head: tuple[int, RawHeaders],
-    receive: Receive,
-    send: Send,
+    client: Client,
     *,
     cancel_stops_billing: bool,
     began: Callable[[], None],
@@ -80,37 +76,19 @@ async def relay_stream(
     `began` is called at its first event. Raises NotBegun when it broke off before anything was sent, or
     begins with an error after which another target might serve, as `may_go_on` tells.
     """
-    loop = asyncio.get_running_loop()
-    watcher = loop.create_task(_watch(request, receive, close_upstream=cancel_stops_billing))
+    watcher = asyncio.create_task(_watch(request, client.receive, close_upstream=cancel_stops_billing))
     request.reading(answer)
-    started, fault, held = False, None, b""
-    lost = Outcome.LOST
-    patience = loop.time() + COMMENTS_HELD_S
+    started, fault, lost = False, None, Outcome.LOST
     try:
-        while True:
-            data = await answer.chunk()
-            out = tap.feed(data) if data else tap.end()
-            if request.event.first_token_ms is None:
-                request.event.first_token_ms = int(time() * 1_000)
-            if request.stopped is not None:
-                break
-            if not started:
-                held += out
-                if not tap.looked and _DONE not in held and (not data or loop.time() < patience):
-                    if not data:
-                        break
-                    continue
-                if tap.error is not None and may_go_on(outcome := first_words(tap.error)):
-                    fault, lost = "error_in_stream", outcome
-                    break
-                if held:
-                    began()
-                    await send({"type": "http.response.start", "status": head[0], "headers": head[1]})
-                    started, out, held = True, held, b""
-            if out:
-                await send({"type": "http.response.body", "body": out, "more_body": True})
-            if not data:
-                break
+        first = await _first_events(request, answer, tap)
+        if first and tap.error is not None and may_go_on(said := first_words(tap.error)):
+            fault, lost = "error_in_stream", said
+        elif first:
+            began()
+            await client.send({"type": "http.response.start", "status": head[0], "headers": head[1]})
+            started = True
+            await client.send({"type": "http.response.body", "body": first, "more_body": True})
+            await _pass_on(request, answer, tap, client)
     except TransportError as error:
         fault = type(error).__name__
         lost = Outcome.TIMEOUT if isinstance(error, TransportTimeout) else Outcome.LOST
@@ -120,7 +98,56 @@ async def relay_stream(
         fault = await _drain(answer, tap)
     request.reading(None)
     answer.close()
-    return await _end(request, tap, started, (fault, lost), send)
+    return await _end(request, tap, started, (fault, lost), client.send)
+
+
+async def _first_events(request: Request, answer: Answer, tap: StreamTap) -> bytes:
+    """What is to be sent first: up to an event with data, since until then another target may still serve.
+
+    Nothing where it was stopped, or ended without one.
+    """
+    loop = asyncio.get_running_loop()
+    patience = loop.time() + COMMENTS_HELD_S
+    held = b""
+    while True:
+        data = await answer.chunk()
+        held += tap.feed(data) if data else tap.end()
+        if request.event.first_token_ms is None:
+            request.event.first_token_ms = int(time() * 1_000)
+        if request.stopped is not None:
+            return b""
+        begun = tap.looked or _DONE in held
+        if not data:
+            return held if begun else b""
+        if held and (begun or loop.time() >= patience):
+            return held
+
+
+async def _pass_on(request: Request, answer: Answer, tap: StreamTap, client: Client) -> None:
+    """The rest: written where it arrives as long as its client takes it as quickly, else waited for."""
+    take = None if client.write is None else _taker(request, tap, client.write)
+    while True:
+        if take is not None:
+            await answer.pour(take)
+        data = await answer.chunk()
+        out = tap.feed(data) if data else tap.end()
+        if request.stopped is not None:
+            return
+        if out:
+            await client.send({"type": "http.response.body", "body": out, "more_body": True})
+        if not data:
+            return
+
+
+def _taker(request: Request, tap: StreamTap, write: Write) -> Callable[[bytes], bool]:
+    """What reads along and writes on in the moment in which something arrives."""
+    feed = tap.feed
+
+    def take(data: bytes) -> bool:
+        out = feed(data)
+        return request.stopped is None and (not out or write(out))
+
+    return take
 
 
 async def _watch(request: Request, receive: Receive, *, close_upstream: bool) -> None:

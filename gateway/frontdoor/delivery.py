@@ -15,6 +15,8 @@ from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from gateway.client import WRITE
+
 if TYPE_CHECKING:
     from gateway.frontdoor.protocol import FrontDoor
 
@@ -46,10 +48,10 @@ class Delivery:
         "_chunked",
         "_door",
         "_event",
+        "_head_only",
         "_left",
         "_news",
         "_old",
-        "_scope",
         "_start",
         "came",
         "disconnected",
@@ -61,7 +63,7 @@ class Delivery:
 
     def __init__(self, door: FrontDoor, scope: Any, *, asks_continue: bool, keep_alive: bool) -> None:
         self._door: FrontDoor | None = door
-        self._scope = scope
+        self._head_only = scope["method"] == "HEAD"
         self._old = scope["http_version"] == "1.0"
         self._asks_continue = asks_continue
         self._body: list[bytes] = []
@@ -77,17 +79,18 @@ class Delivery:
         self.response_started = False
         self.response_complete = False
 
-    async def run(self, door: FrontDoor, task_done: Any) -> None:
+    async def run(self, app: Any, scope: Any, task_done: Any) -> None:
         """Let the application serve this request; whatever it does, the client gets an end."""
+        scope["extensions"] = {WRITE: self.write}
         try:
-            await door.app(self._scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - its client is told in any case
             _log.error("Exception in ASGI application\n", exc_info=error)
-            await self._end_for(door)
+            await self._end_badly()
         else:
             if not self.response_complete and not self.disconnected:
                 _log.error("ASGI callable returned without completing response.")
-                await self._end_for(door)
+                await self._end_badly()
         finally:
             self._door = None  # which has this delivery: neither waits for the collector
             task_done()
@@ -165,6 +168,14 @@ class Delivery:
         if not more:
             self._complete(door)
 
+    def write(self, body: bytes) -> bool:
+        """See `client.Write`. To a client that is gone everything is said in vain, as with `send`."""
+        door = self._door
+        if door is None or self.disconnected:
+            return True
+        door.transport.write(self._framed(body, True))
+        return not door.flow.write_paused
+
     # Leaves
 
     def _head(self, status: int, headers: Any) -> bytes:
@@ -184,7 +195,7 @@ class Delivery:
         elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
             count += 1
-        if self._scope["method"] == "HEAD" or status in _WITHOUT_BODY:
+        if self._head_only or status in _WITHOUT_BODY:
             self._left = 0
         elif self._left is None and not self._old:
             self._chunked = True
@@ -202,7 +213,7 @@ class Delivery:
             return body if more else body + b"0\r\n\r\n"
         if self._left is None:
             return body
-        if self._scope["method"] == "HEAD":
+        if self._head_only:
             return b""
         self._left -= len(body)
         if self._left < 0 or (self._left and not more):
@@ -216,10 +227,10 @@ class Delivery:
             door.transport.close()
         door.on_response_complete()
 
-    async def _end_for(self, door: FrontDoor) -> None:
+    async def _end_badly(self) -> None:
         """The application failed: say so where nothing was said, else cut the connection."""
-        if self.response_started or self.disconnected:
-            door.transport.close()
+        if self._door is not None and (self.response_started or self.disconnected):
+            self._door.transport.close()
             return
         self._start = None
         await self.send({"type": "http.response.start", "status": 500, "headers": _OURS})

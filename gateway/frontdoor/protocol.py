@@ -131,7 +131,7 @@ class FrontDoor(HttpToolsProtocol):
             asks_continue=self.expect_100_continue,
             keep_alive=not old and not self._last and self.parser.should_keep_alive(),
         )
-        self._begin(cycle)
+        self._begin(cycle, scope)
 
     def on_body(self, body: bytes) -> None:
         cycle = self.cycle
@@ -218,14 +218,14 @@ class FrontDoor(HttpToolsProtocol):
 
     # Leaves
 
-    def _begin(self, cycle: Delivery) -> None:
+    def _begin(self, cycle: Delivery, scope: Any) -> None:
         """Serve it in a task of its own, which the server waits for at its end."""
         tasks = self.tasks
 
         def done() -> None:
             tasks.discard(task)
 
-        task = self.loop.create_task(cycle.run(self, done))
+        task = self.loop.create_task(cycle.run(self.app, scope, done))
         tasks.add(task)
 
     def _open_scope(self) -> Any:

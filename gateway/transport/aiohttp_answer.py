@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -73,6 +74,9 @@ class AiohttpAnswer:
             self.close()
             self._error = error
             raise
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Nothing: aiohttp tells nobody of what it reads."""
 
     def close(self) -> None:
         if not self.complete and self._error is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.transport.encoding import BodyDecoder, decoded
@@ -29,6 +30,7 @@ class PooledAnswer:
         "_ended",
         "_loop",
         "_source",
+        "_take",
         "_waiter",
         "begun",
         "buffered",
@@ -54,6 +56,7 @@ class PooledAnswer:
         self._source: Source | None = source
         self._decoder: BodyDecoder | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None  # who is given what arrives, while it is poured
         self._chunks: list[bytes] = []
         self._ended = False
 
@@ -72,7 +75,7 @@ class PooledAnswer:
         if self._ended and self._decoder is None:  # the usual case: it is all here
             if self.buffered > limit:
                 raise ResponseTooLarge(limit)
-            return self._take() if self._chunks else b""
+            return self._taken() if self._chunks else b""
         return await whole_body(self, limit)
 
     async def chunk(self) -> bytes:
@@ -84,6 +87,18 @@ class PooledAnswer:
             self.close()
             self.error = fault
             raise
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        if self._decoder is not None or (self._chunks and not take(self._taken())):
+            return
+        self._take = take
+        try:
+            while self._pouring and not self._ended:
+                if self.error is not None:
+                    raise self.error
+                await self.news()
+        finally:
+            self._take = None
 
     def close(self) -> None:
         source = self._source
@@ -103,6 +118,9 @@ class PooledAnswer:
 
     def feed(self, data: bytes) -> None:
         """Body bytes have arrived."""
+        if self._take is not None:
+            self._hand_on(self._take, data)
+            return
         self._chunks.append(data)
         self.buffered += len(data)
         if self._waiter is not None:
@@ -128,6 +146,10 @@ class PooledAnswer:
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
+    @property
+    def _pouring(self) -> bool:
+        return self._take is not None
+
     async def _raw_chunk(self) -> bytes:
         while not self._chunks:
             if self.error is not None:
@@ -135,9 +157,9 @@ class PooledAnswer:
             if self._ended:
                 return b""
             await self.news()
-        return self._take()
+        return self._taken()
 
-    def _take(self) -> bytes:
+    def _taken(self) -> bytes:
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -146,6 +168,18 @@ class PooledAnswer:
         if source is not None:
             source.drained()
         return data
+
+    def _hand_on(self, take: Callable[[bytes], bool], data: bytes) -> None:
+        waiter = self._waiter
+        try:
+            if take(data):
+                return
+        except Exception as error:  # noqa: BLE001 - its reader's fault, and for its reader to hear of
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+        self._take = None
+        if waiter is not None:
+            self._wake(waiter)
 
     def _wake(self, waiter: asyncio.Future[None]) -> None:
         self._waiter = None

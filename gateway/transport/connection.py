@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answer",
+        "_buffer_bytes_max",
         "_deadline",
         "_idle_s",
         "_incoming",
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._rested_at = loop.time()
         self._idle_s = 0.0
         self._paused = False
+        self._buffer_bytes_max = options.buffer_bytes_max
 
     # -- what the pool does ------------------------------------------------------------------------------
 
@@ -179,8 +181,9 @@ class Connection(asyncio.Protocol):
     # -- leaves ------------------------------------------------------------------------------------------
 
     def _continue_body(self, answer: PooledAnswer) -> None:
-        if answer.buffered <= self._options.buffer_bytes_max:
-            self._wait_until(min(self._loop.time() + self._idle_s, self._total_at))
+        if answer.buffered <= self._buffer_bytes_max:
+            idle_at = self._loop.time() + self._idle_s
+            self._wait_until(idle_at if idle_at < self._total_at else self._total_at)
             return
         if not self._paused:
             self._paused = True

@@ -6,6 +6,7 @@ suite holds both to these sentences.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -57,6 +58,13 @@ class Answer(Protocol):
 
         Bytes that arrived before a fault are handed out before the fault is raised. A cancelled wait loses
         nothing: call again, or `close`. One reader at a time.
+        """
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hand what arrives to `take` in the moment in which it does, without waking the reader for it.
+
+        Until the body ends, or `take` returns False: that piece it had, what follows is for `chunk` again. A
+        transport may return at once, having handed out nothing. Raises as `chunk` does, and what `take` does.
         """
 
     def close(self) -> None:

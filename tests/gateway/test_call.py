@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from http.client import HTTPResponse
+from time import sleep
 from typing import Any
 
 import httpx2
@@ -191,6 +193,35 @@ def test_a_client_that_hangs_up_stops_the_provider(stack: Stack, simulator: Simu
     billed = simulator.bill(request_id)["requests"][0]["nano"]
     (row,) = stack.counters(secret).values()
     assert billed <= row["spent"] + row["doubted"]
+    nothing_is_held(stack, secret)
+
+
+def test_a_client_that_reads_late_holds_the_provider_back_and_misses_nothing(
+    stack: Stack, simulator: Simulator
+) -> None:
+    secret = stack.key(limits={"month": 100 * DOLLAR})
+    tokens = 120_000  # some 25 MB: more than the kernel keeps between the three
+    asked = body(f"tokens={tokens} pace_ms=0", stream=True, max_completion_tokens=tokens) | {"model": "gpt-5"}
+    document = orjson.dumps(asked)
+    port = int(stack.base_url.rsplit(":", 1)[1].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
+        raw.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"
+            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (secret.encode(), len(document), document)
+        )
+        answer = HTTPResponse(raw)
+        answer.begin()
+        sleep(1.5)
+        assert simulator.open()["streams"] == 1, "nobody has read it: what is held of it is bounded"
+        stream = answer.read()
+    request_id = answer.headers["x-request-id"]
+    assert stream.endswith(b"data: [DONE]\n\n")
+    event = stack.event(request_id)
+    assert (event.status, event.cost_status) == ("succeeded", "priced")
+    assert event.usage is not None
+    said = event.usage["output_tokens"] - event.usage["reasoning_output_tokens"]
+    assert stream.count(b'"delta":{"content":') == said > tokens - 1_000
+    assert event.cost_nano == simulator.bill(request_id)["requests"][0]["nano"]
     nothing_is_held(stack, secret)
 
 
