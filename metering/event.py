@@ -22,23 +22,27 @@ out. `decode` validates, because what it reads may come from another version or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
+from metering.eventdocument import AMOUNT_MAX, GATEWAY, EventError, document_of, reader_of
+
+__all__ = [
+    "AMOUNT_MAX",
+    "DEFAULT_ACCOUNT",
+    "GATEWAY",
+    "SCHEMA_VERSION",
+    "Attempt",
+    "CostEvent",
+    "EventError",
+    "decode",
+    "encode",
+]
+
 SCHEMA_VERSION = 1
 DEFAULT_ACCOUNT = "default"
-GATEWAY = "gateway"
-"""The source of events that the gateway itself made, which do not say so."""
-AMOUNT_MAX = 2**53 - 1
-"""Largest magnitude of any integer in an event: what the ledger can count, about $9.0 M in nano-USD."""
-
-
-class EventError(ValueError):
-    """The document is not a cost event; the text says which field and what was found."""
 
 
 @dataclass(slots=True)
@@ -196,84 +200,16 @@ def decode(source: bytes | bytearray | memoryview | str | dict[str, Any]) -> Cos
             document = orjson.loads(source)
         except orjson.JSONDecodeError as error:
             raise EventError(f"not valid JSON: {error}") from None
-    known, unknown = _checked(document, _EVENT_TYPES, "event")
-    if not known.get("id"):
+    event: CostEvent = _read_event(document, "event")
+    if not event.id:
         raise EventError("event.id: missing; every cost event has one")
-    attempts = [_attempt(item, n) for n, item in enumerate(known.pop("attempts", ()))]
-    return CostEvent(**known, attempts=attempts, unknown=unknown)
+    if event.attempts:
+        found: list[Any] = event.attempts
+        event.attempts = [_read_attempt(each, "event.attempts", n) for n, each in enumerate(found)]
+    return event
 
 
-def _attempt(document: Any, number: int) -> Attempt:
-    known, unknown = _checked(document, _ATTEMPT_TYPES, f"event.attempts[{number}]")
-    return Attempt(**known, unknown=unknown)
-
-
-def _checked(
-    document: Any, types: dict[str, tuple[str, type]], where: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The document's known fields, proved to have their types, and its unknown ones; None is absence."""
-    if type(document) is not dict:
-        raise EventError(f"{where}: expected an object, found {type(document).__name__}")
-    known: dict[str, Any] = {}
-    unknown: dict[str, Any] = {}
-    for name, value in document.items():
-        own_name, expected = types.get(name, _ABSENT)
-        kind = type(value)
-        if kind is expected:
-            if kind is int and not -AMOUNT_MAX <= value <= AMOUNT_MAX:
-                raise EventError(f"{where}.{name}: {value} is beyond what an event can hold ({AMOUNT_MAX})")
-            known[own_name] = value
-        elif not own_name:
-            unknown[name] = value
-        elif value is not None:
-            raise EventError(f"{where}.{name}: expected {expected.__name__}, found {value!r:.80}")
-    usage = known.get("usage")
-    if usage:
-        for unit, quantity in usage.items():
-            if type(quantity) is not int or not -AMOUNT_MAX <= quantity <= AMOUNT_MAX:
-                raise EventError(f"{where}.usage.{unit}: expected a whole number, found {quantity!r:.80}")
-    return known, unknown
-
-
-def _field_types(kind: type[CostEvent] | type[Attempt]) -> dict[str, tuple[str, type]]:
-    """Field name -> (itself, the type of its values, None apart): `dict[str, int] | None` gives dict.
-
-    The name is repeated so that `known` holds our interned string and not the parser's equal one: keyword
-    arguments are matched by identity first, and construction from foreign strings takes twice as long.
-    """
-    hints = get_type_hints(kind)
-    hints.pop("unknown")
-    return {
-        name: (name, get_origin(part) or part)
-        for name, hint in hints.items()
-        for part in (get_args(hint) if isinstance(hint, UnionType) else (hint,))
-        if part is not type(None)
-    }
-
-
-def _document_of(kind: type[CostEvent] | type[Attempt]) -> Callable[[Any], dict[str, Any]]:
-    """A function from an instance to its document, with one line of code for each field.
-
-    Written out like dataclasses write `__init__`: a loop over names costs three times as much, on the hot
-    path. Fields whose default is None are kept when they are not None, all others when they are not empty;
-    no default other than None differs from empty but for words and the version, which are never empty. Of the
-    words only the source goes without saying.
-    """
-    lines = ["def document(item):", " made = dict(item.unknown)"]
-    for each in fields(kind):
-        if each.name not in ("attempts", "unknown"):
-            condition = "value is not None" if each.default is None else "value"
-            if each.name == "source":
-                condition = f"value != {GATEWAY!r}"
-            lines += [f" value = item.{each.name}", f" if {condition}: made[{each.name!r}] = value"]
-    namespace: dict[str, Any] = {}
-    exec("\n".join([*lines, " return made"]), namespace)  # noqa: S102 - text made of our own field names
-    function: Callable[[Any], dict[str, Any]] = namespace["document"]
-    return function
-
-
-_ABSENT: tuple[str, type] = ("", object)
-_EVENT_TYPES = _field_types(CostEvent)
-_ATTEMPT_TYPES = _field_types(Attempt)
-_event_document = _document_of(CostEvent)
-_attempt_document = _document_of(Attempt)
+_read_event = reader_of(CostEvent)
+_read_attempt = reader_of(Attempt)
+_event_document = document_of(CostEvent)
+_attempt_document = document_of(Attempt)
