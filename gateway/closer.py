@@ -59,7 +59,7 @@ class Closer:
         except LedgerUnavailable:
             self._metrics.close_retries.inc()
         else:
-            return self._acknowledged(lease, settled, event.status, document, answer)
+            return self._acknowledged(lease, settled, event.status, document, answer, once=True)
         if self._journalled(lease, settled, event.status, document):
             self._background.start(self._repeat(lease, settled, event.status, document, patience_s=None))
             return True
@@ -86,20 +86,25 @@ class Closer:
             except LedgerUnavailable:
                 self._metrics.close_retries.inc()
             else:
-                return self._acknowledged(lease, settled, status, event, answer)
+                return self._acknowledged(lease, settled, status, event, answer, once=False)
         self._log.error("close_not_acknowledged", request_id=lease.request_id)
         return False
 
     def _acknowledged(
-        self, lease: Lease, settled: Settled, status: str, event: bytes, answer: Closed
+        self, lease: Lease, settled: Settled, status: str, event: bytes, answer: Closed, *, once: bool
     ) -> bool:
+        """Keep it for as long as the ledger might forget it; False where it had ended before.
+
+        `once`: it was sent once. Of one that was sent again the send before may be what ended it, with an
+        answer that was lost, and then nobody but us has its event.
+        """
         self._uncovered.told(lease.request_id)
         if answer is Closed.CLOSED or (answer is Closed.MISSING and lease.covered):
             self._log.warning("closed_before", request_id=lease.request_id, answer=answer)
-        if answer is Closed.CLOSED:
+        if answer is Closed.CLOSED and once:
             return False  # somebody else ended it, with an event of their own
         self._recent.note(lease, settled, status, event)
-        return True
+        return answer is not Closed.CLOSED
 
     def abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
         """End a request whose open may have been granted though its answer was lost.
@@ -110,6 +115,7 @@ class Closer:
         self._background.start(self._abandon(event, again))
 
     async def _abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
+        sent = False
         for wait_s in waits(self._patience_s):
             await asyncio.sleep(wait_s)
             try:
@@ -118,9 +124,9 @@ class Closer:
                     lease = answer.lease
                     if not lease.rows.covers(event.started_ms):
                         event.started_ms = answer.at_ms  # as gateway.opening: it counts where it was opened
-                    document = encode(event)
+                    document, once, sent = encode(event), not sent, True
                     ended = await self._ledger.close(lease, Settled(0), status=event.status, event=document)
-                    if ended is not Closed.CLOSED:
+                    if ended is not Closed.CLOSED or not once:
                         self._recent.note(lease, Settled(0), event.status, document)
             except LedgerUnavailable:
                 continue

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from accounts.pages import SubscriptionRow, subscription_page
+from accounts.pages import SubscriptionRow
 from accounts.plantables import PlanNotFound
 from accounts.subscription import NO_DEAL
 from accounts.subscriptionbook import ENDED, status_at
@@ -25,9 +25,9 @@ from budgets.window import LAST_MS
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import MomentText, Nano, Told, Usd, moment_text
-from gateway.api.refusing import page_of, place_of, refusals
-from gateway.api.subscribing import book_of
-from gateway.api.subscriptionmodels import DealEnd, DealsAsked, NewDeal, deal_asked
+from gateway.api.refusing import refusals
+from gateway.api.subscribing import book_of, page_asked
+from gateway.api.subscriptionmodels import DealEnd, NewDeal, SubscriptionsAsked, deal_asked
 from gateway.api.subscriptionview import deal_told
 from gateway.errors import NotFound
 
@@ -60,22 +60,8 @@ class DealsTold(Told):
 
 def list_deals(call: Call) -> DealsTold:
     """A page of the account's deals."""
-    asked: DealsAsked = call.query
-    listed = ("deals", call.account_id, asked.customer_id, asked.plan, asked.status)
     now_ms = call.parts.rows.now_ms(call.account_id)
-    with call.parts.engine.connect() as connection:
-        found = subscription_page(
-            connection,
-            call.account_id,
-            limit=asked.limit + 1,
-            now_ms=now_ms,
-            after=place_of(listed, asked.cursor),
-            customer=asked.customer_id,
-            plan=asked.plan,
-            status=asked.status,
-            dealt=True,
-        )
-    rows, following = page_of(listed, found, asked.limit, lambda each: each.place)
+    rows, following = page_asked(call, "deals", now_ms, dealt=True)
     return DealsTold(deals=[_told(row, now_ms) for row in rows], next_cursor=following)
 
 
@@ -145,7 +131,7 @@ DEALS = (
         summary="Special prices of customers, by their start",
         tag=TAG,
         handler=list_deals,
-        query=DealsAsked,
+        query=SubscriptionsAsked,
         answer=DealsTold,
     ),
     Endpoint(

@@ -6,9 +6,11 @@ of its own, at once or with the next period.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accounts.customer import Customer
+from accounts.pages import SubscriptionRow, subscription_page
 from accounts.plan import PlanVersion
 from accounts.plantables import PlanNotFound
 from accounts.subscription import NO_DEAL, USUAL_PAYING, Deal, Override, Overrides, Paying, Subscription
@@ -27,7 +29,8 @@ from budgets.limit import check_terms
 from budgets.window import LAST_MS
 from gateway.api.answers import Conflict
 from gateway.api.endpoint import Call
-from gateway.api.refusing import refusals
+from gateway.api.refusing import page_of, place_of, refusals
+from gateway.api.subscriptionmodels import SubscriptionsAsked
 from gateway.errors import NotFound
 
 IMMEDIATE, END_OF_PERIOD = "IMMEDIATE", "END_OF_PERIOD"
@@ -60,6 +63,30 @@ class Found:
 def book_of(call: Call) -> SubscriptionBook:
     """The account's subscriptions."""
     return SubscriptionBook(call.parts.engine, call.parts.rows, check_terms, account_id=call.account_id)
+
+
+def page_asked(
+    call: Call, listed_as: str, now_ms: int, *, dealt: bool = False
+) -> tuple[Sequence[SubscriptionRow], str | None]:
+    """The account's subscriptions that the query asks for, by their start, and the cursor of those behind.
+
+    `listed_as`: the list that the cursor belongs to. `dealt`: as in accounts.pages.
+    """
+    asked: SubscriptionsAsked = call.query
+    listed = (listed_as, call.account_id, asked.customer_id, asked.plan, asked.status)
+    with call.parts.engine.connect() as connection:
+        found = subscription_page(
+            connection,
+            call.account_id,
+            limit=asked.limit + 1,
+            now_ms=now_ms,
+            after=place_of(listed, asked.cursor),
+            customer=asked.customer_id,
+            plan=asked.plan,
+            status=asked.status,
+            dealt=dealt,
+        )
+    return page_of(listed, found, asked.limit, lambda each: each.place)
 
 
 def find(call: Call, subscription_id: str) -> Found:

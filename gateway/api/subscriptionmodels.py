@@ -92,14 +92,6 @@ class NewSubscription(DealAsked):
     payment_method_id: PaymentMethod | None = None
 
 
-class DealsAsked(Paged):
-    """Filters are exact, and all of them hold."""
-
-    customer_id: Name | None = None
-    plan: Name | None = None
-    status: Literal["pending", "active", "ended"] | None = None
-
-
 class NewDeal(DealAsked):
     """A special price of one customer, for as long as it is on the plan that it is on then."""
 

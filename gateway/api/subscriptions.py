@@ -11,11 +11,10 @@ DELETE /api/subscriptions/{subscription}/cancellation   take a planned end back
 
 from __future__ import annotations
 
-from accounts.pages import subscription_page
 from accounts.subscription import Overrides, Paying
 from gateway.api.endpoint import Call, Endpoint
 from gateway.api.fields import Told
-from gateway.api.refusing import page_of, place_of, refusals
+from gateway.api.refusing import refusals
 from gateway.api.subscribing import (
     CONFLICTS,
     END_OF_PERIOD,
@@ -25,6 +24,7 @@ from gateway.api.subscribing import (
     change,
     described,
     find,
+    page_asked,
     undo,
 )
 from gateway.api.subscriptionmodels import (
@@ -50,21 +50,8 @@ class SubscriptionsTold(Told):
 
 def list_subscriptions(call: Call) -> SubscriptionsTold:
     """A page of the account's subscriptions."""
-    asked: SubscriptionsAsked = call.query
-    listed = ("subscriptions", call.account_id, asked.customer_id, asked.plan, asked.status)
     now_ms = call.parts.rows.now_ms(call.account_id)
-    with call.parts.engine.connect() as connection:
-        found = subscription_page(
-            connection,
-            call.account_id,
-            limit=asked.limit + 1,
-            now_ms=now_ms,
-            after=place_of(listed, asked.cursor),
-            customer=asked.customer_id,
-            plan=asked.plan,
-            status=asked.status,
-        )
-    rows, following = page_of(listed, found, asked.limit, lambda each: each.place)
+    rows, following = page_asked(call, "subscriptions", now_ms)
     book = call.parts.customers(call.account_id)
     customers = {name: book.customer(name) for name in dict.fromkeys(row.customer for row in rows)}
     return SubscriptionsTold(

@@ -50,7 +50,7 @@ class Worker:
         event = SimpleNamespace(status="succeeded")
         document = event_bytes(lease.request_id, spent)
         answer = await self.world.ledger.close(lease, Settled(spent), status=event.status, event=document)
-        self.closer._acknowledged(lease, Settled(spent), event.status, document, answer)
+        self.closer._acknowledged(lease, Settled(spent), event.status, document, answer, once=True)
 
     async def spend(self, spent: int) -> Lease:
         lease = (await self.world.granted(spent)).lease
@@ -129,6 +129,25 @@ async def test_a_close_that_was_forgotten_is_counted_once(
     assert books.store.cost_by(())[0].cost_nano == 30 + (7 if after else 0)
     assert await worker.recent.tell_again(before.shard) == 0  # it is known now
     assert world.counters(limit) == (30 + (7 if after else 0), 0, 0)
+
+
+async def test_an_end_whose_answer_was_lost_is_kept_when_it_is_told_the_second_time(worker: Worker) -> None:
+    books, world = worker.books, worker.world
+    limit = world.limit(10_000)
+    healer = healer_of(books)
+    healer.pass_once(0)
+    lease = (await world.granted(30)).lease
+    document = event_bytes(lease.request_id, 30)
+    assert await world.ledger.close(lease, Settled(30), status="succeeded", event=document) is Closed.OK
+    told = await worker.closer._repeat(lease, Settled(30), "succeeded", document, patience_s=5)
+    assert not told, "it has ended, is the answer"
+    world.redis.flushall()
+    healer.pass_once(1_000)
+    assert await worker.recent.tell_again(lease.shard) == 1
+    for at_ms in range(1_000 + GRACE_MS, 5_000, 200):
+        healer.pass_once(at_ms)
+    assert world.counters(limit) == (30, 0, 0)
+    assert worker.ids() == [lease.request_id]
 
 
 async def test_an_end_that_is_open_once_more_is_ended_as_it_was(worker: Worker) -> None:

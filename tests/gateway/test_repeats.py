@@ -65,6 +65,8 @@ def test_the_second_use_of_a_key_is_told_how_the_first_ended(http: httpx2.Client
     first = post(http, "k-1", chat())
     assert first.status_code == 200
     event = stack.event(first.headers["x-request-id"])
+    # How it ended is known with its close, what it cost is told a moment later.
+    wait_until(lambda: error_of(post(http, "k-1", chat()))["request"]["cost_usd"])
     again = post(http, "k-1", chat())
     assert again.status_code == 409
     assert again.headers["x-should-retry"] == "false"
