@@ -80,6 +80,12 @@ class Contest:
                 self._tell(f"{lane.name} round {number + 1}: {subject.name}: {spent} us/{lane.unit}")
         return samples
 
+    def once(self, lane: Lane, subject: Subject) -> None:
+        """The lane's load through one subject, a single time, nothing measured. Raises LoadFailed."""
+        body = self._scratch / "body.json"
+        body.write_bytes(lane.body())
+        self._check(lane, subject, self._load(lane, subject, body))
+
     def _tried(self, subject: Subject, measure: Callable[[], T]) -> T:
         """What it measures; a guest whose answers were not all good may show them once more."""
         try:

@@ -134,9 +134,11 @@ LANES: dict[str, Lane] = {
         _beside("workers", Setup(workers=2)),
     )
 }
+IDLE_MODEL = "bench-paced-1"
+"""For streams that say nothing for long, which are no lane."""
 DEFAULT_LANES = ("nonstream-16", "nonstream-64", "paced-60", "unpaced-32")
 MODELS = sorted(
     {lane.model for lane in LANES.values()}
     | {lane.briefly().model for lane in LANES.values()}
-    | {"bench-unpaced-200"}
+    | {"bench-unpaced-200", IDLE_MODEL}
 )

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from benchmarks.contest import Contest
 from benchmarks.figures import Spread
 from benchmarks.gateway_subject import settings, start_gateway, wait_until_ready
 from benchmarks.history import History
-from benchmarks.lane import LANES
+from benchmarks.lane import IDLE_MODEL, LANES
 from benchmarks.process import ProcessGone, cpu_ns, descendants, pin, rss_bytes
 from benchmarks.redis_server import start_redis
 from benchmarks.stage import CannotStart, Stage, end_tree, free_port, product_command
@@ -67,6 +68,7 @@ def measures(*, brief: bool) -> list[Callable[[], list[Reading]]]:
     return [
         partial(start_to_ready, 3 if brief else 5),
         resident,
+        partial(idle_streams, 300, 12, 2.0) if brief else idle_streams,
         partial(outbox_drained, 20_000 if brief else 40_000, 3),
     ]
 
@@ -143,6 +145,46 @@ def resident() -> list[Reading]:
             "MB",
             (open_streams / 1e6,),
         ),
+    ]
+
+
+def idle_streams(streams: int = 3_000, open_s: int = 27, quiet_s: float = 8.0) -> list[Reading]:
+    """What open streams cost that say nothing: the end of each comes so long after its only chunk, which is
+    less than the load generator waits. All are open after a third of that."""
+    lane = replace(
+        LANES[STREAMS_LANE],
+        model=IDLE_MODEL,
+        connections=streams,
+        requests=streams,
+        ramp_s=open_s / 3,
+        window_s=float(open_s),
+    )
+    with Stage() as stage, ThreadPoolExecutor(1) as beside:
+        crew = stage.start_upstream(pace_ms=open_s * 1_000)
+        subject = start_gateway(stage)
+        time.sleep(SETTLED_S)
+        groups = subject.groups()
+        (worker,) = groups["gateway"]
+        empty = rss_bytes(worker)
+        pin(groups["gateway"], crew.measured_cores)
+        contest = Contest([subject], crew, scratch=stage.scratch, tell=lambda _: None)
+        load = beside.submit(contest.once, lane, subject)
+        time.sleep(open_s / 3 + SETTLED_S)
+        before = {name: sum(map(cpu_ns, pids)) for name, pids in groups.items()}
+        time.sleep(quiet_s)
+        spent = {name: sum(map(cpu_ns, pids)) - before[name] for name, pids in groups.items()}
+        grown = rss_bytes(worker) - empty
+        if load.done():
+            load.result()  # why, where it failed
+            raise CannotStart("the streams had ended before they were looked at")
+        load.result()
+        subject.wait_drained(streams)
+    label = f"{streams:,} open streams that say nothing"
+    share = {name: ns / 1e9 / quiet_s * 100 for name, ns in spent.items()}
+    return [
+        Reading("idle.memory", f"{label}: memory for each, worker", "KB", (grown / 1e3 / streams,)),
+        Reading("idle.gateway", f"{label}: worker, share of a core", "%", (share["gateway"],)),
+        Reading("idle.sum", f"{label}: all processes, share of a core", "%", (sum(share.values()),)),
     ]
 
 

@@ -74,10 +74,14 @@ class Stage:
     ) -> None:
         self._stack.close()
 
-    def start_upstream(self, port: int = 0) -> Crew:
-        """The C upstream on `port` (0: any). Returns the crew with which contests are run."""
+    def start_upstream(self, port: int = 0, *, pace_ms: int = 20) -> Crew:
+        """The C upstream on `port` (0: any). Returns the crew with which contests are run.
+
+        `pace_ms`: between two chunks of a paced stream.
+        """
         program, load = build("upstream"), build("load")
-        process = self.start("upstream", [str(program), "--port", str(port)], stdout=subprocess.PIPE)
+        command = [str(program), "--port", str(port), "--pace-ms", str(pace_ms)]
+        process = self.start("upstream", command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         line = process.stdout.readline().split()
         if line[:1] != [b"listening"]:

@@ -28,6 +28,7 @@ from gateway.serve.children import Child, ChildFailed, Keeper, python_command
 from gateway.serve.crew import Crew, listener_url
 from gateway.serve.listeners import AddressBusy, close_all, open_listener, open_listeners
 from gateway.serve.lock import DirectoryLock, Running
+from gateway.serve.openfiles import provide_files
 from gateway.serve.reload import fixed_changes, with_fixed
 from gateway.serve.scrape import ScrapePort, supervisor_lines
 from gateway.serve.validation import complaints, remarks
@@ -111,6 +112,8 @@ class Supervisor:
         settings, server = self._settings, self._settings.server
         for remark in remarks(settings):
             log.info(remark)
+        if (too_few := provide_files(server.connections_max)) is not None:
+            log.warning(too_few)
         self._listeners = open_listeners(server.host, server.port, server.worker_count)
         scrape_listener = open_listener(server.metrics_host, server.metrics_port)
         self._api_socket = open_api_socket(self._data_dir)
@@ -163,9 +166,8 @@ class Supervisor:
         """The API's process, the last of all: traffic neither waits for what it loads nor ends with it.
         Whoever asks the API before it is there waits in its socket."""
         start = crew.api_start(settings, self._api_slot)
-        child = self._unkeep(
-            await start()
-        )  # until it is there, a stop must not meet a keeper without a child
+        # Until it is there, a stop must not meet a keeper without a child.
+        child = self._unkeep(await start())
         self._api = Keeper("api", start, self._left)
         await self._keep(self._api, child)
 

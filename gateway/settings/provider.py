@@ -154,7 +154,7 @@ class ProviderSettings(Section):
     timeouts: TimeoutSettings = TimeoutSettings()
     retries: RetrySettings = RetrySettings()
     circuit: CircuitSettings = CircuitSettings()
-    max_connections: int = Field(1_000, ge=1)
+    max_connections: int = Field(8_192, ge=1)
     allow_private: bool | None = Field(
         None, description="may the host's name lead to private addresses; by default only if it is one itself"
     )

@@ -12,7 +12,7 @@ from benchmarks.contest import Contest
 from benchmarks.gateway_subject import start_gateway, tollkeeper
 from benchmarks.lane import LANES
 from benchmarks.nginx_subject import start_nginx
-from benchmarks.once import outbox_drained, start_to_ready
+from benchmarks.once import idle_streams, outbox_drained, start_to_ready
 from benchmarks.setup import ALLOWANCES, Setup
 from benchmarks.stage import Stage
 from benchmarks.tls_front import find_nginx, start_tls_front
@@ -59,6 +59,9 @@ def test_what_is_read_once_is_read(compiler: str) -> None:
     for name in ("start.first.wall", "start.first.cpu", "start.next.wall", "start.next.cpu"):
         (value,) = start[name].values
         assert 0 < value < 120
+    memory, worker, everything = (reading.values[0] for reading in idle_streams(40, 6, 1.0))
+    assert 0 < memory < 1_000
+    assert 0 <= worker <= everything < 200
     rate, cpu = outbox_drained(500, 2)
     assert len(rate.values) == 2
     assert min(rate.values + cpu.values) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import stat
 import sys
@@ -119,6 +120,17 @@ async def test_killed_worker_is_replaced_and_queued_connections_are_answered(mak
     await one.logged("was killed by SIGKILL and is started again", times=3)
     assert re.findall(r'"pause_s": ([\d.]+)', one.log) == ["0.0", "0.25", "0.5"]
     assert await one.ask()
+
+
+async def test_workers_may_open_as_many_files_as_their_connections_take(make: Make) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        one = await make().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    worker = int((await one.ask())[0])
+    assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (min(2 * 8_192 + 1_024, hard), hard)
 
 
 async def test_killed_api_process_is_replaced_and_who_connects_meanwhile_is_answered(make: Make) -> None:
