@@ -509,8 +509,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 def compare(server: Server | Servers, *, examples: int, steps: int) -> None:
-    """Rates look at the server's clock, so the same steps may be answered otherwise when Hypothesis takes them
-    once more. A run in which that happened says nothing of the ledger, and is begun anew."""
+    """Rates look at the server's clock, so the same steps may be answered otherwise when Hypothesis takes
+    them once more. A run in which that happened says nothing of the ledger, and is begun anew."""
     chosen = settings(
         max_examples=examples,
         stateful_step_count=steps,
