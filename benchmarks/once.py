@@ -1,4 +1,5 @@
-"""What is not a lane: how long a start takes, what a worker keeps in memory, how fast the outbox drains."""
+"""What is not a lane: how long a start takes, what a worker keeps in memory, what streams cost that say
+nothing, how fast the outbox drains."""
 
 from __future__ import annotations
 

@@ -77,16 +77,25 @@ class Closer:
         return True
 
     async def _repeat(
-        self, lease: Lease, settled: Settled, status: str, event: bytes, *, patience_s: float | None
+        self,
+        lease: Lease,
+        settled: Settled,
+        status: str,
+        event: bytes,
+        *,
+        patience_s: float | None,
+        sent: bool = True,
     ) -> bool:
+        """Send a close until it is acknowledged. `sent`: it was sent before, and its answer was lost."""
         for wait_s in waits(patience_s):
             await asyncio.sleep(wait_s)
             try:
                 answer = await self._ledger.close(lease, settled, status=status, event=event)
             except LedgerUnavailable:
                 self._metrics.close_retries.inc()
+                sent = True
             else:
-                return self._acknowledged(lease, settled, status, event, answer, once=False)
+                return self._acknowledged(lease, settled, status, event, answer, once=not sent)
         self._log.error("close_not_acknowledged", request_id=lease.request_id)
         return False
 
@@ -115,21 +124,21 @@ class Closer:
         self._background.start(self._abandon(event, again))
 
     async def _abandon(self, event: CostEvent, again: Callable[[], Awaitable[Opened | Refused]]) -> None:
-        sent = False
         for wait_s in waits(self._patience_s):
             await asyncio.sleep(wait_s)
             try:
                 answer = await again()
-                if isinstance(answer, Opened):
-                    lease = answer.lease
-                    if not lease.rows.covers(event.started_ms):
-                        event.started_ms = answer.at_ms  # as gateway.opening: it counts where it was opened
-                    document, once, sent = encode(event), not sent, True
-                    ended = await self._ledger.close(lease, Settled(0), status=event.status, event=document)
-                    if ended is not Closed.CLOSED or not once:
-                        self._recent.note(lease, Settled(0), event.status, document)
             except LedgerUnavailable:
                 continue
+            if isinstance(answer, Opened):
+                lease = answer.lease
+                if not lease.rows.covers(event.started_ms):
+                    event.started_ms = answer.at_ms  # as gateway.opening: it counts where it was opened
+                # From here on its close is repeated: what has ended would not be told to be open again.
+                patience_s, document = self._patience_s, encode(event)
+                await self._repeat(
+                    lease, Settled(0), event.status, document, patience_s=patience_s, sent=False
+                )
             return
 
     async def finish(self) -> None:

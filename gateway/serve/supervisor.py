@@ -112,8 +112,7 @@ class Supervisor:
         settings, server = self._settings, self._settings.server
         for remark in remarks(settings):
             log.info(remark)
-        if (too_few := provide_files(server.connections_max)) is not None:
-            log.warning(too_few)
+        _provide_files(server.connections_max)
         self._listeners = open_listeners(server.host, server.port, server.worker_count)
         scrape_listener = open_listener(server.metrics_host, server.metrics_port)
         self._api_socket = open_api_socket(self._data_dir)
@@ -257,6 +256,7 @@ class Supervisor:
                 raise ConfigError(faults)
             if changed := fixed_changes(self._settings, fresh):
                 log.warning("these settings are read at a start only and stay as they are", settings=changed)
+            _provide_files(fresh.server.connections_max)
             await self._roll(with_fixed(self._settings, fresh))
         except ConfigError as error:
             log.error("reload refused, nothing was changed", complaints=error.complaints)
@@ -332,6 +332,12 @@ class Supervisor:
         if self._unkept:
             await asyncio.wait({child.exited for child in self._unkept})
         self._unkept.clear()
+
+
+def _provide_files(connections: int) -> None:
+    """For the workers to come."""
+    if (too_few := provide_files(connections)) is not None:
+        log.warning(too_few)
 
 
 def _tell(text: str) -> None:

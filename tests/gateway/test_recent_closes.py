@@ -19,6 +19,7 @@ from gateway.closer import Closer
 from gateway.healing.recent_closes import RecentCloses
 from gateway.leases import LOOK_S, Epoch, Leases, epochs_by
 from gateway.metrics import Metrics
+from metering.event import CostEvent
 from metering.eventstore import EventStore
 from tests.budgets.bookkeeping import Books
 from tests.budgets.server import Server, start_server
@@ -148,6 +149,35 @@ async def test_an_end_whose_answer_was_lost_is_kept_when_it_is_told_the_second_t
         healer.pass_once(at_ms)
     assert world.counters(limit) == (30, 0, 0)
     assert worker.ids() == [lease.request_id]
+
+
+async def test_an_abandoned_request_whose_end_was_answered_to_nobody_is_kept(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worker.world
+    world.limit(10_000)
+    opened = await world.granted(30)
+    closing, answers = world.ledger.close, 0
+
+    async def close(*args: Any, **named: Any) -> Closed:
+        nonlocal answers
+        answer = await closing(*args, **named)
+        answers += 1
+        if answers == 1:
+            raise LedgerUnavailable("its answer was lost", sent=True)
+        return answer
+
+    async def again() -> Any:
+        return opened
+
+    monkeypatch.setattr(world.ledger, "close", close)
+    event = CostEvent(id=opened.lease.request_id, status="failed", started_ms=world.now_ms)
+    await worker.closer._abandon(event, again)
+    assert answers == 2
+    world.redis.flushall()
+    world.make_whole()
+    assert await worker.recent.tell_again(opened.lease.shard) == 1
+    assert worker.ids() == [opened.lease.request_id]
 
 
 async def test_an_end_that_is_open_once_more_is_ended_as_it_was(worker: Worker) -> None:

@@ -185,7 +185,7 @@ async def test_ledger_links_that_break_anywhere_lose_and_double_nothing(build: B
         one = await build(
             redis_url=f"redis://{proxy.address}/0", direct=server.url, ledger="{reap_every_ms: 200}"
         )
-        # In a thread: who publishes at the start holds the record's lock until Redis answers through this loop.
+        # In a thread: who publishes at the start holds the record's lock while Redis answers by this loop.
         key = await asyncio.to_thread(one.key, 100 * LIMIT_NANO)
         rate = Rate(one, key, PER_S)
         crowd = Crowd(one, key, STREAMS, book=rate.book)
